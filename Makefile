@@ -1,0 +1,112 @@
+# make demo   five instances become one Consul datacenter, here, in a sandbox (KEEP=1 leaves it up)
+# make test   everything: unit tests, the static binary, the sandbox tests
+# make static make bench make lint make sandbox-down make clean
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+build   := .build
+static  := $(build)/static/consul-bootstrap
+venv    := $(build)/venv
+python  := $(venv)/bin/python
+libcurl := $(build)/static-libcurl/lib/libcurl.a
+consul  := $(build)/consul/usr/bin/consul
+rootfs  := $(build)/rootfs/etc/os-release
+sources := $(shell find Sources Package.swift -type f)
+
+# What a build needs, and what the sandbox needs on top.
+build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev zlib1g-dev dpkg-dev gcc binutils file
+sandbox_packages := iproute2 python3-venv mmdebstrap systemd-container strace jq openssl
+bench_packages   := hyperfine
+
+# The release stands in VERSION where there is no git.
+say = @printf '\033[1m==> %s\033[0m\n' '$(1)'
+
+.PHONY: all build static test unit sandbox-test lint demo bench sandbox-up sandbox-down clean deps-build deps-sandbox
+
+all: static
+
+# Installs Debian packages that are missing; $(1) their names.
+define apt_install
+	@missing=$$(for package in $(1); do dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing" $$missing; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing > /dev/null; \
+	fi
+endef
+
+deps-build:
+	$(call apt_install,$(build_packages))
+
+deps-sandbox: deps-build $(consul) $(rootfs) $(venv)/ready
+
+$(libcurl): Sources/CCurl/static-libcurl.sh .ci/private-apt | deps-build
+	$(call say,building a static libcurl from source)
+	@Sources/CCurl/static-libcurl.sh $(build)/static-libcurl
+
+# Consul from bullseye: bookworm has none. Unpacked, not installed.
+$(consul): .ci/private-apt
+	$(call say,fetching Consul)
+	@.ci/private-apt $(build)/consul-apt bullseye deb install -y --download-only --no-install-recommends consul
+	@mkdir -p $(build)/consul && dpkg-deb -x $(build)/consul-apt/archives/consul_*.deb $(build)/consul && touch $@
+
+# A root file system with systemd, for the tests that boot it.
+$(rootfs): | deps-sandbox-packages
+	$(call say,making a root file system with systemd)
+	@rm -rf $(build)/rootfs $(build)/rootfs.new
+	@. /etc/os-release && mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,adduser \
+	  --dpkgopt='path-exclude=/usr/share/{doc,man,locale}/*' "$$VERSION_CODENAME" $(build)/rootfs.new
+	@rm -rf $(build)/rootfs.new/var/cache/apt/archives/*.deb && mv $(build)/rootfs.new $(build)/rootfs && touch $@
+
+.PHONY: deps-sandbox-packages
+deps-sandbox-packages:
+	$(call apt_install,$(sandbox_packages))
+
+$(venv)/ready: Tests/Sandbox/requirements.txt | deps-sandbox-packages
+	$(call say,making a Python environment for the sandbox)
+	@python3 -m venv $(venv) && $(venv)/bin/pip install -q --disable-pip-version-check -r $< && touch $@
+
+build: | deps-build
+	swift build
+
+static: $(static)
+
+$(static): $(sources) $(libcurl) Sources/consul-bootstrap/check-static.sh | deps-build
+	$(call say,building the static binary)
+	@swift build -c release --product consul-bootstrap --scratch-path $(build)/static-build \
+	  --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker --gc-sections -Xlinker -Map=$(CURDIR)/$(build)/static-build/link.map \
+	  -Xlinker -L$(CURDIR)/$(dir $(libcurl)) -Xlinker -lcares -Xlinker -lssl -Xlinker -lcrypto -Xlinker -lz
+	@Sources/consul-bootstrap/check-static.sh $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
+	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap && mv $@.new $@
+	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'
+
+lint: | deps-build
+	swift format lint --strict --recursive Sources Tests Package.swift
+	$(call apt_install,shellcheck)
+	shellcheck .ci/run .ci/private-apt Sources/CCurl/static-libcurl.sh Sources/consul-bootstrap/check-static.sh
+
+unit: | deps-build
+	$(call say,unit tests)
+	@swift test
+
+sandbox-test: $(static) deps-sandbox
+	$(call say,sandbox tests)
+	@$(python) -m pytest Tests/Sandbox $(PYTEST)
+
+test: lint unit sandbox-test
+
+demo: $(static) deps-sandbox
+	@$(python) -m Tests.Sandbox demo $(if $(KEEP),--keep)
+
+sandbox-up: $(static) deps-sandbox
+	@$(python) -m Tests.Sandbox up
+
+sandbox-down:
+	@[ ! -x $(python) ] || $(python) -m Tests.Sandbox down
+
+bench: $(static) deps-sandbox
+	$(call apt_install,$(bench_packages))
+	@$(python) -m Tests.Sandbox.bench
+
+clean: sandbox-down
+	rm -rf $(build)

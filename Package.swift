@@ -1,0 +1,45 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The house, floor by floor; CONTRIBUTING.md draws it and `Tests/HouseTests` reads the import lines against it.
+/// No target depends on anything outside Debian's packages and Swift's toolchain.
+let swiftSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+func target(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+let package = Package(
+  name: "consul-bootstrap",
+  products: [.executable(name: "consul-bootstrap", targets: ["consul-bootstrap"])],
+  targets: [
+    .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CExpat", providers: [.apt(["libexpat1-dev"])]),
+    .target(name: "CSpawn"),
+    target("Base", []),
+    target("AWS", ["Base", "COpenSSL", "CExpat"]),
+    target("Consul", ["Base"]),
+    target("Host", ["Base", "CCurl", "CSpawn"]),
+    target("Decisions", ["Base", "Consul"]),
+    target("Bootstrap", ["Base", "AWS", "Consul", "Decisions"]),
+    target("Commands", ["Base", "AWS", "Consul", "Decisions", "Bootstrap", "Host"]),
+    .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
+    test("DecisionsTests", ["Base", "Consul", "Decisions"]),
+    test("AWSTests", ["Base", "AWS"]),
+    test("HostTests", ["Base", "AWS", "Host"]),
+    test("CommandsTests", ["Base", "Commands", "Decisions"]),
+    test("HouseTests", []),
+  ]
+)

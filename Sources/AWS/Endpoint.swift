@@ -1,0 +1,57 @@
+internal import Base
+
+/// An AWS service as we call it.
+package struct AWSService: Sendable, Equatable {
+  /// The name in errors, for example `AutoScaling`.
+  package let title: String
+  /// The signing name, the endpoint's prefix and the prefix of IAM actions: the same word for the services used here.
+  package let name: String
+  /// The end of `AWS_ENDPOINT_URL_…`.
+  package let environmentSuffix: String
+  package let version: String
+
+  package static let autoScaling = AWSService(
+    title: "AutoScaling", name: "autoscaling", environmentSuffix: "AUTO_SCALING", version: "2011-01-01")
+  package static let ec2 = AWSService(title: "EC2", name: "ec2", environmentSuffix: "EC2", version: "2016-11-15")
+}
+
+/// Finds a service's endpoint as the SDKs do: overrides first, then partition, FIPS and dual-stack.
+package struct EndpointResolver: Sendable {
+  private let environment: [String: String]
+
+  package init(environment: [String: String]) { self.environment = environment }
+
+  /// DNS suffixes by partition (botocore's `partitions.json`).
+  private struct Partition {
+    let prefixes: [String]
+    let suffix: String
+    let dualStackSuffix: String
+    /// The plain EC2 and Auto Scaling endpoints of GovCloud are FIPS endpoints.
+    var plainIsFIPS = false
+  }
+
+  private static let partitions = [
+    Partition(prefixes: ["cn-"], suffix: "amazonaws.com.cn", dualStackSuffix: "api.amazonwebservices.com.cn"),
+    Partition(prefixes: ["us-gov-"], suffix: "amazonaws.com", dualStackSuffix: "api.aws", plainIsFIPS: true),
+    Partition(prefixes: ["us-iso-"], suffix: "c2s.ic.gov", dualStackSuffix: "api.aws.ic.gov"),
+    Partition(prefixes: ["us-isob-"], suffix: "sc2s.sgov.gov", dualStackSuffix: "api.aws.scloud"),
+    Partition(prefixes: ["eu-isoe-"], suffix: "cloud.adc-e.uk", dualStackSuffix: "api.cloud-aws.adc-e.uk"),
+    Partition(prefixes: ["us-isof-", "eu-isof-"], suffix: "csp.hci.ic.gov", dualStackSuffix: "api.aws.hci.ic.gov"),
+    Partition(prefixes: ["eusc-"], suffix: "amazonaws.eu", dualStackSuffix: "api.amazonwebservices.eu"),
+    Partition(prefixes: [""], suffix: "amazonaws.com", dualStackSuffix: "api.aws"),
+  ]
+
+  /// Absolute, without a trailing slash.
+  package func url(_ service: AWSService, region: String) -> String {
+    if environment["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"]?.lowercased() != "true" {
+      for name in ["AWS_ENDPOINT_URL_\(service.environmentSuffix)", "AWS_ENDPOINT_URL"] {
+        if let url = environment[name], !url.isEmpty { return url.hasSuffix("/") ? String(url.dropLast()) : url }
+      }
+    }
+    let fips = environment["AWS_USE_FIPS_ENDPOINT"]?.lowercased() == "true"
+    let dualStack = environment["AWS_USE_DUALSTACK_ENDPOINT"]?.lowercased() == "true"
+    let partition = Self.partitions.first { $0.prefixes.contains { region.hasPrefix($0) } }!
+    let host = fips && !(partition.plainIsFIPS && !dualStack) ? "\(service.name)-fips" : service.name
+    return "https://\(host).\(region).\(dualStack ? partition.dualStackSuffix : partition.suffix)"
+  }
+}

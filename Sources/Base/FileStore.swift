@@ -1,0 +1,87 @@
+/// A user and group by number, with the names for people.
+package struct FileOwner: Sendable, Equatable {
+  package let user: UInt32
+  package let group: UInt32
+  package let userName: String
+  package let groupName: String
+
+  package init(user: UInt32, group: UInt32, userName: String, groupName: String) {
+    self.user = user
+    self.group = group
+    self.userName = userName
+    self.groupName = groupName
+  }
+}
+
+package enum FileKind: Sendable, Equatable { case file, directory, other }
+
+package struct FileStatus: Sendable, Equatable {
+  package let kind: FileKind
+  package let size: Int64
+  /// Permission bits only.
+  package let mode: UInt32
+  package let user: UInt32
+  package let group: UInt32
+  /// The file system that it lies on.
+  package let device: UInt64
+
+  package init(kind: FileKind, size: Int64, mode: UInt32, user: UInt32, group: UInt32, device: UInt64) {
+    self.kind = kind
+    self.size = size
+    self.mode = mode
+    self.user = user
+    self.group = group
+    self.device = device
+  }
+}
+
+/// A system call on a path that failed.
+package struct FileError: Error, Sendable, Equatable {
+  package let operation: String
+  package let path: String
+  package let errno: Int32
+  /// The C library's words for `errno`.
+  package let reason: String
+
+  package init(_ operation: String, _ path: String, errno: Int32, reason: String) {
+    self.operation = operation
+    self.path = path
+    self.errno = errno
+    self.reason = reason
+  }
+
+  package var explanation: String { "\(operation) \(path): \(reason)" }
+  package var isNotFound: Bool { errno == 2 || errno == 20 }
+  package var isPermissionDenied: Bool { errno == 13 || errno == 1 }
+}
+
+/// The machine's files. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+package protocol FileStore: Sendable {
+  /// Nil if there is nothing at the path. Follows symbolic links.
+  func status(_ path: String) throws -> FileStatus?
+  /// The whole file; more than `limit` bytes is an error (EFBIG).
+  func read(_ path: String, limit: Int) throws -> [UInt8]
+  /// Names in a directory, sorted, without `.` and `..`.
+  func list(_ directory: String) throws -> [String]
+  /// Whole or not at all: temp file in the same directory, fsync, rename, fsync of the directory.
+  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws
+  /// With its missing parents; an existing directory keeps its mode and owner.
+  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws
+  /// Gives a path and everything under it to the owner; follows no symbolic link.
+  func changeOwner(_ path: String, _ owner: FileOwner) throws
+  func rename(_ path: String, to newPath: String) throws
+  func removeFile(_ path: String) throws
+  /// Whether this process may execute the file.
+  func isExecutable(_ path: String) -> Bool
+}
+
+extension FileStore {
+  /// Nil if there is no such file.
+  package func readIfPresent(_ path: String, limit: Int = 1 << 20) throws -> [UInt8]? {
+    do {
+      return try read(path, limit: limit)
+    } catch let error as FileError where error.isNotFound {
+      return nil
+    }
+  }
+}

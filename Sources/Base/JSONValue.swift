@@ -1,0 +1,203 @@
+internal import FoundationEssentials
+
+/// Any JSON document, as a value. Objects compare without regard to order; their text is always sorted by key, so that
+/// equal values have equal bytes.
+package enum JSONValue: Sendable, Equatable {
+  case null
+  case bool(Bool)
+  case integer(Int64)
+  case number(Double)
+  case string(String)
+  case array([JSONValue])
+  case object([String: JSONValue])
+
+  /// Parses a whole document (RFC 8259). Nesting is bounded by Foundation's parser (512 levels).
+  /// - Throws: `JSONSyntaxError`, which says where.
+  package init(parsing bytes: [UInt8]) throws {
+    do {
+      self = try JSONDecoder().decode(Decoded.self, from: Data(bytes)).value
+    } catch {
+      throw JSONSyntaxError(error)
+    }
+  }
+
+  package init(parsing text: String) throws {
+    try self.init(parsing: Array(text.utf8))
+  }
+
+  package static func strings(_ values: some Sequence<String>) -> JSONValue {
+    .array(values.map(JSONValue.string))
+  }
+}
+
+/// A document that is not JSON.
+package struct JSONSyntaxError: Error, CustomStringConvertible {
+  /// For example `Unexpected character 'x' around line 3, column 5.`
+  package let description: String
+
+  fileprivate init(_ error: any Error) {
+    if case .dataCorrupted(let context) = error as? DecodingError {
+      // What Foundation knows of the place lies in the underlying error's description.
+      let place = context.underlyingError.map { "\($0)" } ?? ""
+      description = Self.sentence(in: place) ?? context.debugDescription
+    } else {
+      description = "\(error)"
+    }
+  }
+
+  /// The quoted sentence in `Error Domain=… UserInfo={NSDebugDescription=SENTENCE, …}`.
+  private static func sentence(in text: String) -> String? {
+    guard let start = text.firstRange(of: "NSDebugDescription=") else { return text.isEmpty ? nil : text }
+    let rest = text[start.upperBound...]
+    return String(rest.prefix(while: { $0 != "}" && $0 != "\n" })).replacing(", NSJSONSerializationErrorIndex", with: " #")
+  }
+}
+
+/// Reads any JSON through Foundation's decoder.
+private struct Decoded: Decodable {
+  let value: JSONValue
+
+  init(from decoder: any Decoder) throws {
+    if let object = try? decoder.container(keyedBy: AnyKey.self) {
+      var members: [String: JSONValue] = [:]
+      for key in object.allKeys { members[key.stringValue] = try object.decode(Decoded.self, forKey: key).value }
+      value = .object(members)
+    } else if var array = try? decoder.unkeyedContainer() {
+      var elements: [JSONValue] = []
+      while !array.isAtEnd { elements.append(try array.decode(Decoded.self).value) }
+      value = .array(elements)
+    } else {
+      let scalar = try decoder.singleValueContainer()
+      if scalar.decodeNil() {
+        value = .null
+      } else if let bool = try? scalar.decode(Bool.self) {
+        value = .bool(bool)
+      } else if let string = try? scalar.decode(String.self) {
+        value = .string(string)
+      } else if let integer = try? scalar.decode(Int64.self) {
+        value = .integer(integer)
+      } else {
+        value = .number(try scalar.decode(Double.self))
+      }
+    }
+  }
+
+  private struct AnyKey: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init?(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+}
+
+/// Reading.
+extension JSONValue {
+  package subscript(key: String) -> JSONValue? {
+    if case .object(let members) = self { members[key] } else { nil }
+  }
+
+  package var string: String? { if case .string(let value) = self { value } else { nil } }
+  package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+  package var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
+  package var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
+  package var object: [String: JSONValue]? { if case .object(let value) = self { value } else { nil } }
+}
+
+/// Writing: deterministic bytes.
+extension JSONValue {
+  /// On one line, keys sorted.
+  package var compactText: String {
+    var text = ""
+    write(into: &text, indentation: nil)
+    return text
+  }
+
+  /// Two spaces a level, keys sorted, a newline at the end.
+  package var prettyText: String {
+    var text = ""
+    write(into: &text, indentation: 0)
+    return text + "\n"
+  }
+
+  private func write(into text: inout String, indentation: Int?) {
+    switch self {
+    case .null: text += "null"
+    case .bool(let value): text += value ? "true" : "false"
+    case .integer(let value): text += String(value)
+    case .number(let value): text += value.isFinite ? "\(value)" : "null"
+    case .string(let value): Self.write(value, into: &text)
+    case .array(let elements):
+      Self.write(elements, between: ("[", "]"), into: &text, indentation) { element, text, inner in
+        element.write(into: &text, indentation: inner)
+      }
+    case .object(let members):
+      let sorted = members.sorted { $0.key < $1.key }
+      Self.write(sorted, between: ("{", "}"), into: &text, indentation) { member, text, inner in
+        Self.write(member.key, into: &text)
+        text += inner == nil ? ":" : ": "
+        member.value.write(into: &text, indentation: inner)
+      }
+    }
+  }
+
+  private static func write<Element>(
+    _ elements: [Element], between brackets: (String, String), into text: inout String, _ indentation: Int?,
+    each: (Element, inout String, Int?) -> Void
+  ) {
+    text += brackets.0
+    let inner = indentation.map { $0 + 1 }
+    for (index, element) in elements.enumerated() {
+      if index > 0 { text += "," }
+      if let inner { text += "\n" + String(repeating: "  ", count: inner) }
+      each(element, &text, inner)
+    }
+    if let indentation, !elements.isEmpty { text += "\n" + String(repeating: "  ", count: indentation) }
+    text += brackets.1
+  }
+
+  private static func write(_ string: String, into text: inout String) {
+    text += "\""
+    for scalar in string.unicodeScalars {
+      switch scalar {
+      case "\"": text += "\\\""
+      case "\\": text += "\\\\"
+      case "\n": text += "\\n"
+      case "\r": text += "\\r"
+      case "\t": text += "\\t"
+      case _ where scalar.value < 0x20 || scalar.value == 0x7f:
+        let hex = String(scalar.value, radix: 16)
+        text += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+      default: text.unicodeScalars.append(scalar)
+      }
+    }
+    text += "\""
+  }
+}
+
+extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
+  ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral, ExpressibleByStringInterpolation
+{
+  package init(stringLiteral value: String) { self = .string(value) }
+  package init(integerLiteral value: Int64) { self = .integer(value) }
+  package init(booleanLiteral value: Bool) { self = .bool(value) }
+  package init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
+  package init(dictionaryLiteral elements: (String, JSONValue)...) {
+    self = .object(Dictionary(elements, uniquingKeysWith: { _, last in last }))
+  }
+}
+
+/// What Consul's own merging does for `--merge` and `--set`.
+extension JSONValue {
+  /// Objects are merged key by key, null removes a key, everything else replaces.
+  package func merging(_ other: JSONValue) -> JSONValue {
+    guard case .object(var members) = self, case .object(let others) = other else { return other }
+    for (key, value) in others {
+      if case .null = value {
+        members[key] = nil
+      } else {
+        members[key] = members[key]?.merging(value) ?? value
+      }
+    }
+    return .object(members)
+  }
+}

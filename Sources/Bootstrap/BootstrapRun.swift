@@ -1,0 +1,162 @@
+internal import AWS
+package import Base
+package import Decisions
+
+/// The main job: observe, decide, act, prove; and under supervise, stay until the agent ends.
+package struct BootstrapRun: Sendable {
+  private let settings: Settings
+  private let world: World
+  private let planner: Planner
+  /// Signals go here once an agent runs under us; until then they cancel the run.
+  private let supervisorStarted: @Sendable (Supervisor) -> Void
+
+  package init(
+    settings: Settings, world: World, planner: Planner, supervisorStarted: @escaping @Sendable (Supervisor) -> Void
+  ) {
+    self.settings = settings
+    self.world = world
+    self.planner = planner
+    self.supervisorStarted = supervisorStarted
+  }
+
+  /// What a run has to tell.
+  package struct Outcome: Sendable {
+    package let plan: Plan
+    /// Nil if nothing was started.
+    package let health: Health?
+    /// Of the agent, when it was supervised to its end.
+    package let agentEnd: ProcessEnd?
+  }
+
+  /// - Parameter proven: called once the boot is a success, before staying with a supervised agent.
+  /// - Throws: `Failure`, or `CancellationError`.
+  package func run(proven: @Sendable (Outcome) -> Void) async throws -> Outcome {
+    let place = try await planner.locate()
+    do {
+      return try await carryOut(try await planner.plan(at: place, waits: true), place, proven: proven)
+    } catch let failure as Failure {
+      await abandonHook(place)
+      throw failure
+    }
+  }
+
+  private func carryOut(_ plan: Plan, _ place: Planner.Place, proven: @Sendable (Outcome) -> Void) async throws -> Outcome {
+    world.log.info(
+      "decision: \(plan.decision.name)", ["evidence": .strings(plan.decision.evidence), "peers": .strings(plan.peers.map(\.description))])
+    for warning in plan.warnings {
+      if case .joinWithoutLeader = plan.decision { world.log.error(warning) } else { world.log.warning(warning) }
+    }
+    let performer = Performer(world: world)
+    var goal: ProofGoal?
+    var supervisor: Supervisor?
+    for step in plan.steps {
+      switch step {
+      case .superviseAgent(let command, let owner): supervisor = Supervisor(command, owner: owner, world: world)
+      case .prove(let wanted): goal = wanted
+      case .completeLifecycleAction: break
+      default: try await performer.perform(step)
+      }
+    }
+    guard let goal else {
+      try await completeHook(place)
+      let outcome = Outcome(plan: plan, health: nil, agentEnd: nil)
+      proven(outcome)
+      return outcome
+    }
+    if let supervisor { return try await supervise(supervisor, goal, plan, place, proven: proven) }
+    let health = try await HealthProof(goal, world: world).prove(
+      within: settings.verifyTimeout, crash: { await unitCrashReason() }, lastLines: { await journalLines() })
+    try await completeHook(place)
+    let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
+    proven(outcome)
+    return outcome
+  }
+
+  private func supervise(
+    _ supervisor: Supervisor, _ goal: ProofGoal, _ plan: Plan, _ place: Planner.Place, proven: @Sendable (Outcome) -> Void
+  ) async throws -> Outcome {
+    enum Event: Sendable {
+      case ended(ProcessEnd)
+      case healthy(Health)
+    }
+    supervisorStarted(supervisor)
+    return try await withThrowingTaskGroup(of: Event.self) { group in
+      group.addTask { .ended(try await supervisor.run()) }
+      group.addTask {
+        let health = try await HealthProof(goal, world: world).prove(
+          within: settings.verifyTimeout, crash: { await supervisor.crashReason() }, lastLines: { await supervisor.lastLines() })
+        return .healthy(health)
+      }
+      var health: Health?
+      // A failed proof throws from here; leaving the group then cancels the supervisor, which stops its agent.
+      while let event = try await group.next() {
+        switch event {
+        case .healthy(let proof):
+          health = proof
+          try await completeHook(place)
+          proven(Outcome(plan: plan, health: proof, agentEnd: nil))
+        case .ended(let end):
+          group.cancelAll()
+          return Outcome(plan: plan, health: health, agentEnd: end)
+        }
+      }
+      preconditionFailure("the supervisor's event ends the loop")
+    }
+  }
+
+  // MARK: The launch hook
+
+  private func completeHook(_ place: Planner.Place) async throws {
+    guard let hook = settings.lifecycleHook else { return }
+    try await complete(hook, .proceed, place)
+    world.log.info("completed lifecycle hook \(hook)", ["result": "CONTINUE"])
+  }
+
+  /// The failure that leads here is the news; what goes wrong now is only a warning.
+  private func abandonHook(_ place: Planner.Place) async {
+    guard let hook = settings.lifecycleHook else { return }
+    do {
+      try await complete(hook, .abandon, place)
+      world.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
+    } catch {
+      world.log.warning(
+        "cannot complete lifecycle hook \(hook)", ["reason": .string((error as? Failure)?.lines.joined(separator: " ") ?? "\(error)")])
+    }
+  }
+
+  private func complete(
+    _ hook: String, _ action: AutoScaling.LifecycleActionResult, _ place: Planner.Place
+  ) async throws {
+    let api = AutoScaling(client: place.client), instance = place.identity.instanceID
+    do {
+      guard let group = try await api.groupName(ofInstance: instance) else {
+        throw Failure(
+          .awsFailed, "this instance is in no Auto Scaling group and has no lifecycle hook", hint: "leave out --lifecycle-hook")
+      }
+      try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instance, action)
+    } catch let error as AWSError {
+      throw error.failure("complete lifecycle hook \(hook)", role: await place.client.roleName())
+    }
+  }
+
+  // MARK: The agent under systemd
+
+  private func unitCrashReason() async -> String? {
+    let command = Command("/bin/systemctl", ["show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name])
+    guard let result = try? await world.launcher.run(command, timeout: .seconds(5)), result.succeeded else { return nil }
+    var properties: [String: String] = [:]
+    for line in result.output.split(whereSeparator: \.isNewline) {
+      let halves = line.split(separator: "=", maxSplits: 1)
+      if halves.count == 2 { properties[String(halves[0])] = String(halves[1]) }
+    }
+    if properties["ActiveState"] == "failed" { return "its unit has failed (\(properties["Result"] ?? ""))" }
+    guard let restarts = properties["NRestarts"].flatMap({ Int($0) }), restarts >= 3 else { return nil }
+    return "systemd has restarted it \(restarts) times"
+  }
+
+  private func journalLines() async -> [String] {
+    let command = Command("/bin/journalctl", ["--unit=consul", "--lines=10", "--no-pager", "--output=cat"])
+    guard let result = try? await world.launcher.run(command, timeout: .seconds(5)) else { return [] }
+    return result.output.split(whereSeparator: \.isNewline).map(String.init)
+  }
+}

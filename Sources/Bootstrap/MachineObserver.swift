@@ -1,0 +1,164 @@
+internal import Base
+package import Consul
+package import Decisions
+
+/// Looks at this machine. Reads only; `consul version` is the one program it runs.
+package struct MachineObserver: Sendable {
+  private let settings: Settings
+  private let world: World
+
+  package init(settings: Settings, world: World) {
+    self.settings = settings
+    self.world = world
+  }
+
+  /// A Consul that can be run.
+  package struct Binary: Sendable {
+    package let path: String
+    package let version: ConsulVersion
+  }
+
+  /// `consul version` takes some 50 ms; a machine under load at boot may need much longer.
+  private static let versionTimeout = Duration.seconds(20)
+
+  /// - Throws: `Failure` with status 15.
+  package func binary() async throws -> Binary {
+    let path = try binaryPath()
+    do {
+      let result = try await world.launcher.run(Command(path, ["version"]), timeout: Self.versionTimeout)
+      if let version = ConsulVersion(output: result.output) { return Binary(path: path, version: version) }
+      throw Failure(
+        .agentNotStarted, "\(path) does not say which version of Consul it is",
+        details: ["`\(path) version`: \(result.end.explanation)"] + result.output.split(whereSeparator: \.isNewline).prefix(5).map(String.init),
+        hint: "name the Consul binary with --consul")
+    } catch let error as LaunchError {
+      throw Failure(
+        .agentNotStarted, "Consul cannot be run", details: [error.explanation],
+        hint: "check that \(path) is a program for this machine, or name another with --consul")
+    }
+  }
+
+  private func binaryPath() throws -> String {
+    if let path = settings.consulPath {
+      guard try kind(path) == .file else {
+        throw Failure(
+          .agentNotStarted, "there is no Consul at \(path)", hint: "install Consul, or correct --consul (CONSUL_BOOTSTRAP_CONSUL)")
+      }
+      guard world.files.isExecutable(path) else {
+        throw Failure(.agentNotStarted, "\(path) is not executable", hint: "chmod +x \(path)")
+      }
+      return path
+    }
+    // User-data may run with hardly any PATH.
+    let path = (world.environment["PATH"] ?? "").split(separator: ":").map(String.init)
+    let directories = path + ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"].filter { !path.contains($0) }
+    let found = try directories.map { $0 + "/consul" }.filter { try kind($0) == .file }
+    if let executable = found.first(where: world.files.isExecutable) { return executable }
+    if let first = found.first {
+      throw Failure(.agentNotStarted, "\(first) is not executable", hint: "chmod +x \(first)")
+    }
+    throw Failure(
+      .agentNotStarted, "Consul is not installed", details: ["no consul in \(directories.joined(separator: ", "))"],
+      hint: "install Consul, or name its binary with --consul")
+  }
+
+  private func kind(_ path: String) throws -> FileKind? {
+    (try? world.files.status(path))??.kind
+  }
+
+  /// Everything but the binary.
+  package func observe(_ binary: Binary, identity: Identity) async throws -> MachineObservation {
+    let owner = try agentOwner()
+    return MachineObservation(
+      consulPath: binary.path, consulVersion: binary.version, isBootedBySystemd: world.system.isBootedBySystemd,
+      hostName: world.system.hostName, agentOwner: owner, dataDirectory: dataDirectory(identity),
+      recordedInstanceID: try recordedInstanceID(), configuration: content(settings.configurationPath),
+      unit: content(SystemdUnit.path), agentIsRunning: await agentIsRunning(identity),
+      otherConfigurationFiles: try otherConfigurationFiles())
+  }
+
+  /// Only root can run the agent as somebody else.
+  private func agentOwner() throws -> FileOwner? {
+    guard world.system.isRoot else { return nil }
+    if let owner = world.system.owner(named: settings.user) { return owner }
+    guard settings.user != Settings().user else {
+      world.log.warning("there is no user \(settings.user): the agent runs as root", ["hint": "create the user, or name another with --user"])
+      return nil
+    }
+    throw Failure(.usage, "there is no user \(settings.user)", hint: "create it, or correct --user")
+  }
+
+  private func dataDirectory(_ identity: Identity) -> DataDirectoryObservation {
+    let path = settings.dataDirectory
+    let raftState = RaftState(dataDirectory: path, files: world.files)
+    guard let status = (try? world.files.status(path)) ?? nil, status.kind == .directory else {
+      return DataDirectoryObservation(content: nil, raftState: raftState, isMount: false)
+    }
+    let parent = (try? world.files.status(path + "/..")) ?? nil
+    let names = (try? world.files.list(path)) ?? []
+    // A file system's own directory is no content.
+    let isEmpty = names.allSatisfy { $0 == "lost+found" }
+    return DataDirectoryObservation(
+      content: isEmpty && raftState == .none ? nil : .init(snapshotNamesThisAddress: snapshotNames(identity.privateIP)),
+      raftState: raftState, isMount: parent.map { $0.device != status.device } ?? false)
+  }
+
+  /// serf writes `alive: NAME ADDRESS:PORT` for every member, its own node included.
+  private func snapshotNames(_ address: IPv4Address) -> Bool? {
+    guard let bytes = try? world.files.read(settings.dataDirectory + "/serf/local.snapshot", limit: 16 << 20) else { return nil }
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").contains { line in
+      line.hasPrefix("alive: ") && line.contains(" \(address):")
+    }
+  }
+
+  private func recordedInstanceID() throws -> String? {
+    guard case .text(let text) = content(settings.stateDirectory + "/instance.json") else { return nil }
+    return (try? JSONValue(parsing: text))?["instance_id"]?.string
+  }
+
+  private func content(_ path: String) -> FileContent {
+    do {
+      guard let bytes = try world.files.readIfPresent(path) else { return .absent }
+      return .text(String(decoding: bytes, as: UTF8.self))
+    } catch let error as FileError {
+      return .unreadable(reason: error.reason)
+    } catch {
+      return .unreadable(reason: "\(error)")
+    }
+  }
+
+  private func agentIsRunning(_ identity: Identity) async -> Bool {
+    for address in ["127.0.0.1", identity.privateIP.description] {
+      let client = AgentClient(address: "\(address):8500", transport: world.transport, timeout: .seconds(1))
+      do {
+        _ = try await client.clusterStatus()
+        return true
+      } catch AgentError.refused {
+        return true  // an agent that has no answer yet is an agent
+      } catch { continue }
+    }
+    return false
+  }
+
+  private func otherConfigurationFiles() throws -> [MachineObservation.OtherFile] {
+    let directory = settings.configDirectory
+    guard let names = try? world.files.list(directory) else { return [] }
+    return names.filter { $0.hasSuffix(".json") || $0.hasSuffix(".hcl") }.map { "\(directory)/\($0)" }
+      .filter { $0 != settings.configurationPath }
+      .map { path in
+        guard case .text(let text) = content(path) else { return .init(path: path, setsBootstrap: false) }
+        return .init(path: path, setsBootstrap: setsBootstrap(text))
+      }
+  }
+
+  private func setsBootstrap(_ text: String) -> Bool {
+    if let value = try? JSONValue(parsing: text) {
+      return (value["bootstrap_expect"]?.integer ?? 0) > 0 || value["bootstrap"]?.bool == true
+    }
+    // HCL: `bootstrap_expect = 3`, at the start of a line as it is written by people.
+    return text.split(whereSeparator: \.isNewline).contains { line in
+      let words = line.split { $0 == " " || $0 == "\t" || $0 == "=" || $0 == "\"" }
+      return words.first == "bootstrap_expect" || words.prefix(2) == ["bootstrap", "true"]
+    }
+  }
+}

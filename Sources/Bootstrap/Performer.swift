@@ -1,0 +1,116 @@
+internal import Base
+package import Decisions
+
+/// Carries out a plan's steps up to the agent's start, each checked first for being done already.
+package struct Performer: Sendable {
+  private let world: World
+
+  package init(world: World) { self.world = world }
+
+  /// `consul validate` takes some 30 ms; a machine under load at boot may need much longer.
+  private static let validateTimeout = Duration.seconds(30)
+  /// systemctl waits for a stop: as long as the unit lets a leave take, and some.
+  private static let systemctlTimeout = Duration.seconds(90)
+
+  /// - Throws: `Failure` with status 14 or 15.
+  package func perform(_ step: Step) async throws {
+    try Task.checkCancellation()
+    do {
+      let done = try await carryOut(step)
+      if done { world.log.info(step.title) } else { world.log.debug("already done: \(step.title)") }
+    } catch let error as FileError {
+      throw Failure(
+        .configurationRejected, "cannot \(step.title)", details: [error.explanation], hint: hint(for: error))
+    } catch let error as LaunchError {
+      throw Failure(.agentNotStarted, "cannot \(step.title)", details: [error.explanation])
+    }
+  }
+
+  private func hint(for error: FileError) -> String? {
+    switch error.errno {
+    case 28, 122: "make room on the file system that holds \(error.path)"
+    case 30: "the file system that holds \(error.path) is read-only; remount it, or name another directory"
+    case 1, 13: world.system.isRoot ? nil : "run as root"
+    default: nil
+    }
+  }
+
+  /// - Returns: false if there was nothing to do.
+  private func carryOut(_ step: Step) async throws -> Bool {
+    let files = world.files
+    switch step {
+    case .stopAgent(let command), .run(let command), .reloadAgent(let command, _):
+      try await run(command)
+    case .moveAside(let path, let target, _):
+      guard try files.status(path) != nil else { return false }
+      try files.rename(path, to: target)
+    case .createDirectory(let path, let mode, let owner):
+      if let status = try files.status(path), status.kind == .directory {
+        guard let owner, status.user != owner.user else { return false }
+        try files.changeOwner(path, owner)
+      } else {
+        try files.createDirectory(path, mode: mode, owner: owner)
+      }
+    case .recordInstance(let path, let text):
+      return try writeIfChanged(path, text, mode: 0o644, owner: nil)
+    case .setHostName(let name):
+      let file = try writeIfChanged("/etc/hostname", name + "\n", mode: 0o644, owner: nil)
+      guard world.system.hostName != name else { return file }
+      try world.system.setHostName(name)
+    case .writeConfiguration(let file):
+      return try await write(file)
+    case .writeUnit(let path, let text):
+      if let current = try files.readIfPresent(path), !String(decoding: current, as: UTF8.self).hasPrefix(SystemdUnit.mark) {
+        let aside = "\(path).\(world.now().basic)"
+        world.log.warning("\(path) is not ours; it is moved aside", ["to": .string(aside)])
+        try files.rename(path, to: aside)
+      }
+      return try writeIfChanged(path, text, mode: 0o644, owner: nil)
+    case .superviseAgent, .prove, .completeLifecycleAction:
+      preconditionFailure("the run itself does these")
+    }
+    return true
+  }
+
+  private func writeIfChanged(_ path: String, _ text: String, mode: UInt32, owner: FileOwner?) throws -> Bool {
+    let bytes = Array(text.utf8)
+    if let status = try world.files.status(path), status.mode == mode, owner.map({ $0.user == status.user && $0.group == status.group }) ?? true,
+      try world.files.readIfPresent(path) == bytes
+    {
+      return false
+    }
+    try world.files.write(path, bytes, mode: mode, owner: owner)
+    return true
+  }
+
+  private func write(_ file: ConfigurationFile) async throws -> Bool {
+    let mode: UInt32 = 0o640
+    let bytes = Array(file.text.utf8)
+    if let current = try world.files.readIfPresent(file.path), current == bytes {
+      return try writeIfChanged(file.path, file.text, mode: mode, owner: file.owner)
+    }
+    try world.files.write(file.stagedPath, bytes, mode: 0o600, owner: nil)
+    defer { try? world.files.removeFile(file.stagedPath) }
+    let result = try await world.launcher.run(file.validation, timeout: Self.validateTimeout)
+    guard result.succeeded else {
+      throw Failure(
+        .configurationRejected, "Consul rejects the configuration",
+        details: ["`\(file.validation.text)`: \(result.end.explanation)"] + Self.lastLines(result.output),
+        hint: "nothing was changed; look at --set, --merge and the other files beside \(file.path)")
+    }
+    return try writeIfChanged(file.path, file.text, mode: mode, owner: file.owner)
+  }
+
+  private func run(_ command: Command) async throws {
+    let result = try await world.launcher.run(command, timeout: Self.systemctlTimeout)
+    guard result.succeeded else {
+      throw Failure(
+        .agentNotStarted, "`\(command.text)` failed: \(result.end.explanation)", details: Self.lastLines(result.output),
+        hint: "see systemctl status consul and journalctl -u consul")
+    }
+  }
+
+  private static func lastLines(_ text: String) -> [String] {
+    text.split(whereSeparator: \.isNewline).suffix(10).map(String.init)
+  }
+}

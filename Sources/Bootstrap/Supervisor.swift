@@ -1,0 +1,98 @@
+package import Base
+
+/// Keeps an agent running as a child: restarts it after a crash, not after a clean leave, and passes signals on.
+package actor Supervisor {
+  private let command: Command
+  private let owner: FileOwner?
+  private let world: World
+  private var process: (any RunningProcess)?
+  private var isStopping = false
+  private(set) var crashes: [String] = []
+  private var output: [String] = []
+
+  /// Between a crash and the next start.
+  private static let backoff = Backoff(base: .seconds(1), cap: .seconds(30))
+  /// An agent that ran this long has earned a quick restart again.
+  private static let stableAfter = Duration.seconds(60)
+  /// As many crashes before the first answer mean that it will not come up.
+  private static let hopelessAfter = 3
+
+  package init(_ command: Command, owner: FileOwner?, world: World) {
+    self.command = command
+    self.owner = owner
+    self.world = world
+  }
+
+  /// Starts the agent and stays until it has ended for good; returns how.
+  /// - Throws: `Failure` with status 15 if it cannot be started at all.
+  package func run() async throws -> ProcessEnd {
+    var failures = 0
+    while true {
+      let started = world.uptime()
+      let process: any RunningProcess
+      do {
+        process = try world.launcher.start(command, as: owner)
+      } catch let error as LaunchError {
+        throw Failure(
+          .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],
+          hint: "check the binary and its permissions")
+      }
+      self.process = process
+      world.log.info("the agent runs", ["pid": .integer(Int64(process.pid))])
+      if isStopping { process.signal(15) }
+      let end = await untilEnd(of: process)
+      self.process = nil
+      output = process.lastLines()
+      if isStopping || end == .exited(0) {
+        world.log.info("the agent has ended", ["how": .string(end.explanation)])
+        return end
+      }
+      failures = world.uptime() - started >= Self.stableAfter ? 0 : failures + 1
+      crashes.append(end.explanation)
+      let pause = Self.backoff.bound(max(0, failures - 1))
+      world.log.error("the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(pause.spoken)])
+      try? await world.clock.sleep(for: pause)
+      if isStopping { return end }
+      if Task.isCancelled { return end }
+    }
+  }
+
+  /// To the agent. SIGTERM and SIGINT also mean that it is not started again.
+  package func signal(_ number: Int32) {
+    if number == 15 || number == 2 { isStopping = true }
+    process?.signal(number)
+  }
+
+  /// Why the agent will not come up, or nil while there is hope.
+  package func crashReason() -> String? {
+    crashes.count >= Self.hopelessAfter ? "it ended \(crashes.count) times, the last time by \(crashes[crashes.count - 1])" : nil
+  }
+
+  package func lastLines() -> [String] {
+    Array((process?.lastLines().isEmpty == false ? process!.lastLines() : output).suffix(10))
+  }
+
+  /// A cancelled supervisor stops its agent first.
+  private func untilEnd(of process: any RunningProcess) async -> ProcessEnd {
+    if let end = await process.end() { return end }
+    isStopping = true
+    process.signal(15)
+    // Detached from the cancellation: the agent gets as long to leave as the systemd unit gives it, then it is killed.
+    return await Task { [clock = world.clock] in
+      await withTaskGroup(of: ProcessEnd?.self) { group in
+        group.addTask { await process.end() }
+        group.addTask {
+          try? await clock.sleep(for: .seconds(60))
+          return nil
+        }
+        if let end = await group.next() ?? nil {
+          group.cancelAll()
+          return end
+        }
+        process.signal(9)
+        for await end in group { if let end { return end } }
+        return .signalled(9)
+      }
+    }.value
+  }
+}

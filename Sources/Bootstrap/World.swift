@@ -1,0 +1,33 @@
+package import Base
+
+/// Every way to the world that a run has, each a seam. The composition root in Commands fills it with the real ones.
+package struct World: Sendable {
+  package let environment: [String: String]
+  package let transport: any HTTPTransport
+  package let files: any FileStore
+  package let launcher: any ProcessLauncher
+  package let system: any System
+  /// For sleeping.
+  package let clock: any Clock<Duration>
+  /// For dates.
+  package let now: WallClock
+  /// For time-outs: time since the start of the process, which no correction of the clock moves.
+  package let uptime: @Sendable () -> Duration
+  package let log: Logger
+
+  package init(
+    environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
+    system: any System, clock: any Clock<Duration>, now: @escaping WallClock, uptime: @escaping @Sendable () -> Duration,
+    log: Logger
+  ) {
+    self.environment = environment
+    self.transport = transport
+    self.files = files
+    self.launcher = launcher
+    self.system = system
+    self.clock = clock
+    self.now = now
+    self.uptime = uptime
+    self.log = log
+  }
+}

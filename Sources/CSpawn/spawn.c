@@ -1,0 +1,93 @@
+#define _GNU_SOURCE
+#include "CSpawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct report {
+  int error;
+  int stage;
+};
+
+static const char *const stages[] = {"pipe", "fork", "redirect", "setgroups", "setgid", "setuid", "prctl", "exec"};
+enum { stage_pipe, stage_fork, stage_redirect, stage_setgroups, stage_setgid, stage_setuid, stage_prctl, stage_exec };
+
+// Runs in the child, between fork and exec: only async-signal-safe calls.
+static void give_up(int report_fd, int stage) {
+  struct report report = {errno, stage};
+  ssize_t ignored = write(report_fd, &report, sizeof report);
+  (void)ignored;
+  _exit(127);
+}
+
+static void become(const struct cb_spawn *spawn, int report_fd) {
+  setpgid(0, 0);
+  for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+
+  int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null_fd >= 0 && dup2(null_fd, 0) < 0) give_up(report_fd, stage_redirect);
+  if (spawn->stdout_fd >= 0 && dup2(spawn->stdout_fd, 1) < 0) give_up(report_fd, stage_redirect);
+  if (spawn->stderr_fd >= 0 && dup2(spawn->stderr_fd, 2) < 0) give_up(report_fd, stage_redirect);
+
+  if (spawn->change_user) {
+    // The raw calls: the C library's versions signal every thread of the process, of which the child has only one.
+    if (syscall(SYS_setgroups, spawn->group_count, spawn->groups) != 0) give_up(report_fd, stage_setgroups);
+    if (syscall(SYS_setresgid, spawn->gid, spawn->gid, spawn->gid) != 0) give_up(report_fd, stage_setgid);
+    if (syscall(SYS_setresuid, spawn->uid, spawn->uid, spawn->uid) != 0) give_up(report_fd, stage_setuid);
+  }
+  // After the change of user, which would clear it.
+  if (spawn->parent_death_signal && prctl(PR_SET_PDEATHSIG, spawn->parent_death_signal) != 0)
+    give_up(report_fd, stage_prctl);
+  execve(spawn->path, spawn->argv, spawn->envp);
+  give_up(report_fd, stage_exec);
+}
+
+pid_t cb_spawn(const struct cb_spawn *spawn, int *error, const char **stage) {
+  int report_pipe[2];
+  if (pipe2(report_pipe, O_CLOEXEC) != 0) {
+    *error = errno, *stage = stages[stage_pipe];
+    return -1;
+  }
+  // No signal may reach the child before its handlers are reset.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t child = fork();
+  int fork_error = errno;
+  if (child == 0) {
+    close(report_pipe[0]);
+    become(spawn, report_pipe[1]);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  close(report_pipe[1]);
+  if (child < 0) {
+    close(report_pipe[0]);
+    *error = fork_error, *stage = stages[stage_fork];
+    return -1;
+  }
+  struct report report;
+  ssize_t count;
+  do count = read(report_pipe[0], &report, sizeof report);
+  while (count < 0 && errno == EINTR);
+  close(report_pipe[0]);
+  if (count != (ssize_t)sizeof report) return child;  // the pipe closed at exec: it runs
+  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+  }
+  *error = report.error, *stage = stages[report.stage];
+  return -1;
+}
+
+int cb_pipe(int ends[2], bool non_blocking) { return pipe2(ends, O_CLOEXEC | (non_blocking ? O_NONBLOCK : 0)); }
+
+bool cb_wait_exited(int status) { return WIFEXITED(status); }
+int cb_wait_exit_status(int status) { return WEXITSTATUS(status); }
+int cb_wait_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }

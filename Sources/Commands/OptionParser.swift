@@ -1,0 +1,234 @@
+package import Base
+internal import Decisions
+
+/// Reads options from the command line, over the environment, over the configuration file.
+package struct OptionParser: Sendable {
+  private let files: any FileStore
+
+  package init(files: any FileStore) { self.files = files }
+
+  /// What was asked for.
+  package enum Request: Sendable {
+    case bootstrap(Options)
+    case help
+    case version
+  }
+
+  private static let configurationFile = "/etc/consul-bootstrap/config.json"
+
+  /// - Parameter arguments: without the program's name.
+  /// - Throws: `Failure` with status 2.
+  package func parse(_ arguments: [String], environment: [String: String]) throws -> Request {
+    let line = try commandLine(arguments)
+    if line.wantsHelp { return .help }
+    if line.wantsVersion { return .version }
+    var options = Options()
+    let file = try configurationFile(line.configPath, environment: environment)
+    let variables = try variables(environment)
+    for option in Option.all {
+      // The strongest source that says anything says everything, lists included.
+      let values = line.values[option.name] ?? variables[option.name] ?? file[option.name] ?? []
+      for value in values {
+        do {
+          try option.apply(value.text, &options)
+        } catch {
+          throw Failure(
+            .usage, "\(value.origin): \(Self.shown(value.text, option)) \(error.expectation)",
+            hint: "consul-bootstrap --help explains --\(option.name)")
+        }
+      }
+    }
+    try finish(&options)
+    return .bootstrap(options)
+  }
+
+  /// A value and who said it.
+  private struct Value {
+    let text: String
+    let origin: String
+  }
+
+  /// What is laid over the configuration may be a secret.
+  private static func shown(_ text: String, _ option: Option) -> String {
+    if option.name == "set" { return "\"\(text.prefix { $0 != "=" })=…\"" }
+    return "\"\(text)\""
+  }
+
+  // MARK: Command line
+
+  private struct CommandLine {
+    var values: [String: [Value]] = [:]
+    var configPath: String?
+    var wantsHelp = false
+    var wantsVersion = false
+  }
+
+  private func commandLine(_ arguments: [String]) throws -> CommandLine {
+    var line = CommandLine()
+    var rest = arguments[...]
+    while let argument = rest.popFirst() {
+      if argument == "-h" || argument == "--help" { line.wantsHelp = true; continue }
+      if argument == "-V" || argument == "--version" { line.wantsVersion = true; continue }
+      guard argument.hasPrefix("--"), argument.count > 2 else {
+        throw Failure(
+          .usage, "there is no command \(argument)", hint: "consul-bootstrap takes options only; see consul-bootstrap --help")
+      }
+      let halves = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let name = String(halves[0]), attached = halves.count == 2 ? String(halves[1]) : nil
+      if name == "config" {
+        guard let path = attached ?? rest.popFirst() else { throw missingValue("config") }
+        line.configPath = path
+        continue
+      }
+      guard let option = Option.all.first(where: { $0.name == name }) else { throw unknown("option --", name) }
+      let text: String
+      if option.shape == .flag {
+        text = attached ?? "true"
+      } else if let value = attached ?? rest.popFirst() {
+        text = value
+      } else {
+        throw missingValue(name)
+      }
+      if case .list = option.shape {
+      } else if line.values[name] != nil {
+        throw Failure(.usage, "--\(name) is given twice", hint: "give it once")
+      }
+      line.values[name, default: []].append(Value(text: text, origin: "--\(name)"))
+    }
+    return line
+  }
+
+  private func missingValue(_ name: String) -> Failure {
+    Failure(.usage, "--\(name) needs a value", hint: "consul-bootstrap --help explains --\(name)")
+  }
+
+  private func unknown(_ kind: String, _ name: String) -> Failure {
+    let guess = nearestName(to: name, among: Option.all.map(\.name) + ["config", "help", "version"])
+    return Failure(
+      .usage, "there is no \(kind)\(name)",
+      hint: guess.map { "did you mean \(kind == "option --" ? "--" : "")\($0)?" } ?? "see consul-bootstrap --help")
+  }
+
+  // MARK: Environment
+
+  private func variables(_ environment: [String: String]) throws -> [String: [Value]] {
+    var values: [String: [Value]] = [:]
+    for (variable, text) in environment.sorted(by: { $0.key < $1.key }) where variable.hasPrefix(Option.environmentPrefix) {
+      if variable == Option.environmentPrefix + "CONFIG" { continue }
+      guard let option = Option.all.first(where: { $0.environmentName == variable }) else {
+        let guess = nearestName(to: variable, among: Option.all.map(\.environmentName))
+        throw Failure(
+          .usage, "there is no environment variable \(variable)", hint: guess.map { "did you mean \($0)?" } ?? "see consul-bootstrap --help")
+      }
+      guard !text.isEmpty else { continue }
+      if case .list = option.shape {
+        values[option.name] = try list(text, variable).map { Value(text: $0, origin: variable) }
+      } else {
+        values[option.name] = [Value(text: text, origin: variable)]
+      }
+    }
+    return values
+  }
+
+  /// `a,b`, or a JSON array of texts where an item has a comma.
+  private func list(_ text: String, _ variable: String) throws -> [String] {
+    guard text.hasPrefix("[") else { return text.split(separator: ",").map(String.init) }
+    guard let items = (try? JSONValue(parsing: text))?.array?.map(\.string), !items.contains(nil) else {
+      throw Failure(.usage, "\(variable) begins with [ but is no JSON array of texts", hint: #"for example ["a=1", "b=2"]"#)
+    }
+    return items.compactMap { $0 }
+  }
+
+  // MARK: Configuration file
+
+  private func configurationFile(_ named: String?, environment: [String: String]) throws -> [String: [Value]] {
+    let asked = named ?? environment[Option.environmentPrefix + "CONFIG"]
+    let path = asked ?? Self.configurationFile
+    let bytes: [UInt8]
+    do {
+      guard let found = try files.readIfPresent(path) else {
+        guard asked == nil else { throw Failure(.usage, "there is no configuration file \(path)", hint: "correct --config") }
+        return [:]
+      }
+      bytes = found
+    } catch let error as FileError {
+      throw Failure(.usage, "cannot read the configuration file", details: [error.explanation])
+    }
+    return try values(of: Self.object(bytes, path: path), path: path)
+  }
+
+  private func values(of members: [String: JSONValue], path: String) throws -> [String: [Value]] {
+    var values: [String: [Value]] = [:]
+    for (key, value) in members.sorted(by: { $0.key < $1.key }) {
+      guard let option = Option.all.first(where: { $0.name == key }) else {
+        let failure = unknown("key ", key)
+        throw Failure(.usage, "\(path): \(failure.message)", hint: failure.hint)
+      }
+      let items = value.array ?? [value]
+      let texts = items.map { item -> String? in
+        switch item {
+        case .string(let text): text
+        case .integer(let number): String(number)
+        case .bool(let bool): bool ? "true" : "false"
+        default: nil
+        }
+      }
+      if case .list = option.shape {
+      } else if value.array != nil {
+        throw Failure(.usage, "\(path): \(key) takes one value, not a list")
+      }
+      guard !texts.contains(nil) else { throw Failure(.usage, "\(path): \(key) must be a text, a number or true or false") }
+      values[key] = texts.compactMap { $0 }.map { Value(text: $0, origin: "\(path): \(key)") }
+    }
+    return values
+  }
+
+  private static func object(_ bytes: [UInt8], path: String) throws -> [String: JSONValue] {
+    do {
+      guard let members = try JSONValue(parsing: bytes).object else {
+        throw Failure(.usage, "\(path) is not a JSON object", hint: #"for example {"expect": 5}"#)
+      }
+      return members
+    } catch let error as JSONSyntaxError {
+      throw Failure(.usage, "\(path) is not JSON", details: [error.description])
+    }
+  }
+
+  // MARK: What depends on more than one option
+
+  private func finish(_ options: inout Options) throws {
+    switch (options.groups.isEmpty, options.tags.isEmpty) {
+    case (false, false):
+      throw Failure(.usage, "--group and --tag exclude each other", hint: "find the servers by group or by tag")
+    case (false, true):
+      guard options.groups.count <= 100 else { throw Failure(.usage, "more than 100 groups", hint: "use --tag") }
+      options.settings.membership = .groups(options.groups)
+    case (true, false):
+      guard options.settings.expect != nil else {
+        throw Failure(.usage, "--tag needs --expect", details: ["tags carry no desired capacity"], hint: "say how many servers: --expect 5")
+      }
+      options.settings.membership = .tags(options.tags)
+    case (true, true): break
+    }
+    var overlays: [Settings.Overlay] = []
+    for path in options.mergeFiles {
+      do {
+        overlays.append(.init(origin: "--merge \(path)", value: .object(try Self.object(try files.read(path, limit: 1 << 20), path: path))))
+      } catch let error as FileError {
+        throw Failure(.usage, "cannot read the file of --merge", details: [error.explanation])
+      }
+    }
+    options.settings.overlays = overlays + options.sets
+    try refuseReservedKeys(options.settings)
+  }
+
+  /// What is decided here cannot be overlaid: it is how one cluster becomes two.
+  private func refuseReservedKeys(_ settings: Settings) throws {
+    let instead = ["bootstrap": "--expect", "bootstrap_expect": "--expect", "data_dir": "--data-dir"]
+    for overlay in settings.overlays {
+      for (key, option) in instead.sorted(by: { $0.key < $1.key }) where overlay.value[key] != nil {
+        throw Failure(.usage, "\(overlay.origin) sets \(key)", hint: "use \(option)")
+      }
+    }
+  }
+}

@@ -1,0 +1,34 @@
+internal import AWS
+internal import Base
+internal import Bootstrap
+internal import Decisions
+internal import Host
+
+/// The composition root: the one place that knows `Host`.
+package enum Program {
+  package static func main() async {
+    // First of all, so that no thread exists that a signal could end.
+    Signals.block()
+    let files = LocalFileStore()
+    let environment = Machine.environment
+    do {
+      switch try OptionParser(files: files).parse(Array(CommandLine.arguments.dropFirst()), environment: environment) {
+      case .help: Machine.write(Help.text)
+      case .version: Machine.write("consul-bootstrap \(programVersion)\n")
+      case .bootstrap(let options):
+        await BootstrapCommand(options: options, environment: environment, files: files).run()
+      }
+    } catch let failure as Failure {
+      Machine.write(errorText(failure), toStandardError: true)
+      Machine.exit(failure.status.rawValue)
+    } catch {
+      Machine.write("consul-bootstrap: error: \(error)\n", toStandardError: true)
+      Machine.exit(ExitStatus.usage.rawValue)
+    }
+    Machine.exit(0)
+  }
+
+  static func errorText(_ failure: Failure) -> String {
+    "consul-bootstrap: error: " + failure.lines.joined(separator: "\n") + "\n"
+  }
+}

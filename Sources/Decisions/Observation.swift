@@ -1,0 +1,145 @@
+package import Base
+package import Consul
+
+/// Who this instance is.
+package struct Identity: Sendable, Equatable {
+  package let instanceID: String
+  package let region: String
+  package let availabilityZone: String
+  package let privateIP: IPv4Address
+  package let vpcID: String?
+  /// The Auto Scaling group that it belongs to; nil if none, or if nobody needed to know.
+  package var groupName: String?
+
+  package init(
+    instanceID: String, region: String, availabilityZone: String, privateIP: IPv4Address, vpcID: String?,
+    groupName: String? = nil
+  ) {
+    self.instanceID = instanceID
+    self.region = region
+    self.availabilityZone = availabilityZone
+    self.privateIP = privateIP
+    self.vpcID = vpcID
+    self.groupName = groupName
+  }
+}
+
+/// The group as the Auto Scaling and EC2 APIs show it at one time.
+package struct GroupObservation: Sendable, Equatable {
+  package var candidates: [Candidate]
+  /// The sum over the groups; nil where tags are the membership.
+  package var desiredCapacity: Int?
+
+  package init(candidates: [Candidate], desiredCapacity: Int?) {
+    self.candidates = candidates
+    self.desiredCapacity = desiredCapacity
+  }
+}
+
+/// What a peer's agent said to `/v1/status/leader` and `/v1/status/peers`.
+package enum PeerAnswer: Sendable, Equatable {
+  case status(ClusterStatus)
+  /// It could not be asked: that is not a no.
+  case unknown(reason: String)
+}
+
+/// The data directory, before anything is done.
+package struct DataDirectoryObservation: Sendable, Equatable {
+  /// Nil for one that is absent or empty.
+  package var content: Content?
+  package var raftState: RaftState
+  /// It lies on a file system of its own.
+  package var isMount: Bool
+
+  package struct Content: Sendable, Equatable {
+    /// The agent's gossip snapshot lists this machine's address among the living; nil if there is no snapshot.
+    package var snapshotNamesThisAddress: Bool?
+
+    package init(snapshotNamesThisAddress: Bool?) { self.snapshotNamesThisAddress = snapshotNamesThisAddress }
+  }
+
+  package init(content: Content?, raftState: RaftState, isMount: Bool) {
+    self.content = content
+    self.raftState = raftState
+    self.isMount = isMount
+  }
+}
+
+/// A text file as it is now.
+package enum FileContent: Sendable, Equatable {
+  case absent
+  case text(String)
+  case unreadable(reason: String)
+}
+
+/// This machine.
+package struct MachineObservation: Sendable, Equatable {
+  package var consulPath: String
+  package var consulVersion: ConsulVersion
+  package var isBootedBySystemd: Bool
+  package var hostName: String
+  /// The agent's user; nil: the user that runs this program.
+  package var agentOwner: FileOwner?
+  package var dataDirectory: DataDirectoryObservation
+  /// The instance that the state directory says this machine was.
+  package var recordedInstanceID: String?
+  package var configuration: FileContent
+  package var unit: FileContent
+  /// An agent answers on this machine's own HTTP address.
+  package var agentIsRunning: Bool
+  /// Other files of the configuration directory, sorted, with whether each sets `bootstrap` or `bootstrap_expect`.
+  package var otherConfigurationFiles: [OtherFile]
+
+  package struct OtherFile: Sendable, Equatable {
+    package let path: String
+    package let setsBootstrap: Bool
+
+    package init(path: String, setsBootstrap: Bool) {
+      self.path = path
+      self.setsBootstrap = setsBootstrap
+    }
+  }
+
+  package init(
+    consulPath: String, consulVersion: ConsulVersion, isBootedBySystemd: Bool, hostName: String, agentOwner: FileOwner?,
+    dataDirectory: DataDirectoryObservation, recordedInstanceID: String?, configuration: FileContent, unit: FileContent,
+    agentIsRunning: Bool, otherConfigurationFiles: [OtherFile]
+  ) {
+    self.consulPath = consulPath
+    self.consulVersion = consulVersion
+    self.isBootedBySystemd = isBootedBySystemd
+    self.hostName = hostName
+    self.agentOwner = agentOwner
+    self.dataDirectory = dataDirectory
+    self.recordedInstanceID = recordedInstanceID
+    self.configuration = configuration
+    self.unit = unit
+    self.agentIsRunning = agentIsRunning
+    self.otherConfigurationFiles = otherConfigurationFiles
+  }
+}
+
+/// Everything that the decisions rest on.
+package struct Observation: Sendable, Equatable {
+  package var identity: Identity
+  package var machine: MachineObservation
+  /// Nil when a reboot finds AWS out of reach.
+  package var group: GroupObservation?
+  /// By address: every other counted member, once asked.
+  package var peers: [IPv4Address: PeerAnswer]
+  /// Peers with raft state but no leader have had `leaderWait` to elect one.
+  package var leaderWaitIsOver: Bool
+  package var time: Timestamp
+
+  package init(
+    identity: Identity, machine: MachineObservation, group: GroupObservation?, peers: [IPv4Address: PeerAnswer] = [:],
+    leaderWaitIsOver: Bool = false, time: Timestamp
+  ) {
+    self.identity = identity
+    self.machine = machine
+    self.group = group
+    self.peers = peers
+    self.leaderWaitIsOver = leaderWaitIsOver
+    self.time = time
+  }
+}

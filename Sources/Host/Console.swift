@@ -1,0 +1,78 @@
+package import Base
+internal import Glibc
+internal import Synchronization
+
+/// The log on standard error: short lines for a person at a terminal, time-stamped records elsewhere.
+package final class Console: LogSink {
+  package enum Format: String, Sendable, CaseIterable { case text, json }
+
+  private struct State {
+    /// A progress line stands on the terminal without a newline.
+    var hasOpenLine = false
+    var lastProgress: (message: String, at: Timestamp)?
+  }
+
+  private let format: Format
+  private let isTerminal: Bool
+  private let state = Mutex(State())
+
+  /// Elsewhere than on a terminal an unchanged state is repeated this often.
+  private static let progressInterval = Duration.seconds(10)
+
+  package init(format: Format) {
+    self.format = format
+    isTerminal = format == .text && isatty(2) == 1
+  }
+
+  package func write(_ record: LogRecord) {
+    let line = text(record)
+    state.withLock { state in
+      Machine.write((state.hasOpenLine ? "\r\u{1B}[K" : "") + line + "\n", toStandardError: true)
+      state.hasOpenLine = false
+    }
+  }
+
+  package func progress(_ record: LogRecord) {
+    let now = Machine.now()
+    guard !isTerminal else {
+      let line = String(record.message.prefix(max(20, width() - 1)))
+      return state.withLock { state in
+        Machine.write("\r\u{1B}[K" + line, toStandardError: true)
+        state.hasOpenLine = true
+      }
+    }
+    // What changes with every look, as the time that passed, stands in the attributes, not in the message.
+    let isNews = state.withLock { state in
+      if let last = state.lastProgress, last.message == record.message, now - last.at < Self.progressInterval { return false }
+      state.lastProgress = (record.message, now)
+      return true
+    }
+    if isNews { write(record) }
+  }
+
+  private func text(_ record: LogRecord) -> String {
+    switch format {
+    case .json:
+      var members = Dictionary(record.attributes.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last })
+      members["time"] = .string(Machine.now().iso8601)
+      members["level"] = .string(record.level.name)
+      members["message"] = .string(record.message)
+      return JSONValue.object(members).compactText
+    case .text:
+      let attributes = record.attributes.map { " \($0.key)=\($0.value.string.map(Self.quoted) ?? $0.value.compactText)" }.joined()
+      // Lines end where records end.
+      let line = "\(record.message)\(attributes)".split(whereSeparator: \.isNewline).joined(separator: " ")
+      if isTerminal { return record.level == .info ? line : "\(record.level.name): \(line)" }
+      return "\(Machine.now().iso8601) \(record.level.name) \(line)"
+    }
+  }
+
+  private static func quoted(_ text: String) -> String {
+    text.contains(where: { $0 == " " || $0 == "\"" }) || text.isEmpty ? JSONValue.string(text).compactText : text
+  }
+
+  private func width() -> Int {
+    var size = winsize()
+    return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+  }
+}
