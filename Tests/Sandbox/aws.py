@@ -1,0 +1,343 @@
+"""moto as the AWS APIs, with signatures and policies enforced, what it lacks filled in, and faults on demand.
+
+moto 5.2 has no lifecycle actions, accepts any clock, and knows every instance at once; AWS does not.
+"""
+
+import datetime
+import email.utils
+import json
+import random
+import ssl
+import threading
+import time
+import urllib.parse
+
+import boto3
+from moto.autoscaling.models import autoscaling_backends
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto import settings as moto_settings
+from moto.core.responses import EmptyResult
+from moto.ec2.models import ec2_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sts.models import sts_backends
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from . import network
+
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+ROLE = "consul-server"
+# AWS refuses signatures that are more than five minutes off.
+TOLERATED_SKEW = 300
+
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "autoscaling:DescribeAutoScalingGroups",
+                "autoscaling:DescribeAutoScalingInstances",
+                "autoscaling:CompleteLifecycleAction",
+                "ec2:DescribeInstances",
+            ],
+            "Resource": "*",
+        }
+    ],
+}
+
+lifecycle_actions = []
+
+
+def complete_lifecycle_action(self):
+    lifecycle_actions.append(
+        {
+            "hook": self._get_param("LifecycleHookName"),
+            "group": self._get_param("AutoScalingGroupName"),
+            "instance": self._get_param("InstanceId"),
+            "result": self._get_param("LifecycleActionResult"),
+        }
+    )
+    return EmptyResult()
+
+
+AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
+
+
+class Fault:
+    """Something that goes wrong with calls of one action (or of all, `*`), a number of times or until it is removed."""
+
+    def __init__(self, kind, action="*", times=None, probability=1.0, source=None, value=None):
+        self.kind, self.action, self.times, self.probability = kind, action, times, probability
+        self.source, self.value = source, value
+
+    def applies(self, action, source):
+        if self.action not in ("*", action) or self.source not in (None, source) or self.times == 0:
+            return False
+        if random.random() >= self.probability:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+def error(service, code, message, status):
+    if service == "ec2":
+        body = (
+            f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+            "<RequestID>11111111-2222-3333-4444-555555555555</RequestID></Response>"
+        )
+    else:
+        body = (
+            '<ErrorResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">'
+            f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+            "<RequestId>11111111-2222-3333-4444-555555555555</RequestId></ErrorResponse>"
+        )
+    return f"{status} Fault", [("Content-Type", "text/xml")], body.encode()
+
+
+class Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_):
+        pass
+
+
+class Middleware:
+    """Between the sockets and moto: the call log, the clock, the faults."""
+
+    def __init__(self, aws, application):
+        self.aws, self.application = aws, application
+
+    def __call__(self, environ, start_response):
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = __import__("io").BytesIO(body)
+        action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
+        source = environ.get("REMOTE_ADDR")
+        host = environ.get("HTTP_HOST", "")
+        scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")
+        service = scope[3] if len(scope) > 3 else host.split(".")[0]
+        call = {"action": action, "source": source, "service": service, "key": scope[0], "time": time.time()}
+        if source != "127.0.0.1":
+            with self.aws.lock:
+                self.aws.calls.append(call)
+
+        def respond(status, headers, payload):
+            call["status"] = int(status.split()[0])
+            headers = [h for h in headers if h[0].lower() != "date"]
+            headers.append(("Date", email.utils.formatdate(time.time() + self.aws.clock_offset, usegmt=True)))
+            start_response(status, headers)
+            return payload if not isinstance(payload, bytes) else [payload]
+
+        answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
+        if answer:
+            return respond(*answer)
+        captured = {}
+
+        def capture(status, headers, exc_info=None):
+            captured["status"], captured["headers"] = status, headers
+
+        payload = b"".join(self.application(environ, capture))
+        return respond(captured["status"], captured["headers"], payload)
+
+    def fault(self, service, action, source, environ):
+        key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")[0]
+        if key in self.aws.expired_keys:
+            return error(service, "ExpiredToken" if service != "ec2" else "RequestExpired", "The security token included in the request is expired", 403 if service != "ec2" else 400)
+        date = environ.get("HTTP_X_AMZ_DATE")
+        if date:
+            signed = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+            if abs(signed - (time.time() + self.aws.clock_offset)) > TOLERATED_SKEW:
+                return error(service, "SignatureDoesNotMatch" if service != "ec2" else "AuthFailure", "Signature expired", 403)
+        with self.aws.lock:
+            fault = next((f for f in self.aws.faults if f.applies(action, source)), None)
+        if not fault:
+            return None
+        kind, value = fault.kind, fault.value
+        if kind == "throttle":
+            if service == "ec2":
+                return error(service, "RequestLimitExceeded", "Request limit exceeded.", 503)
+            return error(service, "Throttling", "Rate exceeded", 400)
+        if kind == "5xx":
+            return "503 Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "1")], b"service unavailable"
+        if kind == "denied":
+            code = "UnauthorizedOperation" if service == "ec2" else "AccessDenied"
+            return error(service, code, f"not authorized to perform: {service}:{action}", 403)
+        if kind == "slow":
+            time.sleep(value)
+            return None
+        if kind == "hang":
+            time.sleep(120)
+            return None
+        xml = [("Content-Type", "text/xml")]
+        if kind == "malformed":
+            return "200 OK", xml, b"<DescribeInstancesResponse><reservationSet><item></DescribeInstancesResponse>"
+        if kind == "html":
+            return "200 OK", [("Content-Type", "text/html")], b"<html><body><h1>Welcome to the guest network</h1></body></html>"
+        if kind == "truncated":
+            return "200 OK", xml + [("Content-Length", "100000")], b"<DescribeInstancesResponse><reservationSet>"
+        if kind == "bomb":
+            entities = "".join(f'<!ENTITY e{i} "{("&e%d;" % (i - 1)) * 10}">' for i in range(1, 12))
+            return "200 OK", xml, f'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY e0 "ha">{entities}]><r>&e11;</r>'.encode()
+        if kind == "endless":
+            # Bounded here, too: 2 GB.
+            return "200 OK", xml, (b"<a>" * 20000 for _ in range(35000))
+        raise ValueError(kind)
+
+
+class AWS:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.calls = []
+        self.faults = []
+        self.expired_keys = set()
+        self.clock_offset = 0
+        self.hidden = {}
+        self.servers = []
+        self.application = Middleware(self, DomainDispatcherApplication(create_backend_app))
+        moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
+        self.port = self._serve(make_server("127.0.0.1", 0, self.application, threaded=True, request_handler=Handler))
+        self._make_world()
+        ActionAuthenticatorMixin.request_count = 0
+        moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+
+    def _serve(self, server):
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.servers.append(server)
+        return server.port
+
+    def listen_in(self, namespace, address, certificate):
+        """Plain HTTP on 80 and TLS on 443, inside a namespace."""
+        for port in (80, 443):
+            sock = network.listen(namespace, address, port)
+            context = None
+            if port == 443:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(*certificate)
+            server = make_server(address, port, self.application, threaded=True, request_handler=Handler, fd=sock.fileno(), ssl_context=context)
+            self._serve(server)
+            sock.detach()
+
+    def close(self):
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
+    def client(self, service):
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            aws_access_key_id=self.admin[0],
+            aws_secret_access_key=self.admin[1],
+        )
+
+    def _make_world(self):
+        self.admin = ("admin", "admin")
+        iam = self.client("iam")
+        iam.create_user(UserName="admin")
+        iam.put_user_policy(
+            UserName="admin",
+            PolicyName="all",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}),
+        )
+        key = iam.create_access_key(UserName="admin")["AccessKey"]
+        iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")
+        iam.put_role_policy(RoleName=ROLE, PolicyName="bootstrap", PolicyDocument=json.dumps(POLICY))
+        self.role_arn = iam.get_role(RoleName=ROLE)["Role"]["Arn"]
+        ec2 = self.client("ec2")
+        self.vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.other_vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self.subnets = {}
+        for zone, block in (("a", "10.0.1.0/24"), ("b", "10.0.2.0/24")):
+            self.subnets[REGION + zone] = ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=REGION + zone)["Subnet"]["SubnetId"]
+        self.other_subnet = ec2.create_subnet(VpcId=self.other_vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=REGION + "a")["Subnet"]["SubnetId"]
+        self.client("ec2").create_launch_template(LaunchTemplateName="consul", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"})
+        self.admin = (key["AccessKeyId"], key["SecretAccessKey"])
+        self._hide_new_instances()
+
+    def _hide_new_instances(self):
+        """Eventual consistency: EC2 does not know an instance until its time has come."""
+        backend = ec2_backends[ACCOUNT][REGION]
+        original = backend.all_reservations
+
+        def all_reservations(filters=None):
+            now = time.time()
+            reservations = original(filters)
+            for reservation in reservations:
+                reservation.instances = [i for i in reservation.instances if self.hidden.get(i.id, 0) <= now]
+            return [reservation for reservation in reservations if reservation.instances]
+
+        backend.all_reservations = all_reservations
+
+    # The world, as an administrator changes it.
+
+    def create_group(self, name, desired=0):
+        self.client("autoscaling").create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            MinSize=0,
+            MaxSize=20000,
+            DesiredCapacity=0,
+            LaunchTemplate={"LaunchTemplateName": "consul", "Version": "$Latest"},
+            VPCZoneIdentifier=",".join(self.subnets.values()),
+        )
+        self.set_desired(name, desired)
+
+    def group(self, name):
+        return autoscaling_backends[ACCOUNT][REGION].autoscaling_groups[name]
+
+    def set_desired(self, name, desired):
+        """Without moto launching instances of its own."""
+        self.group(name).desired_capacity = desired
+
+    def delete_group(self, name):
+        autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.pop(name, None)
+
+    def run_instance(self, zone, address, group=None, tags=None, subnet=None):
+        ec2 = self.client("ec2")
+        instance = ec2.run_instances(
+            ImageId="ami-12345678",
+            MinCount=1,
+            MaxCount=1,
+            SubnetId=subnet or self.subnets[zone],
+            PrivateIpAddress=address,
+            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in (tags or {"Name": "consul"}).items()]}],
+        )["Instances"][0]["InstanceId"]
+        if group:
+            desired = self.group(group).desired_capacity
+            self.client("autoscaling").attach_instances(AutoScalingGroupName=group, InstanceIds=[instance])
+            self.set_desired(group, max(desired, len(self.group(group).instance_states)))
+        return instance
+
+    def set_lifecycle(self, instance, state):
+        for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
+            for member in group.instance_states:
+                if member.instance.id == instance:
+                    member.lifecycle_state = state
+
+    def terminate_instance(self, instance):
+        for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
+            group.instance_states = [m for m in group.instance_states if m.instance.id != instance]
+        self.client("ec2").terminate_instances(InstanceIds=[instance])
+
+    def role_credentials(self, seconds=3600):
+        """What the metadata service hands out for the instance's role."""
+        role = sts_backends[ACCOUNT]["aws"].assume_role(
+            region_name=REGION, role_session_name="instance", role_arn=self.role_arn, policy=None, duration=seconds, external_id=None
+        )
+        expiration = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+        return {
+            "Code": "Success",
+            "Type": "AWS-HMAC",
+            "AccessKeyId": role.access_key_id,
+            "SecretAccessKey": role.secret_access_key,
+            "Token": role.session_token,
+            "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
+    def calls_from(self, source, since=0):
+        with self.lock:
+            return [call for call in self.calls if call["source"] == source and call["time"] >= since]

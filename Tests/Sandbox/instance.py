@@ -1,0 +1,191 @@
+"""An instance: a namespace, a metadata service, a file system of its own over the image, processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from .aws import ACCOUNT, REGION
+
+BOOT = """
+set -e
+mount --make-rprivate /
+mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root"
+"""
+
+PLAIN_BOOT = BOOT + """
+mount -t proc proc "$DIR/root/proc"
+mount -t sysfs sysfs "$DIR/root/sys"
+mount --rbind /dev "$DIR/root/dev"
+mount -t tmpfs tmpfs "$DIR/root/run"
+mount -t tmpfs tmpfs "$DIR/root/tmp"
+chmod 1777 "$DIR/root/tmp"
+hostname "$NAME"
+exec chroot "$DIR/root" /bin/sh -c '
+  cd /
+  : > /run/booted
+  if [ -f /var/lib/cloud/user-data ]; then
+    ( /var/lib/cloud/user-data > /var/log/cloud-init-output.log 2>&1; echo $? > /var/lib/cloud/status ) &
+  fi
+  sleep infinity & wait'
+"""
+
+SYSTEMD_BOOT = BOOT + """
+exec systemd-nspawn --quiet --register=no --keep-unit --machine="$MACHINE" --directory="$DIR/root" \\
+  --network-namespace-path="/run/netns/$NAMESPACE" --resolv-conf=off --timezone=off --link-journal=no --boot
+"""
+
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+class Instance:
+    def __init__(self, sandbox, id, zone, address, namespace, port, metadata, systemd):
+        self.sandbox, self.id, self.zone, self.address = sandbox, id, zone, address
+        self.namespace, self.port, self.metadata, self.systemd = namespace, port, metadata, systemd
+        self.directory = os.path.join(sandbox.directory, id)
+        for name in ("upper", "work", "root"):
+            os.makedirs(os.path.join(self.directory, name))
+        self.process = None
+        self.pid = None
+
+    @staticmethod
+    def documents(id, zone, address, vpc):
+        mac = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+        identity = {
+            "accountId": ACCOUNT, "architecture": "x86_64", "availabilityZone": zone, "imageId": "ami-12345678",
+            "instanceId": id, "instanceType": "t3.micro", "pendingTime": "2026-01-01T00:00:00Z", "privateIp": address,
+            "region": REGION, "version": "2017-09-30",
+        }  # fmt: skip
+        return {
+            "/latest/dynamic/instance-identity/document": json.dumps(identity, indent=2),
+            "/latest/meta-data/mac": mac,
+            f"/latest/meta-data/network/interfaces/macs/{mac}/vpc-id": vpc,
+            "/latest/meta-data/instance-id": id,
+            "/latest/meta-data/local-ipv4": address,
+            "/latest/meta-data/placement/availability-zone": zone,
+        }
+
+    def path(self, path):
+        """Where a file that the instance wrote is to be found from outside."""
+        return os.path.join(self.directory, "upper", path.lstrip("/"))
+
+    def boot(self, user_data=None):
+        script = self.path("/var/lib/cloud/user-data")
+        os.makedirs(os.path.dirname(script), exist_ok=True)
+        for old in (script, self.path("/var/lib/cloud/status")):
+            if os.path.exists(old):
+                os.unlink(old)
+        if user_data:
+            with open(script, "w") as file:
+                file.write(user_data)
+            os.chmod(script, 0o755)
+        os.makedirs(self.path("/var/log"), exist_ok=True)
+        image = self.sandbox.systemd_image if self.systemd else self.sandbox.image
+        variables = dict(
+            ENVIRONMENT, DIR=self.directory, IMAGE=image, NAME="ip-" + self.address.replace(".", "-"),
+            MACHINE=self.id, NAMESPACE=self.namespace,
+        )  # fmt: skip
+        # systemd-nspawn makes its own namespaces, and enters the network one by its path.
+        command = ["unshare", "--mount"] if self.systemd else ["ip", "netns", "exec", self.namespace, "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+        self.process = subprocess.Popen(
+            [*command, "/bin/sh", "-c", SYSTEMD_BOOT if self.systemd else PLAIN_BOOT],
+            env=variables, stdin=subprocess.DEVNULL, stdout=open(os.path.join(self.directory, "console.log"), "ab"),
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.time() + 30
+        while time.time() < deadline:
+            self.pid = self._find_init()
+            if self.pid:
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        with open(os.path.join(self.directory, "console.log")) as file:
+            raise RuntimeError(f"{self.id} did not boot: {file.read()}")
+
+    def _find_init(self):
+        """The first process inside, once its root is the instance's."""
+        try:
+            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+                children = file.read().split()
+            if not children:
+                return None
+            pid = int(children[0])
+            if self.systemd:
+                result = subprocess.run(["nsenter", "-t", str(pid), "-a", "systemctl", "is-system-running"], capture_output=True, text=True)
+                return pid if result.stdout.strip() in ("running", "degraded") else None
+            return pid if os.path.exists(f"/proc/{pid}/root/run/booted") else None
+        except OSError:
+            return None
+
+    def command(self, arguments, user=None, environment=None):
+        variables = [f"{k}={v}" for k, v in dict(ENVIRONMENT, **(environment or {})).items()]
+        enter = ["nsenter", "-t", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/"]
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user is not None else []
+        return [*enter, *become, "env", "-i", *variables, *arguments]
+
+    def run(self, *arguments, timeout=60, check=False, **options):
+        """Runs a command inside; returns the completed process, with text output."""
+        result = subprocess.run(self.command(arguments, **options), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        if check and result.returncode:
+            raise AssertionError(f"{' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen(self.command(arguments, **options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+
+    def bootstrap(self, *options, **keywords):
+        return self.run("/usr/local/bin/consul-bootstrap", *options, **keywords)
+
+    def read(self, path):
+        with open(self.path(path)) as file:
+            return file.read()
+
+    def exists(self, path):
+        return os.path.exists(self.path(path))
+
+    @property
+    def log(self):
+        return self.read("/var/log/cloud-init-output.log") if self.exists("/var/log/cloud-init-output.log") else ""
+
+    @property
+    def status(self):
+        """Of the user-data script; None while it runs."""
+        return int(self.read("/var/lib/cloud/status")) if self.exists("/var/lib/cloud/status") else None
+
+    @property
+    def configuration(self):
+        return json.loads(self.read("/etc/consul.d/00-consul-bootstrap.json"))
+
+    def consul(self, path, timeout=10):
+        """The answer of the agent's HTTP API, or None."""
+        code = "import sys,urllib.request;print(urllib.request.urlopen(sys.argv[1],timeout=5).read().decode())"
+        result = self.run("/usr/bin/python3", "-c", code, f"http://127.0.0.1:8500{path}", timeout=timeout)
+        return json.loads(result.stdout) if result.returncode == 0 else None
+
+    def kill(self):
+        """As if the power went: every process, at once."""
+        if self.process is None:
+            return
+        if self.pid:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = self.pid = None
+
+    def power_off(self):
+        """An orderly shutdown, for a systemd instance."""
+        os.kill(self.pid, signal.SIGRTMIN + 4)
+        self.process.wait(timeout=90)
+        self.process = self.pid = None
+
+    def reboot(self, user_data=None):
+        self.kill()
+        self.boot(user_data)

@@ -1,0 +1,99 @@
+"""Network namespaces as hosts: one bridge in a namespace of its own, every host on it with its own address.
+
+Nothing is added to the machine's own network: bridge and links are made inside the namespaces, and go with them.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+CLONE_NEWNET = 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def processes_in(namespace):
+    result = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
+    return [int(pid) for pid in result.stdout.split()]
+
+
+def delete_namespace(namespace):
+    """Kills what runs in a namespace of ours, by process id, and removes it."""
+    for _ in range(50):
+        pids = [pid for pid in processes_in(namespace) if pid != os.getpid()]
+        if not pids:
+            break
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.05)
+    subprocess.run(["ip", "netns", "delete", namespace], capture_output=True)
+
+
+class Network:
+    def __init__(self, prefix):
+        self.prefix = prefix
+        self.switch = f"{prefix}-net"
+        self._count = 0
+        ip("netns", "add", self.switch)
+        ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
+        ip("-n", self.switch, "link", "set", "br0", "up")
+
+    def add_host(self, name, address):
+        """A namespace with `address` in 10.0.0.0/16 on the bridge; returns (namespace, port on the bridge)."""
+        self._count += 1
+        namespace, port = f"{self.prefix}-{name}", f"p{self._count}"
+        ip("netns", "add", namespace)
+        ip("-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        ip("-n", self.switch, "link", "set", port, "master", "br0", "up")
+        for line in (
+            "link set lo up",
+            "addr add 169.254.169.254/32 dev lo",
+            "-6 addr add fd00:ec2::254/128 dev lo",
+            f"addr add {address}/16 dev eth0",
+            "link set eth0 up",
+        ):
+            ip("-n", namespace, *line.split())
+        return namespace, port
+
+    def set_link(self, port, up):
+        """Down is a partition: the host lives on, but nobody reaches it."""
+        ip("-n", self.switch, "link", "set", port, "up" if up else "down")
+
+
+def listen(namespace, address, port, family=socket.AF_INET):
+    """A listening socket inside a namespace, for a server that runs here. Only a passing thread enters it."""
+    result = []
+
+    def enter():
+        try:
+            handle = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if libc.setns(handle, CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+            finally:
+                os.close(handle)
+            server = socket.socket(family, socket.SOCK_STREAM)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # A fresh IPv6 address is tentative for a moment, unless it is on lo.
+            server.bind((address, port))
+            server.listen(256)
+            result.append(server)
+        except BaseException as error:  # handed to the caller below
+            result.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]

@@ -1,0 +1,212 @@
+"""The sandbox: an AWS region on one machine, raised and taken down in a second."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from . import network
+from .aws import AWS, REGION, ROLE
+from .instance import Instance
+from .metadata import MetadataService
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+BUILD = os.path.join(ROOT, ".build")
+STATE = os.path.join(BUILD, "sandbox")
+BINARY = os.path.join(BUILD, "static", "consul-bootstrap")
+CONSUL = os.path.join(BUILD, "consul", "usr", "bin", "consul")
+ROOTFS = os.path.join(BUILD, "rootfs")
+AWS_ADDRESS = "10.0.0.2"
+ZONES = (REGION + "a", REGION + "b")
+USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect}\n"
+
+
+class Sandbox:
+    def __init__(self):
+        remove_stale()
+        self.prefix = f"cb{os.getpid()}"
+        self.directory = os.path.join(STATE, self.prefix)
+        os.makedirs(self.directory, exist_ok=True)
+        # Recorded first: whatever interrupts us from here on, `down` finds it.
+        with open(self.directory + ".json", "w") as file:
+            json.dump({"pid": os.getpid(), "prefix": self.prefix, "started": process_start(os.getpid())}, file)
+        atexit.register(self.down)
+        self.instances = {}
+        self.is_up = True
+        # Overlays cannot have their upper layer inside their lower one, the machine's own root.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "consul-bootstrap-sandbox", self.directory], check=True)
+        self._make_images()
+        self.network = network.Network(self.prefix)
+        namespace, _ = self.network.add_host("aws", AWS_ADDRESS)
+        self.aws = AWS()
+        self.aws.listen_in(namespace, AWS_ADDRESS, self.certificate)
+
+    # Images: what an AMI would hold, laid over this machine's root, or over one with systemd.
+
+    def _make_images(self):
+        self._make_certificates()
+        layer = os.path.join(self.directory, "image")
+        self._fill_image(layer, "/")
+        self.image = f"{layer}:/"
+        self.systemd_image = None
+        if os.path.exists(ROOTFS):
+            layer = os.path.join(self.directory, "systemd-image")
+            self._fill_image(layer, ROOTFS)
+            self.systemd_image = f"{layer}:{ROOTFS}"
+
+    def _fill_image(self, layer, lower):
+        def put(path, text=None, source=None, mode=0o644):
+            target = layer + path
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if source:
+                shutil.copyfile(source, target)
+            else:
+                with open(target, "w") as file:
+                    file.write(text)
+            os.chmod(target, mode)
+
+        put("/usr/local/bin/consul-bootstrap", source=BINARY, mode=0o755)
+        put("/usr/bin/consul", source=CONSUL, mode=0o755)
+        put("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{AWS_ADDRESS} {name}\n" for name in AWS_NAMES))
+        put("/etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n")
+        put("/etc/ssl/certs/ca-certificates.crt", source=os.path.join(self.directory, "ca.pem"))
+        for file, line in (("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"), ("/etc/group", "consul:x:8500:")):
+            with open(os.path.join(lower, file.lstrip("/"))) as original:
+                lines = [entry for entry in original.read().splitlines() if not entry.startswith("consul:")]
+            put(file, "\n".join([*lines, line]) + "\n")
+        for path in ("/etc/consul.d", "/opt", "/var/lib/cloud", "/var/log"):
+            os.makedirs(layer + path, exist_ok=True)
+
+    def _make_certificates(self):
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self.directory)
+
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Sandbox CA")
+        openssl("req", *curve, "-keyout", "aws.key", "-out", "aws.csr", "-subj", "/CN=sandbox")
+        with open(os.path.join(self.directory, "aws.ext"), "w") as file:
+            file.write("subjectAltName=" + ",".join(f"DNS:{name}" for name in AWS_NAMES))
+        openssl("x509", "-req", "-in", "aws.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "aws.pem", "-days", "30", "-extfile", "aws.ext")
+        self.certificate = (os.path.join(self.directory, "aws.pem"), os.path.join(self.directory, "aws.key"))
+
+    # Instances.
+
+    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, boot=True, lifecycle=None, hidden_for=0):
+        """Launches one instance, as an Auto Scaling group would."""
+        zone = zone or ZONES[len(self.instances) % 2]
+        address = address or self._free_address(zone)
+        id = self.aws.run_instance(zone, address, group=group, tags=tags)
+        if hidden_for:
+            self.aws.hidden[id] = time.time() + hidden_for
+        if lifecycle:
+            self.aws.set_lifecycle(id, lifecycle)
+        # Names of network namespaces are short; an id's end is as unique here as the whole.
+        namespace, port = self.network.add_host(id[-8:], address)
+        metadata = MetadataService(namespace, Instance.documents(id, zone, address, self.aws.vpc), self.aws.role_credentials, ROLE)
+        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd)
+        self.instances[id] = instance
+        if boot:
+            instance.boot(user_data)
+        return instance
+
+    def launch_group(self, count, group="consul", expect=None, options="", boot=True, **keywords):
+        """Creates a group and launches its instances; all are listed before the first one boots."""
+        self.aws.create_group(group, desired=count)
+        user_data = USER_DATA.format(expect=expect or count).rstrip("\n") + f" {options}\n"
+        members = [self.launch(group=group, boot=False, **keywords) for _ in range(count)]
+        if boot:
+            for member in members:
+                member.boot(user_data)
+        return members
+
+    def _free_address(self, zone):
+        subnet = "10.0.1." if zone.endswith("a") else "10.0.2."
+        # Around 9 and 10, where text sorts wrongly.
+        used = {instance.address for instance in self.instances.values()} | self._used
+        address = next(subnet + str(n) for n in range(9, 250) if subnet + str(n) not in used)
+        self._used.add(address)
+        return address
+
+    _used = set()
+
+    def terminate(self, instance):
+        """Its processes die, its address goes, AWS says terminated."""
+        instance.kill()
+        instance.metadata.close()
+        network.delete_namespace(instance.namespace)
+        shutil.rmtree(instance.directory, ignore_errors=True)
+        self.aws.terminate_instance(instance.id)
+        del self.instances[instance.id]
+
+    def clear(self):
+        """Back to an empty region: no instances, groups, faults."""
+        for instance in list(self.instances.values()):
+            self.terminate(instance)
+        from moto.autoscaling.models import autoscaling_backends
+        from .aws import ACCOUNT, lifecycle_actions
+
+        autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.clear()
+        lifecycle_actions.clear()
+        self.aws.faults.clear()
+        self.aws.calls.clear()
+        self.aws.expired_keys.clear()
+        self.aws.hidden.clear()
+        self.aws.clock_offset = 0
+        self._used.clear()
+
+    def down(self):
+        if not self.is_up:
+            return
+        self.is_up = False
+        for instance in self.instances.values():
+            instance.kill()
+            instance.metadata.close()
+        if hasattr(self, "aws"):
+            self.aws.close()
+        remove(self.prefix)
+
+
+AWS_NAMES = [f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs")]
+
+
+def process_start(pid):
+    """Tells a process from a later one with its number."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def remove(prefix):
+    """Everything of a sandbox that outlives its process."""
+    for namespace in sorted(os.listdir("/run/netns")) if os.path.exists("/run/netns") else []:
+        if namespace.startswith(prefix + "-"):
+            network.delete_namespace(namespace)
+    directory = os.path.join(STATE, prefix)
+    subprocess.run(["umount", "--lazy", directory], capture_output=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    if os.path.exists(directory + ".json"):
+        os.unlink(directory + ".json")
+
+
+def remove_stale(all=False):
+    """Takes down sandboxes whose process is gone; with `all`, the others, too."""
+    os.makedirs(STATE, exist_ok=True)
+    for name in os.listdir(STATE):
+        if not name.endswith(".json"):
+            continue
+        with open(os.path.join(STATE, name)) as file:
+            record = json.load(file)
+        lives = process_start(record["pid"]) == record["started"]
+        if lives and all and record["pid"] != os.getpid():
+            os.kill(record["pid"], 15)
+            for _ in range(100):
+                if process_start(record["pid"]) != record["started"]:
+                    break
+                time.sleep(0.1)
+            lives = False
+        if not lives:
+            remove(record["prefix"])
