@@ -71,19 +71,19 @@ build: | deps-build
 
 static: $(static)
 
-$(static): $(sources) $(libcurl) Sources/consul-bootstrap/check-static.sh | deps-build
+$(static): $(sources) $(libcurl) .ci/check-static | deps-build
 	$(call say,building the static binary)
 	@swift build -c release --product consul-bootstrap --scratch-path $(build)/static-build \
 	  --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker --gc-sections -Xlinker -Map=$(CURDIR)/$(build)/static-build/link.map \
 	  -Xlinker -L$(CURDIR)/$(dir $(libcurl)) -Xlinker -lcares -Xlinker -lssl -Xlinker -lcrypto -Xlinker -lz
-	@Sources/consul-bootstrap/check-static.sh $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
+	@.ci/check-static $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
 	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap && mv $@.new $@
 	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'
 
 lint: | deps-build
 	swift format lint --strict --recursive Sources Tests Package.swift
 	$(call apt_install,shellcheck)
-	shellcheck .ci/run .ci/private-apt Sources/CCurl/static-libcurl.sh Sources/consul-bootstrap/check-static.sh
+	shellcheck .ci/run .ci/private-apt Sources/CCurl/static-libcurl.sh .ci/check-static
 
 unit: | deps-build
 	$(call say,unit tests)

@@ -31,8 +31,10 @@ package struct HealthProof: Sendable {
     self.world = world
   }
 
-  /// Looks come often at first, since a tuned election takes little more than a second.
-  private static let backoff = Backoff(base: .milliseconds(50), cap: .milliseconds(500))
+  /// A tuned election takes little more than a second: looks come often until it has had time enough, then less often.
+  private static let eagerBackoff = Backoff(base: .milliseconds(40), cap: .milliseconds(80))
+  private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
+  private static let eagerFor = Duration.seconds(5)
   private static let timeout = Duration.seconds(2)
 
   /// - Parameters:
@@ -64,7 +66,8 @@ package struct HealthProof: Sendable {
           details: await lastLines(), hint: hint(health))
       }
       world.log.progress("waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.spoken)])
-      try await world.clock.sleep(for: Self.backoff.halfJitter(attempt, using: &generator))
+      let backoff = elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
+      try await world.clock.sleep(for: backoff.halfJitter(attempt, using: &generator))
     }
     preconditionFailure("the loop above ends by return or throw")
   }

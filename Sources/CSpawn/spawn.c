@@ -29,9 +29,12 @@ static void give_up(int report_fd, int stage) {
 static void become(const struct cb_spawn *spawn, int report_fd) {
   setpgid(0, 0);
   for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
+  // Consul 1.8 takes the SIGPIPE of a peer's closed connection for a second SIGTERM and cuts its own graceful leave off.
+  // Blocked, that signal stays with the thread that wrote, and the write fails with EPIPE as it should.
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGPIPE);
+  sigprocmask(SIG_SETMASK, &blocked, NULL);
 
   int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null_fd >= 0 && dup2(null_fd, 0) < 0) give_up(report_fd, stage_redirect);
@@ -84,6 +87,23 @@ pid_t cb_spawn(const struct cb_spawn *spawn, int *error, const char **stage) {
   }
   *error = report.error, *stage = stages[report.stage];
   return -1;
+}
+
+static volatile sig_atomic_t signal_descriptor = -1;
+
+static void forward_signal(int signal_number) {
+  int saved = errno;
+  unsigned char byte = (unsigned char)signal_number;
+  ssize_t ignored = write(signal_descriptor, &byte, 1);
+  (void)ignored;
+  errno = saved;
+}
+
+int cb_signal_to_descriptor(int signal_number, int descriptor) {
+  signal_descriptor = descriptor;
+  struct sigaction action = {.sa_handler = forward_signal, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  return sigaction(signal_number, &action, NULL);
 }
 
 int cb_pipe(int ends[2], bool non_blocking) { return pipe2(ends, O_CLOEXEC | (non_blocking ? O_NONBLOCK : 0)); }

@@ -35,10 +35,10 @@ struct BootstrapCommand: Sendable {
     planner = Planner(settings: options.settings, world: world, metadata: metadata, credentials: credentials)
   }
 
-  func run() async -> Never {
+  func run(_ signals: Signals) async -> Never {
     let router = SignalRouter()
     let task = Task { try await options.isDryRun ? dryRun() : bootstrap(router) }
-    Signals.deliver { number in router.receive(number, cancel: { task.cancel() }) }
+    signals.deliver { number in router.receive(number, cancel: { task.cancel() }) }
     let status: Int32
     do {
       status = try await task.value

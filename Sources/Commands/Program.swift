@@ -7,8 +7,7 @@ internal import Host
 /// The composition root: the one place that knows `Host`.
 package enum Program {
   package static func main() async {
-    // First of all, so that no thread exists that a signal could end.
-    Signals.block()
+    let signals = Signals()
     let files = LocalFileStore()
     let environment = Machine.environment
     do {
@@ -16,7 +15,7 @@ package enum Program {
       case .help: Machine.write(Help.text)
       case .version: Machine.write("consul-bootstrap \(programVersion)\n")
       case .bootstrap(let options):
-        await BootstrapCommand(options: options, environment: environment, files: files).run()
+        await BootstrapCommand(options: options, environment: environment, files: files).run(signals)
       }
     } catch let failure as Failure {
       Machine.write(errorText(failure), toStandardError: true)

@@ -94,7 +94,11 @@ package struct Plan: Sendable, Equatable {
     let reload = reloadStep(machine, configuration)
     switch start {
     case .systemd:
-      let unit = SystemdUnit(agent: agent, owner: owner)
+      let unit = SystemdUnit(
+        agent: agent,
+        leave: configuration.value["leave_on_terminate"]?.bool == true
+          ? Command(machine.consulPath, ["leave", "-http-addr=http://" + agentAddress(configuration, observation.identity)]) : nil,
+        owner: owner)
       steps.append(.writeUnit(path: SystemdUnit.path, text: unit.text))
       if machine.unit != .text(unit.text) { steps.append(.run(systemctl(["daemon-reload"]))) }
       steps.append(.run(systemctl(["enable", SystemdUnit.name])))

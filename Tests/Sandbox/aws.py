@@ -321,7 +321,28 @@ class AWS:
     def terminate_instance(self, instance):
         for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
             group.instance_states = [m for m in group.instance_states if m.instance.id != instance]
+        backend = ec2_backends[ACCOUNT][REGION]
+        address, subnet = backend.get_instance(instance).private_ip, backend.get_instance(instance).subnet_id
         self.client("ec2").terminate_instances(InstanceIds=[instance])
+        # AWS gives the address back to the subnet; moto keeps it.
+        subnet = backend.get_subnet(subnet)
+        if address in subnet._subnet_ips:
+            subnet.del_subnet_ip(address)
+
+    def clear(self):
+        """Groups, instances, faults and records go; network and roles stay."""
+        autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.clear()
+        ec2_backends[ACCOUNT][REGION].reservations.clear()
+        for zone in ec2_backends[ACCOUNT][REGION].subnets.values():
+            for subnet in zone.values():
+                for address in list(subnet._subnet_ips):
+                    subnet.del_subnet_ip(address)
+        lifecycle_actions.clear()
+        self.faults.clear()
+        self.calls.clear()
+        self.expired_keys.clear()
+        self.hidden.clear()
+        self.clock_offset = 0
 
     def role_credentials(self, seconds=3600):
         """What the metadata service hands out for the instance's role."""

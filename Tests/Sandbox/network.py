@@ -65,6 +65,11 @@ class Network:
             ip("-n", namespace, *line.split())
         return namespace, port
 
+    def remove_host(self, namespace, port):
+        """The link first: a namespace lives on, with its address, until the last of its sockets is closed."""
+        ip("-n", self.switch, "link", "delete", port)
+        delete_namespace(namespace)
+
     def set_link(self, port, up):
         """Down is a partition: the host lives on, but nobody reaches it."""
         ip("-n", self.switch, "link", "set", port, "up" if up else "down")

@@ -135,7 +135,7 @@ class Sandbox:
         """Its processes die, its address goes, AWS says terminated."""
         instance.kill()
         instance.metadata.close()
-        network.delete_namespace(instance.namespace)
+        self.network.remove_host(instance.namespace, instance.port)
         shutil.rmtree(instance.directory, ignore_errors=True)
         self.aws.terminate_instance(instance.id)
         del self.instances[instance.id]
@@ -144,16 +144,7 @@ class Sandbox:
         """Back to an empty region: no instances, groups, faults."""
         for instance in list(self.instances.values()):
             self.terminate(instance)
-        from moto.autoscaling.models import autoscaling_backends
-        from .aws import ACCOUNT, lifecycle_actions
-
-        autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.clear()
-        lifecycle_actions.clear()
-        self.aws.faults.clear()
-        self.aws.calls.clear()
-        self.aws.expired_keys.clear()
-        self.aws.hidden.clear()
-        self.aws.clock_offset = 0
+        self.aws.clear()
         self._used.clear()
 
     def down(self):

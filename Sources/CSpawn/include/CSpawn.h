@@ -1,4 +1,4 @@
-// Starting a child as another user, in its own process group, bound to the life of the thread that started it.
+// What needs C: signals, and starting a child as another user, in its own process group, bound to the life of the thread that started it.
 // posix_spawn can do none of the three, and Swift has no fork.
 #ifndef CONSUL_BOOTSTRAP_CSPAWN_H
 #define CONSUL_BOOTSTRAP_CSPAWN_H
@@ -22,7 +22,7 @@ struct cb_spawn {
 };
 
 // Returns the child's pid, or -1 with *error set to an errno and *stage to what failed ("fork", "setuid", "exec"...).
-// The child has its own process group, an empty signal mask, default dispositions, stdin from /dev/null, and no other
+// The child has its own process group, a signal mask of SIGPIPE only, default dispositions, stdin from /dev/null, and no other
 // file descriptor of ours (all are opened close-on-exec).
 pid_t cb_spawn(const struct cb_spawn *spawn, int *error, const char **stage);
 
@@ -30,6 +30,9 @@ pid_t cb_spawn(const struct cb_spawn *spawn, int *error, const char **stage);
 bool cb_wait_exited(int status);
 int cb_wait_exit_status(int status);
 int cb_wait_signal(int status);
+
+// From now on the signal is a byte, its number, written to the (non-blocking) descriptor; the same one for every signal.
+int cb_signal_to_descriptor(int signal_number, int descriptor);
 
 // pipe2, which glibc hides behind _GNU_SOURCE: close-on-exec, and non-blocking if asked for.
 int cb_pipe(int ends[2], bool non_blocking);

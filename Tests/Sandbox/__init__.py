@@ -1,0 +1,1 @@
+"""The sandbox and its tests: see `Tests/Sandbox/sandbox help`."""
