@@ -37,6 +37,7 @@ let package = Package(
     target("Commands", ["Base", "AWS", "Consul", "Decisions", "Bootstrap", "Host"]),
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
     test("DecisionsTests", ["Base", "Consul", "Decisions"]),
+    test("ConsulTests", ["Base", "Consul"]),
     test("AWSTests", ["Base", "AWS"]),
     test("HostTests", ["Base", "AWS", "Host"]),
     test("CommandsTests", ["Base", "Commands", "Decisions"]),

@@ -67,7 +67,9 @@ class Instance:
         }
 
     def path(self, path):
-        """Where a file that the instance wrote is to be found from outside."""
+        """Where a file of the instance is to be found from outside. (Its layer must not be written to while it is mounted.)"""
+        if self.pid:
+            return f"/proc/{self.pid}/root{path}"
         return os.path.join(self.directory, "upper", path.lstrip("/"))
 
     def boot(self, user_data=None):

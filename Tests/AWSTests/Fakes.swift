@@ -1,0 +1,92 @@
+import Synchronization
+
+@testable import AWS
+@testable import Base
+
+/// Answers requests in the order in which the test set answers up; a request without one fails the test's call.
+final class ScriptedTransport: HTTPTransport {
+  typealias Answer = @Sendable (HTTPRequest) throws -> HTTPResponse
+
+  private struct State {
+    var answers: [Answer]
+    var requests: [HTTPRequest] = []
+  }
+
+  private let state: Mutex<State>
+
+  init(_ answers: [Answer]) { state = Mutex(State(answers: answers)) }
+
+  var requests: [HTTPRequest] { state.withLock { $0.requests } }
+
+  func send(_ request: HTTPRequest) async throws -> HTTPResponse {
+    let answer: Answer? = state.withLock { state in
+      state.requests.append(request)
+      return state.answers.isEmpty ? nil : state.answers.removeFirst()
+    }
+    guard let answer else { throw TransportError.other("the test set up no answer to \(request.method) \(request.url)") }
+    return try answer(request)
+  }
+}
+
+func answer(_ status: Int = 200, _ body: String = "", headers: [String: String] = [:]) -> ScriptedTransport.Answer {
+  { _ in HTTPResponse(status: status, headers: headers, body: Array(body.utf8)) }
+}
+
+func failure(_ error: TransportError) -> ScriptedTransport.Answer { { _ in throw error } }
+
+/// Sleeps in no time, and remembers for how long.
+final class RecordingClock: Clock {
+  struct Instant: InstantProtocol {
+    var offset: Duration
+    func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
+    func duration(to other: Instant) -> Duration { other.offset - offset }
+    static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
+  }
+
+  private let state = Mutex<(now: Duration, sleeps: [Duration])>((.zero, []))
+
+  var now: Instant { Instant(offset: state.withLock { $0.now }) }
+  var minimumResolution: Duration { .zero }
+  var sleeps: [Duration] { state.withLock { $0.sleeps } }
+
+  func sleep(until deadline: Instant, tolerance: Duration?) async throws {
+    state.withLock { state in
+      state.sleeps.append(deadline.offset - state.now)
+      state.now = deadline.offset
+    }
+  }
+}
+
+struct SilentSink: LogSink {
+  func write(_ record: LogRecord) {}
+  func progress(_ record: LogRecord) {}
+}
+
+/// Keeps what was logged.
+final class RecordingSink: LogSink {
+  private let records = Mutex<[String]>([])
+  var lines: [String] { records.withLock { $0 } }
+  func write(_ record: LogRecord) {
+    records.withLock { $0.append("\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))") }
+  }
+  func progress(_ record: LogRecord) { write(record) }
+}
+
+struct MemoryFiles: FileStore {
+  var files: [String: String] = [:]
+
+  func status(_ path: String) throws -> FileStatus? {
+    files[path].map { FileStatus(kind: .file, size: Int64($0.utf8.count), mode: 0o644, user: 0, group: 0, device: 1) }
+  }
+  func read(_ path: String, limit: Int) throws -> [UInt8] {
+    guard let text = files[path] else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
+    return Array(text.utf8)
+  }
+  func list(_ directory: String) throws -> [String] { [] }
+  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
+  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
+  func changeOwner(_ path: String, _ owner: FileOwner) throws { fatalError("not set up") }
+  func rename(_ path: String, to newPath: String) throws { fatalError("not set up") }
+  func removeFile(_ path: String) throws { fatalError("not set up") }
+  func isExecutable(_ path: String) -> Bool { false }
+}
