@@ -33,7 +33,9 @@ import Testing
   }
 
   static let empty = "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"
-  static func error(_ code: String) -> String { "<Response><Errors><Error><Code>\(code)</Code><Message>m</Message></Error></Errors><RequestID>r-1</RequestID></Response>" }
+  static func error(_ code: String) -> String {
+    "<Response><Errors><Error><Code>\(code)</Code><Message>m</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
+  }
 
   @Test(arguments: ["RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "TooManyRequestsException"])
   func `throttling codes are tried again, with a growing wait`(_ code: String) async throws {
@@ -78,7 +80,10 @@ import Testing
   }
 
   @Test func `expired credentials are renewed once and the call goes on`() async throws {
-    let bench = Bench([answer(403, Self.error("ExpiredToken")), answer(200, Self.empty), answer(403, Self.error("ExpiredToken")), answer(403, Self.error("ExpiredToken"))])
+    let bench = Bench([
+      answer(403, Self.error("ExpiredToken")), answer(200, Self.empty), answer(403, Self.error("ExpiredToken")),
+      answer(403, Self.error("ExpiredToken")),
+    ])
     _ = try await bench.client.query(.ec2, "DescribeInstances", [])
     #expect(bench.transport.requests[1].headers.contains { $0.value.contains("Credential=id2/") })
     #expect(bench.clock.sleeps.isEmpty)
@@ -117,7 +122,9 @@ import Testing
 
   @Test func `JSON calls carry their target, and JSON errors are understood`() async throws {
     let logs = AWSService(title: "CloudWatch Logs", name: "logs", environmentSuffix: "CLOUDWATCH_LOGS", version: "2014-03-28")
-    let bench = Bench([answer(200, #"{"logGroups":[]}"#), answer(400, #"{"__type":"com.amazon#ThrottlingException","message":"slow"}"#), answer(200, "{}")])
+    let bench = Bench([
+      answer(200, #"{"logGroups":[]}"#), answer(400, #"{"__type":"com.amazon#ThrottlingException","message":"slow"}"#), answer(200, "{}"),
+    ])
     let result = try await bench.client.json(logs, target: "Logs_20140328", "DescribeLogGroups", ["limit": 5])
     #expect(result["logGroups"] == .array([]))
     #expect(bench.transport.requests[0].headers.contains { $0.name == "X-Amz-Target" && $0.value == "Logs_20140328.DescribeLogGroups" })
@@ -128,7 +135,9 @@ import Testing
   @Test func `pages are followed, an empty one with a successor, too`() async throws {
     func page(_ ids: [String], _ token: String?) -> String {
       "<DescribeInstancesResponse><reservationSet>"
-        + ids.map { "<item><instancesSet><item><instanceId>\($0)</instanceId><instanceState><name>running</name></instanceState><privateIpAddress>10.0.1.9</privateIpAddress></item></instancesSet></item>" }.joined()
+        + ids.map {
+          "<item><instancesSet><item><instanceId>\($0)</instanceId><instanceState><name>running</name></instanceState><privateIpAddress>10.0.1.9</privateIpAddress></item></instancesSet></item>"
+        }.joined()
         + "</reservationSet>\(token.map { "<nextToken>\($0)</nextToken>" } ?? "")</DescribeInstancesResponse>"
     }
     let bench = Bench([answer(200, page(["i-1"], "t1")), answer(200, page([], "t2")), answer(200, page(["i-2"], nil))])

@@ -13,8 +13,10 @@ import Testing
   }
 
   static let files = MemoryFiles(files: [
-    "/h/.aws/config": "# mine\n[default]\nregion = eu-west-1\n[profile web]\naws_access_key_id = from-config ; old\nregion=us-east-1\n[profile sso]\nsso_session = x\n",
-    "/h/.aws/credentials": "[web]\naws_access_key_id=web-id\naws_secret_access_key = web=secret # note\n\n[default]\naws_access_key_id=d\naws_secret_access_key=s\n",
+    "/h/.aws/config":
+      "# mine\n[default]\nregion = eu-west-1\n[profile web]\naws_access_key_id = from-config ; old\nregion=us-east-1\n[profile sso]\nsso_session = x\n",
+    "/h/.aws/credentials":
+      "[web]\naws_access_key_id=web-id\naws_secret_access_key = web=secret # note\n\n[default]\naws_access_key_id=d\naws_secret_access_key=s\n",
   ])
 
   @Test func `profiles are read from both files, the credentials file wins`() throws {
@@ -38,7 +40,9 @@ import Testing
   @Test func `the container endpoint is asked with the token of the file`() async throws {
     let transport = ScriptedTransport([answer(200, Self.document), answer(200, Self.document)])
     let full = ContainerCredentials(
-      environment: ["AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/token"],
+      environment: [
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/token",
+      ],
       transport: transport, files: MemoryFiles(files: ["/token": "abc\n"]))
     #expect(try await full.credentials()?.expiration == Timestamp(iso8601: "2026-01-02T03:04:05Z"))
     #expect(transport.requests[0].headers.map(\.value) == ["abc"])

@@ -67,7 +67,9 @@ final class RecordingSink: LogSink {
   private let records = Mutex<[String]>([])
   var lines: [String] { records.withLock { $0 } }
   func write(_ record: LogRecord) {
-    records.withLock { $0.append("\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))") }
+    records.withLock {
+      $0.append("\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))")
+    }
   }
   func progress(_ record: LogRecord) { write(record) }
 }

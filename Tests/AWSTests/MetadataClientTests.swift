@@ -4,7 +4,9 @@ import Testing
 @testable import Base
 
 @Suite struct MetadataClientTests {
-  private func client(_ transport: ScriptedTransport, version1: Bool = false, environment: [String: String] = [:], sink: any LogSink = SilentSink()) -> MetadataClient {
+  private func client(_ transport: ScriptedTransport, version1: Bool = false, environment: [String: String] = [:], sink: any LogSink = SilentSink())
+    -> MetadataClient
+  {
     MetadataClient(
       environment: environment, allowsVersion1: version1, transport: transport, clock: RecordingClock(), log: Logger(level: .debug, sink: sink))
   }
@@ -21,7 +23,9 @@ import Testing
   }
 
   @Test func `a refused token is renewed once`() async throws {
-    let transport = ScriptedTransport([answer(200, "old"), answer(401), answer(200, "new"), answer(200, "x"), answer(401), answer(200, "n"), answer(401)])
+    let transport = ScriptedTransport([
+      answer(200, "old"), answer(401), answer(200, "new"), answer(200, "x"), answer(401), answer(200, "n"), answer(401),
+    ])
     let client = client(transport)
     #expect(try await client.get("/a") == "x")
     #expect(transport.requests[3].headers[0].value == "new")

@@ -1,0 +1,122 @@
+import Base
+import Testing
+
+@testable import Commands
+@testable import Decisions
+
+struct OneFile: FileStore {
+  var path = "/etc/consul-bootstrap/config.json"
+  var text: String?
+
+  func status(_ path: String) throws -> FileStatus? { nil }
+  func read(_ path: String, limit: Int) throws -> [UInt8] {
+    guard path == self.path, let text else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
+    return Array(text.utf8)
+  }
+  func list(_ directory: String) throws -> [String] { [] }
+  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
+  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
+  func changeOwner(_ path: String, _ owner: FileOwner) throws { fatalError("not set up") }
+  func rename(_ path: String, to newPath: String) throws { fatalError("not set up") }
+  func removeFile(_ path: String) throws { fatalError("not set up") }
+  func isExecutable(_ path: String) -> Bool { false }
+}
+
+@Suite struct OptionParserTests {
+  private func parse(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) throws -> Options {
+    guard case .bootstrap(let options) = try OptionParser(files: file).parse(arguments, environment: environment) else {
+      throw Failure(.usage, "help or version")
+    }
+    return options
+  }
+
+  private func failure(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) -> Failure? {
+    do {
+      _ = try parse(arguments, environment, file: file)
+      return nil
+    } catch { return error as? Failure }
+  }
+
+  @Test func `the command line wins over the environment, which wins over the file`() throws {
+    let file = OneFile(text: #"{"expect": 3, "datacenter": "from-file", "group": ["x"], "ui": true}"#)
+    let options = try parse(
+      ["--expect=7", "--group", "a", "--group=b"],
+      ["CONSUL_BOOTSTRAP_EXPECT": "5", "CONSUL_BOOTSTRAP_DATACENTER": "from-environment", "CONSUL_BOOTSTRAP_GROUP": "c,d"],
+      file: file)
+    #expect(options.settings.expect == 7)
+    #expect(options.settings.datacenter == "from-environment")
+    #expect(options.settings.membership == .groups(["a", "b"]))
+    #expect(options.settings.ui)
+  }
+
+  @Test(arguments: [
+    (["--exepct", "5"], "there is no option --exepct", "did you mean --expect?"),
+    (["--expect"], "--expect needs a value", "consul-bootstrap --help explains --expect"),
+    (["--expect", "0"], #"--expect: "0" must be a number from 1 to 1000"#, "consul-bootstrap --help explains --expect"),
+    (["--expect", "3", "--expect", "5"], "--expect is given twice", "give it once"),
+    (
+      ["--wait-timeout", "10"], #"--wait-timeout: "10" must be a duration such as 90s, 10m or 1h30m, from 1ms to 24h"#,
+      "consul-bootstrap --help explains --wait-timeout"
+    ),
+    (["--join", "some"], #"--join: "some" must be all, leader"#, "consul-bootstrap --help explains --join"),
+    (["--tag", "Name"], #"--tag: "Name" must be KEY=VALUE"#, "consul-bootstrap --help explains --tag"),
+    (["--tag", "Name=consul"], "--tag needs --expect", "say how many servers: --expect 5"),
+    (["--group", "a", "--tag", "a=b"], "--group and --tag exclude each other", "find the servers by group or by tag"),
+    (["--data-dir", "opt/consul"], #"--data-dir: "opt/consul" must be an absolute path"#, "consul-bootstrap --help explains --data-dir"),
+    (
+      ["--datacenter", "not_a_label"], #"--datacenter: "not_a_label" must be a DNS label: letters, digits and hyphens, at most 63"#,
+      "consul-bootstrap --help explains --datacenter"
+    ),
+    (["--set", "bootstrap_expect=1"], "--set bootstrap_expect sets bootstrap_expect", "use --expect"),
+    (["bootstrap"], "there is no command bootstrap", "consul-bootstrap takes options only; see consul-bootstrap --help"),
+    (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
+  ])
+  func `what is wrong is said, with what to do`(_ arguments: [String], _ message: String, _ hint: String) {
+    let failure = failure(arguments)
+    #expect(failure?.status == .usage)
+    #expect(failure?.message == message)
+    #expect(failure?.hint == hint)
+  }
+
+  @Test func `unknown variables and keys are refused with the nearest known one`() {
+    #expect(failure([], ["CONSUL_BOOTSTRAP_EXPCT": "5"])?.hint == "did you mean CONSUL_BOOTSTRAP_EXPECT?")
+    #expect(failure([], file: OneFile(text: #"{"exspect": 5}"#))?.hint == "did you mean expect?")
+    #expect(failure([], file: OneFile(text: "{"))?.message == "/etc/consul-bootstrap/config.json is not JSON")
+    #expect(failure([], file: OneFile(text: "[]"))?.status == .usage)
+  }
+
+  @Test func `a value that may be a secret is not repeated`() {
+    let message = failure(["--set", "encrypt=not-json-secret"])?.message ?? ""
+    #expect(message.contains("encrypt") && !message.contains("not-json-secret"))
+  }
+
+  @Test func `durations add up, sets nest, lists in variables take JSON`() throws {
+    let options = try parse(
+      ["--wait-timeout", "1h1m1s", "--set", "a.b.c=[1]"], ["CONSUL_BOOTSTRAP_TAG": #"["a=1,2","b="]"#, "CONSUL_BOOTSTRAP_EXPECT": "3"])
+    #expect(options.settings.waitTimeout == .seconds(3661))
+    #expect(options.settings.overlays.map(\.value) == [["a": ["b": ["c": [1]]]]])
+    #expect(options.settings.membership == .tags([.init(key: "a", value: "1,2"), .init(key: "b", value: "")]))
+  }
+
+  @Test func `help names every option, its default and every exit status`() {
+    for option in Option.all {
+      #expect(Help.text.contains("--\(option.name)"))
+    }
+    for status in ExitStatus.allCases { #expect(Help.text.contains(status.meaning)) }
+    #expect(Help.text.split(separator: "\n").allSatisfy { $0.count <= 120 })
+  }
+
+  /// README's table is made from the same definitions.
+  @Test func `the defaults that help tells are the defaults`() throws {
+    let defaults = Settings()
+    let told = Dictionary(uniqueKeysWithValues: Option.all.map { ($0.name, $0.defaultText) })
+    for (name, value) in [
+      ("wait-timeout", "10m"), ("verify-timeout", "5m"), ("leader-wait", "40s"), ("retry-interval", "1s"), ("server-stabilization-time", "1s"),
+      ("raft-multiplier", "1"), ("data-dir", "/opt/consul"), ("config-dir", "/etc/consul.d"), ("state-dir", "/var/lib/consul-bootstrap"),
+      ("user", "consul"), ("datacenter", "dc1"), ("join", "all"),
+    ] {
+      #expect(told[name] == value)
+      #expect(try parse(["--\(name)", value]).settings == defaults)
+    }
+  }
+}

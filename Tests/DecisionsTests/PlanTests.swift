@@ -1,0 +1,216 @@
+import Consul
+import Testing
+
+@testable import Base
+@testable import Decisions
+
+@Suite struct AgentConfigurationTests {
+  private func configuration(_ change: (inout Settings) -> Void = { _ in }, version: ConsulVersion = ConsulVersion(1, 8, 7)) throws -> String {
+    var settings = Settings()
+    change(&settings)
+    return try Plan(observation(machine(version: version)), settings).configuration.text
+  }
+
+  @Test func `the defaults, byte for byte`() throws {
+    #expect(
+      try configuration() == """
+        {
+          "autopilot": {
+            "server_stabilization_time": "1s"
+          },
+          "bind_addr": "10.0.1.10",
+          "bootstrap_expect": 3,
+          "client_addr": "127.0.0.1 10.0.1.10",
+          "data_dir": "/opt/consul",
+          "datacenter": "dc1",
+          "leave_on_terminate": true,
+          "log_level": "INFO",
+          "node_name": "i-2",
+          "performance": {
+            "raft_multiplier": 1
+          },
+          "retry_interval": "1s",
+          "retry_join": [
+            "10.0.1.9",
+            "10.0.2.100"
+          ],
+          "server": true
+        }
+
+        """)
+  }
+
+  @Test func `the key of the web interface is the installed version's`() throws {
+    let old = try configuration { $0.ui = true }
+    #expect(old.contains(#""ui": true"#) && !old.contains("ui_config"))
+    let new = try configuration({ $0.ui = true }, version: ConsulVersion(1, 9))
+    #expect(new.contains("ui_config") && !new.contains(#""ui": true"#))
+  }
+
+  @Test func `overlays merge objects, replace the rest and remove with null, the last one wins`() throws {
+    let text = try configuration { settings in
+      settings.overlays = [
+        .init(origin: "a", value: ["performance": ["rpc_hold_timeout": "5s"], "log_level": "DEBUG", "retry_join": ["x"]]),
+        .init(origin: "b", value: ["log_level": .null, "performance": ["raft_multiplier": 3]]),
+      ]
+    }
+    let value = try JSONValue(parsing: text)
+    #expect(value["performance"] == ["raft_multiplier": 3, "rpc_hold_timeout": "5s"])
+    #expect(value["log_level"] == nil)
+    #expect(value["retry_join"] == ["x"])
+  }
+
+  @Test func `every tuned value can be changed`() throws {
+    let value = try JSONValue(
+      parsing: configuration { settings in
+        settings.raftMultiplier = 5
+        settings.retryInterval = .milliseconds(1500)
+        settings.serverStabilizationTime = .seconds(90)
+        settings.leaveOnTerminate = false
+        settings.clientAddress = "0.0.0.0"
+        settings.nodeName = NameTemplate("c-{az}-{instance_suffix}-{private_ip}")!
+      })
+    #expect(value["performance"]?["raft_multiplier"] == 5)
+    #expect(value["retry_interval"] == "1500ms")
+    #expect(value["autopilot"]?["server_stabilization_time"] == "90s")
+    #expect(value["leave_on_terminate"] == false)
+    #expect(value["client_addr"] == "0.0.0.0")
+    #expect(value["node_name"] == "c-eu-west-1a-2-10-0-1-10")
+  }
+}
+
+@Suite struct PlanTests {
+  private func plan(_ observation: Observation, _ change: (inout Settings) -> Void = { _ in }) throws -> Plan {
+    var settings = Settings()
+    change(&settings)
+    return try Plan(observation, settings)
+  }
+
+  @Test func `the steps of a first boot under systemd, in order`() throws {
+    let plan = try plan(observation(machine(systemd: true))) {
+      $0.hostName = NameTemplate("consul-{instance_suffix}")
+      $0.lifecycleHook = "boot"
+    }
+    #expect(
+      plan.steps.map(\.title) == [
+        "create directory /opt/consul (mode 750, owner consul)", "create directory /etc/consul.d (mode 755)",
+        "record in /var/lib/consul-bootstrap/instance.json which instance this is", "set the host name to consul-2",
+        "write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul accepts it", "write /etc/systemd/system/consul.service",
+        "/bin/systemctl daemon-reload", "/bin/systemctl enable consul.service", "/bin/systemctl start consul.service",
+        "prove: the agent answers, a leader is known, this server is a voter, 3 servers are there",
+        "complete lifecycle hook boot: CONTINUE after proof, ABANDON after failure",
+      ])
+  }
+
+  @Test func `the unit restarts a crash, not a leave, has no start limit and cuts no leave off`() throws {
+    let plan = try plan(observation(machine(systemd: true)))
+    guard case .writeUnit(_, let text)? = plan.steps.first(where: { if case .writeUnit = $0 { true } else { false } }) else {
+      return #expect(Bool(false))
+    }
+    for line in [
+      "Type=exec", "User=consul", "Restart=on-failure", "RestartSec=2", "StartLimitIntervalSec=0", "TimeoutStopSec=60", "KillSignal=SIGTERM",
+      "ExecStop=-/usr/bin/consul leave -http-addr=http://127.0.0.1:8500",
+    ] { #expect(text.split(separator: "\n").contains(Substring(line))) }
+  }
+
+  @Test func `our file keeps its place among the others when Consul validates it`() throws {
+    let others = ["00-a.json", "zz.hcl"].map { MachineObservation.OtherFile(path: "/etc/consul.d/\($0)", setsBootstrap: false) }
+    let plan = try plan(observation(machine(others: others)))
+    #expect(
+      plan.steps.compactMap(\.command).first?.text
+        == "/usr/bin/consul validate -quiet /etc/consul.d/00-a.json /var/lib/consul-bootstrap/staged.json /etc/consul.d/zz.hcl")
+  }
+
+  @Test func `a running agent is reloaded when more than its joining changed, never restarted`() throws {
+    let before = try plan(observation()).configuration.text
+    let running = { machine(recorded: "i-2", running: true, systemd: true, configuration: .text(before)) }
+    var seen = observation(running())
+    seen.machine.dataDirectory.content = .init(snapshotNamesThisAddress: true)
+    seen.machine.dataDirectory.raftState = .present(evidence: "raft.db")
+    let same = try plan(seen)
+    #expect(!same.steps.contains { if case .reloadAgent = $0 { true } else { false } })
+    let changed = try plan(seen) {
+      $0.datacenter = "dc2"; $0.consulLogLevel = "debug"
+    }
+    #expect(changed.steps.contains { if case .reloadAgent(_, let keys) = $0 { keys == ["datacenter"] } else { false } })
+  }
+
+  @Test func `an agent that runs on foreign data is stopped first, or refused where it is not ours to stop`() throws {
+    let data = DataDirectoryObservation(content: .init(snapshotNamesThisAddress: nil), raftState: .none, isMount: false)
+    let plan = try plan(observation(machine(data: data, recorded: "i-old", running: true, systemd: true)))
+    #expect(
+      plan.steps.prefix(2).map(\.title) == [
+        "stop the agent that runs on another machine's data", "move /opt/consul aside to /opt/consul.i-old.20260102T030405Z (made by instance i-old)",
+      ])
+    #expect(throws: Failure.self) { try self.plan(observation(machine(data: data, recorded: "i-old", running: true))) }
+  }
+
+  @Test func `a joining server's proof does not wait for members that do not exist`() throws {
+    let members = [three[0], three[1]]
+    let seen = observation(members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
+    let goals = try plan(seen).steps.compactMap { if case .prove(let goal) = $0 { goal.servers } else { nil } }
+    #expect(goals == [2])
+  }
+
+  @Test func `without AWS a reboot keeps the peers that the file names`() throws {
+    var seen = observation(
+      machine(
+        data: .init(content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false), recorded: "i-2",
+        configuration: .text(#"{"retry_join": ["10.0.1.9", "provider=aws"]}"#)))
+    seen.group = nil
+    #expect(try plan(seen).peers.map(\.description) == ["10.0.1.9"])
+  }
+
+  @Test func `a baked bootstrap_expect is refused`() {
+    let seen = observation(machine(others: [.init(path: "/etc/consul.d/x.hcl", setsBootstrap: true)]))
+    #expect { try self.plan(seen) } throws: { ($0 as? Failure)?.status == .configurationRejected }
+  }
+
+  @Test func `an even number of servers is warned about`() throws {
+    let members = three + [candidate("i-4", "10.0.1.4")]
+    #expect(try plan(observation(members: members, desired: 4)).warnings.contains { $0.contains("use an odd number") })
+  }
+}
+
+@Suite struct SmallThingsTests {
+  @Test func `addresses sort as numbers and parse strictly`() {
+    #expect(["10.0.1.10", "10.0.1.9", "9.255.255.255"].map(address).sorted().map(\.description) == ["9.255.255.255", "10.0.1.9", "10.0.1.10"])
+    for text in ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.-4", "1.2.3.4 ", "a.b.c.d", "1..2.3"] { #expect(IPv4Address(text) == nil) }
+  }
+
+  @Test func `templates refuse unknown fields`() {
+    #expect(NameTemplate("consul-{instance_suffix}")?.expanded(for: me) == "consul-2")
+    for text in ["{id}", "a{", "a}", "{}"] { #expect(NameTemplate(text) == nil) }
+  }
+
+  @Test func `secrets are redacted wherever they stand`() {
+    let value: JSONValue = [
+      "encrypt": "k", "acl": ["tokens": ["agent": "t"], "enable_token_persistence": true], "node_name": "n",
+      "retry_join": ["provider=aws secret_access_key=s region=x"], "connect": ["ca_config": ["token": "v", "address": "a"]],
+    ]
+    let text = Redaction.redacted(value).compactText
+    #expect(
+      text
+        == #"{"acl":{"enable_token_persistence":true,"tokens":{"agent":"(redacted)"}},"connect":{"ca_config":{"address":"a","token":"(redacted)"}},"encrypt":"(redacted)","node_name":"n","retry_join":["provider=aws secret_access_key=(redacted) region=x"]}"#
+    )
+  }
+
+  @Test func `a diff shows what goes and what comes`() {
+    #expect(lineDiff("a\nb\nc\n", "a\nx\nc\n") == ["  a", "- b", "+ x", "  c"])
+    #expect(lineDiff("", "a\n") == ["+ a"])
+  }
+
+  @Test func `JSON is read and written without loss, keys sorted`() throws {
+    let text = #"{"a":[1,2.5,true,null,"ü\n\u0001"],"b":{},"c":[],"d":-9007199254740993}"#
+    #expect(try JSONValue(parsing: text).compactText == text)
+    #expect(throws: JSONSyntaxError.self) { try JSONValue(parsing: "{") }
+    #expect(throws: JSONSyntaxError.self) { try JSONValue(parsing: String(repeating: "[", count: 100_000)) }
+  }
+
+  @Test func `time is converted both ways`() {
+    #expect(Timestamp(iso8601: "2024-02-29T23:59:59Z")?.basic == "20240229T235959Z")
+    #expect(Timestamp(httpDate: "Sun, 06 Nov 1994 08:49:37 GMT")?.iso8601 == "1994-11-06T08:49:37.000Z")
+    #expect(Timestamp(seconds: 951_782_400).iso8601 == "2000-02-29T00:00:00.000Z")
+    for text in ["", "2024-13-01T00:00:00Z", "2024-01-01", "x"] { #expect(Timestamp(iso8601: text) == nil) }
+  }
+}

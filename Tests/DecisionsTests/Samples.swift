@@ -1,0 +1,43 @@
+import Consul
+import Testing
+
+@testable import Base
+@testable import Decisions
+
+func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
+
+/// A member as a healthy group has it; tests change what they are about.
+func candidate(
+  _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running", vpc: String? = "vpc-1", group: String? = "g"
+) -> Candidate {
+  Candidate(
+    instanceID: id, group: group, availabilityZone: "eu-west-1a", lifecycleState: lifecycle, instanceState: state,
+    privateIP: ip.map(address), vpcID: vpc)
+}
+
+let me = Identity(instanceID: "i-2", region: "eu-west-1", availabilityZone: "eu-west-1a", privateIP: address("10.0.1.10"), vpcID: "vpc-1")
+
+/// Three members whose addresses sort otherwise as text.
+let three = [candidate("i-1", "10.0.1.9"), candidate("i-2", "10.0.1.10"), candidate("i-3", "10.0.2.100")]
+
+func machine(
+  data: DataDirectoryObservation = .init(content: nil, raftState: .none, isMount: false), recorded: String? = nil, running: Bool = false,
+  systemd: Bool = false, unit: FileContent = .absent, configuration: FileContent = .absent, version: ConsulVersion = ConsulVersion(1, 8, 7),
+  others: [MachineObservation.OtherFile] = []
+) -> MachineObservation {
+  MachineObservation(
+    consulPath: "/usr/bin/consul", consulVersion: version, isBootedBySystemd: systemd, hostName: "ip-10-0-1-10",
+    agentOwner: FileOwner(user: 8500, group: 8500, userName: "consul", groupName: "consul"), dataDirectory: data, recordedInstanceID: recorded,
+    configuration: configuration, unit: unit, agentIsRunning: running, otherConfigurationFiles: others)
+}
+
+func observation(
+  _ machine: MachineObservation = machine(), members: [Candidate] = three, desired: Int? = 3, peers: [String: PeerAnswer] = [:], over: Bool = false
+) -> Observation {
+  Observation(
+    identity: me, machine: machine, group: GroupObservation(candidates: members, desiredCapacity: desired),
+    peers: Dictionary(uniqueKeysWithValues: peers.map { (address($0.key), $0.value) }), leaderWaitIsOver: over,
+    time: Timestamp(iso8601: "2026-01-02T03:04:05Z")!)
+}
+
+func status(_ leader: String?, _ peers: [String]) -> PeerAnswer { .status(ClusterStatus(leader: leader, peers: peers)) }

@@ -1,0 +1,83 @@
+import Testing
+
+@testable import Base
+@testable import Host
+
+@Suite(.timeLimit(.minutes(1))) struct CurlTransportTests {
+  private let transport = CurlTransport(caBundle: nil)
+
+  private func request(_ server: LoopbackServer, _ path: String, _ method: String = "GET") -> HTTPRequest {
+    var request = HTTPRequest(method, "http://127.0.0.1:\(server.port)\(path)")
+    request.timeout = .milliseconds(500)
+    return request
+  }
+
+  private func bytes(_ head: String, _ body: String = "") -> [UInt8] { Array("\(head)\r\n\r\n\(body)".utf8) }
+
+  @Test func `status, headers and body come back`() async throws {
+    let server = LoopbackServer(["/": bytes("HTTP/1.1 418 Teapot\r\nX-One: a: b \r\nContent-Length: 2\r\nDate: d", "hi")])
+    let response = try await transport.send(request(server, "/"))
+    #expect(response.status == 418)
+    #expect(response.text == "hi")
+    #expect(response.headers["x-one"] == "a: b" || response.headers["x-one"] == "a: b ")
+    #expect(response.headers["date"] == "d")
+  }
+
+  @Test(arguments: ["GET", "PUT", "POST"])
+  func `methods, headers and bodies go out as they are`(_ method: String) async throws {
+    let server = LoopbackServer([:])
+    var request = request(server, "/echo", method)
+    request.headers = [("X-Test", "value")]
+    if method == "POST" { request.body = Array("a=1&b=2".utf8) }
+    let text = try await transport.send(request).text
+    #expect(text.hasPrefix("\(method) /echo HTTP/1.1\r\n"))
+    #expect(text.contains("X-Test: value\r\n"))
+    #expect(!text.contains("Expect:"))
+    #expect(text.hasSuffix(method == "POST" ? "a=1&b=2" : "\r\n\r\n"))
+  }
+
+  @Test func `an answer over the limit, a cut one and a silent server are told apart`() async throws {
+    let server = LoopbackServer([
+      "/big": bytes("HTTP/1.1 200 OK\r\nContent-Length: 5000", String(repeating: "x", count: 5000)),
+      "/cut": bytes("HTTP/1.1 200 OK\r\nContent-Length: 5000", "x"), "/garbage": Array("garbage\r\n\r\n".utf8),
+    ])
+    var big = request(server, "/big")
+    big.maximumBodyBytes = 1000
+    await #expect(throws: TransportError.bodyTooLarge(limit: 1000)) { try await transport.send(big) }
+    await #expect(throws: TransportError.truncated) { try await transport.send(request(server, "/cut")) }
+    await #expect(throws: TransportError.timedOut(whileConnecting: false)) { try await transport.send(request(server, "/silent")) }
+    await #expect(throws: TransportError.self) { try await transport.send(request(server, "/garbage")) }
+  }
+
+  @Test func `a port where nothing listens is refused`() async {
+    await #expect(throws: TransportError.refused) { try await transport.send(HTTPRequest("GET", "http://127.0.0.1:1/")) }
+  }
+
+  @Test func `only HTTP is spoken`() async {
+    await #expect(throws: TransportError.self) { try await transport.send(HTTPRequest("GET", "file:///etc/passwd")) }
+  }
+
+  @Test func `cancellation ends a transfer at once`() async {
+    let server = LoopbackServer([:])
+    var silent = request(server, "/silent")
+    silent.timeout = .seconds(4)
+    let started = ContinuousClock.now
+    let task = Task { [silent] in try await transport.send(silent) }
+    try? await Task.sleep(for: .milliseconds(100))
+    task.cancel()
+    await #expect(throws: CancellationError.self) { try await task.value }
+    #expect(ContinuousClock.now - started < .seconds(3))
+  }
+
+  @Test func `many transfers go at once`() async throws {
+    let server = LoopbackServer(["/": bytes("HTTP/1.1 200 OK\r\nContent-Length: 1", "x")])
+    let transport = transport
+    var quick = request(server, "/")
+    quick.timeout = .seconds(10)
+    let one = quick
+    try await withThrowingTaskGroup(of: Int.self) { group in
+      for _ in 0..<64 { group.addTask { try await transport.send(one).status } }
+      for try await status in group { #expect(status == 200) }
+    }
+  }
+}
