@@ -111,17 +111,16 @@ package final class AWSClient: Sendable {
         error = AWSError(response, service: service, action: action, attempts: attempt)
         wait = response.headers["retry-after"].flatMap { Int($0) }.map { min(.seconds($0), retries.backoff.cap) }
         switch error.kind {
-        case .expiredCredentials where !renewedCredentials:
+        case .signature where !correctedClock && learnClock(from: response):
+          correctedClock = true
+          debug(error, "correcting for the clock")
+          continue
+        // EC2 says RequestExpired of expired temporary credentials, too.
+        case .expiredCredentials where !renewedCredentials, .signature where !renewedCredentials && signer.expiration != nil:
           renewedCredentials = true
           debug(error, "renewing the credentials")
           await credentials.discard(signer)
           continue
-        case .signature where !correctedClock:
-          correctedClock = true
-          if learnClock(from: response) {
-            debug(error, "correcting for the clock")
-            continue
-          }
         default: break
         }
       } catch let failure as TransportError {
