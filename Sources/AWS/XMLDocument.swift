@@ -29,7 +29,7 @@ package struct XMLDocument: Sendable {
 
   /// - Throws: `XMLError`.
   package init(parsing bytes: [UInt8]) throws(XMLError) {
-    let builder = XMLBuilder()
+    var builder = XMLBuilder()
     try builder.parse(bytes)
     (nodes, text, names) = (builder.nodes, builder.text, builder.names)
   }
@@ -94,56 +94,61 @@ package struct XMLElement: Sendable {
   }
 }
 
-/// Fills the arena from Expat's callbacks.
-private final class XMLBuilder {
-  var nodes: [XMLDocument.Node] = []
-  var text: [UInt8] = []
-  var names: [[UInt8]] = []
+/// Fills the arena from Expat's callbacks, which reach it by a pointer: no check for exclusive access a callback.
+private struct XMLBuilder {
+  fileprivate var nodes: [XMLDocument.Node] = []
+  fileprivate var text: [UInt8] = []
+  fileprivate var names: [[UInt8]] = []
   private var nameNumbers: [UInt64: UInt16] = [:]
   /// The open elements, each with its last child.
   private var open: [(node: Int32, lastChild: Int32)] = []
   private var refusal: String?
   private var parser: XML_Parser?
 
-  func parse(_ bytes: [UInt8]) throws(XMLError) {
-    guard let parser = XML_ParserCreate("UTF-8") else { throw XMLError(reason: "out of memory", line: 1) }
+  mutating func parse(_ bytes: [UInt8]) throws(XMLError) {
+    if let error = withUnsafeMutablePointer(to: &self, { Self.parse(bytes, into: $0) }) { throw error }
+  }
+
+  private static func parse(_ bytes: [UInt8], into builder: UnsafeMutablePointer<XMLBuilder>) -> XMLError? {
+    guard let parser = XML_ParserCreate("UTF-8") else { return XMLError(reason: "out of memory", line: 1) }
     defer { XML_ParserFree(parser) }
-    self.parser = parser
-    XML_SetUserData(parser, Unmanaged.passUnretained(self).toOpaque())
+    builder.pointee.parser = parser
+    XML_SetUserData(parser, builder)
     XML_SetElementHandler(
       parser,
       { context, name, _ in
         guard let context, let name else { return }
-        Unmanaged<XMLBuilder>.fromOpaque(context).takeUnretainedValue().start(name)
+        context.assumingMemoryBound(to: XMLBuilder.self).pointee.start(name)
       },
       { context, _ in
         guard let context else { return }
-        Unmanaged<XMLBuilder>.fromOpaque(context).takeUnretainedValue().end()
+        context.assumingMemoryBound(to: XMLBuilder.self).pointee.end()
       })
     XML_SetCharacterDataHandler(parser) { context, bytes, count in
       guard let context, let bytes else { return }
-      Unmanaged<XMLBuilder>.fromOpaque(context).takeUnretainedValue().characters(bytes, Int(count))
+      context.assumingMemoryBound(to: XMLBuilder.self).pointee.characters(bytes, Int(count))
     }
     XML_SetStartDoctypeDeclHandler(parser) { context, _, _, _, _ in
       guard let context else { return }
-      Unmanaged<XMLBuilder>.fromOpaque(context).takeUnretainedValue().refuse("document type declarations are not accepted")
+      context.assumingMemoryBound(to: XMLBuilder.self).pointee.refuse("document type declarations are not accepted")
     }
     let status = bytes.withUnsafeBufferPointer { buffer in
       buffer.withMemoryRebound(to: CChar.self) { XML_Parse(parser, $0.baseAddress, Int32(clamping: bytes.count), 1) }
     }
-    guard status != XML_STATUS_OK || refusal != nil || nodes.isEmpty else { return }
+    let refusal = builder.pointee.refusal
+    guard status != XML_STATUS_OK || refusal != nil || builder.pointee.nodes.isEmpty else { return nil }
     let line = Int(XML_GetCurrentLineNumber(parser))
-    if let refusal { throw XMLError(reason: refusal, line: line) }
+    if let refusal { return XMLError(reason: refusal, line: line) }
     let words = XML_ErrorString(XML_GetErrorCode(parser)).map { String(cString: $0) }
-    throw XMLError(reason: words ?? "unknown error", line: line)
+    return XMLError(reason: words ?? "unknown error", line: line)
   }
 
-  private func refuse(_ reason: String) {
+  private mutating func refuse(_ reason: String) {
     refusal = refusal ?? reason
     XML_StopParser(parser, 0)
   }
 
-  private func start(_ name: UnsafePointer<CChar>) {
+  private mutating func start(_ name: UnsafePointer<CChar>) {
     guard open.count < XMLDocument.maximumDepth else { return refuse("nested deeper than \(XMLDocument.maximumDepth) levels") }
     guard nodes.count < XMLDocument.maximumElements, let number = number(of: name) else {
       return refuse("more elements than an answer can have")
@@ -164,13 +169,13 @@ private final class XMLBuilder {
     open.append((index, -1))
   }
 
-  private func end() {
+  private mutating func end() {
     let (node, lastChild) = open.removeLast()
     let start = nodes[Int(node)].textStart
     nodes[Int(node)].textEnd = lastChild < 0 ? Int32(text.count) : start
   }
 
-  private func characters(_ bytes: UnsafePointer<CChar>, _ count: Int) {
+  private mutating func characters(_ bytes: UnsafePointer<CChar>, _ count: Int) {
     guard let last = open.last, last.lastChild < 0 else { return }
     bytes.withMemoryRebound(to: UInt8.self, capacity: count) {
       text.append(contentsOf: UnsafeBufferPointer(start: $0, count: count))
@@ -178,7 +183,7 @@ private final class XMLBuilder {
   }
 
   /// Names are few and repeat: each is kept once. Nil if there are more than 65,535.
-  private func number(of name: UnsafePointer<CChar>) -> UInt16? {
+  private mutating func number(of name: UnsafePointer<CChar>) -> UInt16? {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325  // FNV-1a
     var length = 0
     // Clark's namespace form is not used: a prefix, as in `ns:item`, stays part of the name.

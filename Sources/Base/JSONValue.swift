@@ -157,6 +157,12 @@ extension JSONValue {
 
   private static func write(_ string: String, into text: inout String) {
     text += "\""
+    defer { text += "\"" }
+    // Nearly every text needs no escape.
+    if string.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x22 && $0 != 0x5c && $0 != 0x7f }) {
+      text += string
+      return
+    }
     for scalar in string.unicodeScalars {
       switch scalar {
       case "\"": text += "\\\""
@@ -170,7 +176,6 @@ extension JSONValue {
       default: text.unicodeScalars.append(scalar)
       }
     }
-    text += "\""
   }
 }
 

@@ -10,8 +10,8 @@ package struct PeerObserver: Sendable {
 
   /// Peers are in the same VPC: an answer takes a millisecond, a boot that has not come to its network yet never answers.
   private static let timeout = Duration.seconds(1)
-  /// Sockets at a time.
-  private static let width = 256
+  /// Sockets at a time: more than any group of servers has members.
+  private static let width = 64
   private static let httpPort = 8500
 
   package func ask(_ addresses: [IPv4Address]) async -> [IPv4Address: PeerAnswer] {

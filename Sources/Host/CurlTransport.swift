@@ -86,8 +86,9 @@ private final class CurlLoop {
   private let caBundle: String?
   private let wakeDescriptor: Int32
   private var transfers: [Int: CurlTransfer] = [:]
-  /// A cancellation may overtake nothing, but it may come after the end.
-  private var finished = 0
+  /// Handles at rest. Each has a resolver of its own, whose making reads files: worth keeping.
+  private var idle: [UnsafeMutableRawPointer] = []
+  private static let maximumIdle = 64
 
   init(caBundle: String?, wakeDescriptor: Int32) {
     _ = cb_curl_global_init()
@@ -103,13 +104,15 @@ private final class CurlLoop {
       for command in takeCommands() {
         switch command {
         case .start(let number, let request, let continuation):
-          let transfer = CurlTransfer(number: number, request, continuation, caBundle: caBundle)
+          let transfer = CurlTransfer(
+            number: number, easy: idle.popLast() ?? curl_easy_init(), request, continuation, caBundle: caBundle)
           transfers[number] = transfer
           curl_multi_add_handle(multi, transfer.easy)
         case .cancel(let number):
           guard let transfer = transfers.removeValue(forKey: number) else { continue }
           curl_multi_remove_handle(multi, transfer.easy)
           transfer.cancel()
+          recycle(transfer)
         }
       }
       var running: Int32 = 0
@@ -135,7 +138,14 @@ private final class CurlLoop {
       let transfer = Unmanaged<CurlTransfer>.fromOpaque(context).takeUnretainedValue()
       transfers[transfer.number] = nil
       transfer.finish(result)
+      recycle(transfer)
     }
+  }
+
+  private func recycle(_ transfer: CurlTransfer) {
+    curl_easy_reset(transfer.easy)
+    transfer.releaseHeaders()
+    if idle.count < Self.maximumIdle { idle.append(transfer.easy) } else { curl_easy_cleanup(transfer.easy) }
   }
 }
 
@@ -151,11 +161,15 @@ private final class CurlTransfer {
   private var exceededLimit = false
   private let errorText = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
 
-  init(number: Int, _ request: HTTPRequest, _ continuation: CheckedContinuation<HTTPResponse, any Error>, caBundle: String?) {
+  /// - Parameter easy: new or reset; its owner is the loop.
+  init(
+    number: Int, easy: UnsafeMutableRawPointer, _ request: HTTPRequest, _ continuation: CheckedContinuation<HTTPResponse, any Error>,
+    caBundle: String?
+  ) {
     self.number = number
+    self.easy = easy
     self.continuation = continuation
     limit = request.maximumBodyBytes
-    easy = curl_easy_init()
     errorText.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
 
     _ = cb_curl_set_string(easy, CURLOPT_URL, request.url)
@@ -194,10 +208,12 @@ private final class CurlTransfer {
     }
   }
 
-  deinit {
-    curl_easy_cleanup(easy)
+  deinit { errorText.deallocate() }
+
+  /// Once the handle no longer refers to them.
+  func releaseHeaders() {
     curl_slist_free_all(headerList)
-    errorText.deallocate()
+    headerList = nil
   }
 
   func cancel() { continuation.resume(throwing: CancellationError()) }

@@ -1,0 +1,332 @@
+"""make bench: this program beside what it replaces, in one run, on this machine. Prints a table, draws an SVG beside it.
+
+  python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|small]
+"""
+
+import argparse
+import http.server
+import json
+import os
+import platform
+import re
+import shutil
+import socketserver
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+from . import network
+from .conftest import until
+from .sandbox import AWS_ADDRESS, BUILD, ROOT, Sandbox
+
+RESULTS = os.path.join(BUILD, "bench")
+CLI = os.path.join(BUILD, "bench-venv")
+
+# What seed 000 does, with the AWS CLI: the members' ids, then one call for each member's address, sorted as text.
+SEED = """
+ids() { aws autoscaling describe-auto-scaling-groups --auto-scaling-group-name bench | grep '"InstanceId"' | cut -d '"' -f 4; }
+while [ "$(ids | wc -l)" -lt "$1" ]; do sleep 1; done
+for id in $(ids); do
+  aws ec2 describe-instances --instance-ids "$id" --query 'Reservations[].Instances[].[PrivateIpAddress]' --output text
+done | sort | head -1
+"""
+# The best that a shell can do: one call, filtered by the service, sorted by number.
+BEST = """
+aws ec2 describe-instances --filters Name=tag:aws:autoscaling:groupName,Values=bench Name=instance-state-name,Values=pending,running \\
+  --query 'Reservations[].Instances[].[PrivateIpAddress]' --output text | sort -t . -k 1,1n -k 2,2n -k 3,3n -k 4,4n
+"""
+# Neither shell script runs Consul; so that ours does not either, a static stand-in says its version.
+STUB = '#include <unistd.h>\nint main(void) { return write(1, "Consul v1.8.7\\n", 14) != 14; }\n'
+
+# Runs inside the instance: wall time, CPU time and peak memory of a command and its children, so many times.
+MEASURE = """
+import json, os, sys, time
+runs, command, results = int(sys.argv[1]), sys.argv[2:], []
+for _ in range(runs):
+    started = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        null = os.open('/dev/null', os.O_RDWR)
+        for fd in (1, 2): os.dup2(null, fd)
+        os.execvp(command[0], command)
+    _, status, usage = os.wait4(pid, 0)
+    results.append([time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)])
+print(json.dumps(results))
+"""
+
+PROGRAM = "/usr/local/bin/consul-bootstrap"
+
+
+def measure(instance, runs, *command, environment=None):
+    result = instance.run("/usr/bin/python3", "-c", MEASURE, str(runs), *command, timeout=600, environment=environment)
+    rows = json.loads(result.stdout)
+    assert all(row[3] == 0 for row in rows), (command, rows)
+    return {"wall": statistics.median(r[0] for r in rows), "cpu": statistics.median(r[1] for r in rows), "memory": max(r[2] for r in rows)}
+
+
+def install_cli():
+    if not os.path.exists(os.path.join(CLI, "bin", "aws")):
+        print("installing the AWS CLI", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", CLI], check=True)
+        subprocess.run([os.path.join(CLI, "bin", "pip"), "install", "-q", "--disable-pip-version-check", "awscli"], check=True)
+
+
+def prepare(instance):
+    """Every address of the VPC answers on this machine: a host that is up, on which nothing listens yet."""
+    for block in ("10.0.1.0/24", "10.0.2.0/24", "10.1.0.0/16"):
+        instance.run("ip", "route", "add", "local", block, "dev", "lo", check=True)
+    stub = instance.path("/usr/local/bin/consul-stub")
+    os.makedirs(os.path.dirname(stub), exist_ok=True)
+    with open(instance.path("/tmp/stub.c"), "w") as file:
+        file.write(STUB)
+    subprocess.run(["gcc", "-static", "-O1", "-o", stub, instance.path("/tmp/stub.c")], check=True)
+
+
+def discovery(sandbox, runs, sizes=(5, 50, 200)):
+    install_cli()
+    rows = []
+    for size in sizes:
+        sandbox.clear()
+        sandbox.aws.create_group("bench")
+        instance = sandbox.launch(group="bench")
+        prepare(instance)
+        for index in range(size - 1):
+            zone = "ab"[index % 2]
+            sandbox.aws.run_instance(f"eu-west-1{zone}", f"10.0.{1 + index % 2}.{20 + index // 2}", group="bench")
+        cli = {"PATH": f"{CLI}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "AWS_DEFAULT_REGION": "eu-west-1", "AWS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
+        ours = [PROGRAM, "--dry-run", "--json", "--group", "bench", "--consul", "/usr/local/bin/consul-stub"]
+        plan = json.loads(instance.run(*ours, check=True).stdout)
+        assert plan["group"]["counted"] == size
+        found = instance.run("sh", "-c", BEST, environment=cli).stdout.split()
+        assert len(found) == size, found
+        row = {"size": size, "ours": measure(instance, 5 * runs, *ours), "best shell": measure(instance, runs, "sh", "-c", BEST, environment=cli)}
+        row["seed 000"] = measure(instance, 1 if size > 5 else runs, "sh", "-c", SEED, "seed", str(size), environment=cli)
+        rows.append(row)
+        print(f"  discovery of {size}: " + ", ".join(f"{k} {v['wall']:.3f} s wall {v['cpu']:.4f} s CPU" for k, v in row.items() if k != "size"), flush=True)
+    return rows
+
+
+class Recorded(http.server.BaseHTTPRequestHandler):
+    """A large group, in the shape of AWS's answers, at no cost for the server."""
+
+    protocol_version = "HTTP/1.1"
+    size = 0
+    pages = {}
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        token = re.search(r"NextToken=(\d+)", body)
+        answer = self.pages["group" if "DescribeAutoScalingGroups" in body else int(token.group(1)) if token else 0]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+def record(sandbox, instance, size):
+    """One instance as moto describes it, repeated with its own id and address."""
+    captured = []
+    client = sandbox.aws.client("ec2")
+    client.meta.events.register("before-parse.ec2.DescribeInstances", lambda response_dict, **_: captured.append(response_dict["body"]))
+    client.describe_instances()
+    text = captured[0].decode()
+    text = text[text.index("<DescribeInstancesResponse") :]
+    item = re.search(r"<reservationSet>\s*(<item>.*</item>)\s*</reservationSet>", text, re.S).group(1)
+    ids = [instance.id] + [f"i-{n:017x}" for n in range(1, size)]
+    addresses = [instance.address] + [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(1, size)]
+    pages = {}
+    for start in range(0, size, 1000):
+        items = "".join(item.replace(instance.id, i).replace(instance.address, a) for i, a in list(zip(ids, addresses))[start : start + 1000])
+        token = f"<nextToken>{start + 1000}</nextToken>" if start + 1000 < size else ""
+        pages[start] = f'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><reservationSet>{items}</reservationSet>{token}</DescribeInstancesResponse>'.encode()
+    members = "".join(
+        f"<member><InstanceId>{i}</InstanceId><AvailabilityZone>eu-west-1a</AvailabilityZone><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn><InstanceType>t3.micro</InstanceType></member>"
+        for i in ids
+    )
+    pages["group"] = (
+        '<DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"><DescribeAutoScalingGroupsResult><AutoScalingGroups><member>'
+        f"<AutoScalingGroupName>bench</AutoScalingGroupName><DesiredCapacity>{size}</DesiredCapacity><Instances>{members}</Instances></member></AutoScalingGroups>"
+        "</DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>"
+    ).encode()
+    return pages
+
+
+def large(sandbox, runs):
+    rows = []
+    sandbox.clear()
+    sandbox.aws.create_group("bench")
+    instance = sandbox.launch(group="bench")
+    prepare(instance)
+
+    class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+        daemon_threads = True
+
+    server = Server((AWS_ADDRESS, 8080), Recorded, bind_and_activate=False)
+    server.socket.close()
+    server.socket = network.listen(f"{sandbox.prefix}-aws", AWS_ADDRESS, 8080)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for size in (1000, 10000):
+        Recorded.pages = record(sandbox, instance, size)
+        environment = {"AWS_ENDPOINT_URL": f"http://{AWS_ADDRESS}:8080"}
+        command = [PROGRAM, "--dry-run", "--json", "--group", "bench", "--consul", "/usr/local/bin/consul-stub"]
+        plan = json.loads(instance.run(*command, environment=environment, check=True).stdout)
+        assert plan["group"]["counted"] == size, plan["group"]["counted"]
+        row = {"size": size, "bytes": sum(len(page) for page in Recorded.pages.values()), **measure(instance, runs, *command, environment=environment)}
+        rows.append(row)
+        print(f"  {size} members: {row['cpu']:.2f} s CPU, {row['wall']:.2f} s wall, {row['memory']:.0f} MiB peak, {row['bytes'] / 1e6:.1f} MB of answers", flush=True)
+    server.shutdown()
+    return rows
+
+
+START = "#!/bin/sh\ndate +%s.%N > /var/log/started\n"
+
+
+def tuned(address, joins):
+    return {
+        "datacenter": "dc1", "data_dir": "/opt/consul", "bind_addr": address, "client_addr": f"127.0.0.1 {address}", "server": True,
+        "bootstrap_expect": 5, "retry_join": joins, "retry_interval": "1s", "performance": {"raft_multiplier": 1},
+        "autopilot": {"server_stabilization_time": "1s"}, "leave_on_terminate": True,
+    }  # fmt: skip
+
+
+def boot_once(sandbox, kind):
+    """Five instances at once; seconds from the first start of a user-data line until the last one reports a leader."""
+    sandbox.clear()
+    sandbox.aws.create_group("consul", desired=5)
+    members = [sandbox.launch(group="consul", boot=False) for _ in range(5)]
+    addresses = [m.address for m in members]
+    for member in members:
+        if kind != "ours":
+            directory = member.path("/etc/consul.d")
+            os.makedirs(directory, exist_ok=True)
+            joins = [a for a in addresses if a != member.address]
+            if kind == "auto-join":
+                joins = ["provider=aws region=eu-west-1 tag_key=Name tag_value=consul addr_type=private_v4"]
+            with open(os.path.join(directory, "consul.json"), "w") as file:
+                json.dump(tuned(member.address, joins), file)
+    line = {
+        "ours": "exec consul-bootstrap --expect 5 --group consul\n",
+        "by hand": "exec consul agent -config-dir=/etc/consul.d\n",
+        "auto-join": f"export AWS_ACCESS_KEY_ID={sandbox.aws.admin[0]} AWS_SECRET_ACCESS_KEY={sandbox.aws.admin[1]}\nexec consul agent -config-dir=/etc/consul.d\n",
+    }[kind]
+    for member in members:
+        member.boot(START + line)
+    mark = " healthy leader=" if kind == "ours" else "New leader elected"
+    until(lambda: all(mark in m.log for m in members), 60, lambda: "\n".join(m.log[-1500:] for m in members))
+    stamps = []
+    for member in members:
+        found = next(line for line in member.log.splitlines() if mark in line)
+        stamp = re.search(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d\.\d+)Z", found)
+        parts = [float(part) for part in stamp.groups()]
+        stamps.append(__import__("calendar").timegm((*map(int, parts[:5]), 0)) + parts[5])
+    started = min(float(m.read("/var/log/started")) for m in members)
+    return max(stamps) - started
+
+
+def boot(sandbox, runs):
+    times = {"ours": [], "by hand": [], "auto-join": []}
+    for _ in range(runs):
+        for kind in times:
+            times[kind].append(boot_once(sandbox, kind))
+    for kind, values in times.items():
+        print(f"  five at once, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)", flush=True)
+    return times
+
+
+def small(sandbox, runs):
+    sandbox.clear()
+    members = sandbox.launch_group(3)
+    until(lambda: all(" healthy " in m.log for m in members), 60)
+    time.sleep(1)
+    memory = int(members[0].run("sh", "-c", "grep -h VmRSS /proc/$(pgrep -x consul-bootstra | head -1)/status").stdout.split()[1]) / 1024
+    version = measure(members[0], 50, PROGRAM, "--version")
+    print(f"  supervising: {memory:.1f} MiB resident; --version: {version['wall'] * 1000:.1f} ms", flush=True)
+    return {"memory": memory, "version": version["wall"]}
+
+
+def table(results):
+    lines = ["| Measure | Ours | Beside it | Ratio | To reach |", "|---|---|---|---|---|"]
+    goals = {"seed 000": (30, 200), "best shell": (5, 30)}
+    for row in results.get("discovery", []):
+        for other, (wall, cpu) in goals.items():
+            ours, theirs = row["ours"], row[other]
+            lines.append(
+                f"| discovery of {row['size']}, against {other} | {ours['wall'] * 1000:.0f} ms wall, {ours['cpu'] * 1000:.1f} ms CPU "
+                f"| {theirs['wall']:.2f} s wall, {theirs['cpu']:.2f} s CPU | {theirs['wall'] / ours['wall']:.0f}× wall, {theirs['cpu'] / ours['cpu']:.0f}× CPU "
+                f"| {wall}× wall, {cpu}× CPU |"
+            )
+    limits = {1000: "0.2 s CPU, 40 MiB", 10000: "1.5 s CPU, 100 MiB"}
+    for row in results.get("large", []):
+        lines.append(f"| a group of {row['size']:,} ({row['bytes'] / 1e6:.0f} MB of answers) | {row['cpu']:.2f} s CPU, {row['memory']:.0f} MiB | | | {limits[row['size']]} |")
+    if "boot" in results:
+        ours = statistics.median(results["boot"]["ours"])
+        for kind in ("by hand", "auto-join"):
+            theirs = statistics.median(results["boot"][kind])
+            name = {"by hand": "configurations tuned by hand", "auto-join": "Consul's cloud auto-join, tuned"}[kind]
+            lines.append(f"| five at once to a leader, against {name} | {ours:.2f} s, proof included | {theirs:.2f} s | {ours / theirs:.2f}× | at most 1.15× |")
+    if "small" in results:
+        lines.append(f"| memory while supervising | {results['small']['memory']:.1f} MiB | | | at most 20 MiB |")
+        lines.append(f"| `consul-bootstrap --version` | {results['small']['version'] * 1000:.1f} ms | | | at most 10 ms |")
+    return "\n".join(lines)
+
+
+def plot(results, path):
+    """Horizontal bars on a logarithmic scale: CPU seconds of a discovery, and seconds to a leader."""
+    import math
+
+    bars = []
+    for row in results.get("discovery", []):
+        for kind in ("ours", "best shell", "seed 000"):
+            bars.append((f"{kind}, group of {row['size']}", row[kind]["cpu"], kind == "ours"))
+    low, high = math.log10(0.001), math.log10(200)
+    width, height = 760, 60 + 26 * len(bars)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        '<text x="10" y="22" font-size="15">CPU seconds to discover a full group (logarithmic)</text>',
+    ]
+    for index, (label, value, ours) in enumerate(bars):
+        y = 40 + 26 * index
+        length = 460 * (math.log10(max(value, 0.001)) - low) / (high - low)
+        out.append(f'<text x="10" y="{y + 14}">{label}</text>')
+        out.append(f'<rect x="190" y="{y}" width="{length:.0f}" height="18" fill="{"#2a7f62" if ours else "#b9c4c9"}"/>')
+        out.append(f'<text x="{196 + length:.0f}" y="{y + 14}">{value:.3g} s</text>')
+    out.append("</svg>")
+    with open(path, "w") as file:
+        file.write("\n".join(out) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", choices=["discovery", "large", "boot", "small"])
+    options = parser.parse_args()
+    os.makedirs(RESULTS, exist_ok=True)
+    with open("/proc/cpuinfo") as file:
+        processor = re.search(r"model name\s*: (.*)", file.read())
+    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    print(f"{os.cpu_count()} cores, {processor.group(1) if processor else platform.machine()}, Linux {platform.release()}, commit {commit}, medians of {options.runs} runs", flush=True)
+    sandbox = Sandbox()
+    results = {}
+    try:
+        for name in ("small", "boot", "large", "discovery"):
+            if options.only in (None, name):
+                results[name] = globals()[name](sandbox, options.runs)
+    finally:
+        sandbox.down()
+    print("\n" + table(results))
+    with open(os.path.join(RESULTS, "results.json"), "w") as file:
+        json.dump(results, file, indent=2)
+    if "discovery" in results:
+        plot(results, os.path.join(RESULTS, "discovery.svg"))
+        print(f"\n{os.path.relpath(RESULTS, ROOT)}/discovery.svg, {os.path.relpath(RESULTS, ROOT)}/results.json")
+    shutil.rmtree(os.path.join(RESULTS, "tmp"), ignore_errors=True)
+
+
+main()
