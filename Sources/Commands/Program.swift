@@ -6,8 +6,14 @@ internal import Host
 
 /// The composition root: the one place that knows `Host`.
 package enum Program {
-  package static func main() async {
+  /// The main thread starts the work and waits; whoever finishes ends the process.
+  package static func main() -> Never {
     let signals = Signals()
+    Task.detached { await run(signals) }
+    Machine.waitForever()
+  }
+
+  private static func run(_ signals: Signals) async {
     let files = LocalFileStore()
     let environment = Machine.environment
     do {

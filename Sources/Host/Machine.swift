@@ -37,6 +37,10 @@ package enum Machine {
     }
   }
 
+  package static func waitForever() -> Never {
+    while true { pause() }
+  }
+
   package static func exit(_ status: Int32) -> Never { Glibc.exit(status) }
 
   /// Without running anything that waits for other threads.
