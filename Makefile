@@ -83,7 +83,7 @@ $(static): $(sources) $(libcurl) .ci/check-static | deps-build
 lint: | deps-build
 	swift format lint --strict --recursive Sources Tests Package.swift
 	$(call apt_install,shellcheck)
-	shellcheck .ci/run .ci/private-apt Sources/CCurl/static-libcurl.sh .ci/check-static
+	shellcheck .ci/run .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox
 
 unit: | deps-build
 	$(call say,unit tests)

@@ -9,6 +9,7 @@ prefix=$(cd "$1" && pwd)
 work=$prefix/source
 rm -rf "$work"
 mkdir -p "$work"
+# shellcheck source=/dev/null
 . /etc/os-release
 cd "$work"
 echo "static libcurl: fetching Debian's source of curl"
