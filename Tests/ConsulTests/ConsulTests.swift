@@ -6,7 +6,7 @@ import Testing
 @Suite struct ConsulVersionTests {
   @Test(arguments: [
     ("Consul v1.8.7+dfsg1\nRevision x\n", ConsulVersion(1, 8, 7)), ("Consul v1.18.0-rc1+ent", ConsulVersion(1, 18, 0)),
-    ("Consul v0.8.3", ConsulVersion(0, 8, 3)), ("Consul v2.0", ConsulVersion(2, 0)),
+    ("a warning\nConsul v0.8.3", ConsulVersion(0, 8, 3)), ("Consul v2.0", ConsulVersion(2, 0)),
   ])
   func `versions are read`(_ output: String, _ version: ConsulVersion) {
     #expect(ConsulVersion(output: output) == version)

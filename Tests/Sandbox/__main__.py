@@ -7,6 +7,9 @@
   status                    the instances, and how far their user-data is
   exec ID COMMAND...        run a command on an instance (the id, its end, or the address)
   fault KIND [ACTION [N]]   throttle, 5xx, denied, slow, hang, malformed, truncated, html, bomb: N times, or until `fault none`
+  fault skew SECONDS        AWS's clock is so far ahead
+  fault expire              the credentials that instances have now are expired; the metadata service has new ones
+  fault unknown SECONDS     EC2 does not know instances launched from now on for so long
   metadata ID KEY VALUE     hang_token, slow, fail, version1_only, disabled, no_role
   demo [--keep]             five instances become one Consul datacenter
   down                      take it down
@@ -53,7 +56,7 @@ class Control:
         groups = {g["AutoScalingGroupName"] for g in self.sandbox.aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]}
         if group not in groups:
             self.sandbox.aws.create_group(group)
-        new = [self.sandbox.launch(group=group, boot=False) for _ in range(int(count))]
+        new = [self.sandbox.launch(group=group, boot=False, hidden_for=self.hidden_for) for _ in range(int(count))]
         # The whole user-data: what a person would write.
         for instance in new:
             instance.boot("#!/bin/sh\nexec consul-bootstrap --group " + group + "\n")
@@ -65,9 +68,21 @@ class Control:
     def reboot(self, word):
         self.find(word).reboot("#!/bin/sh\nexec consul-bootstrap\n")
 
+    hidden_for = 0
+
     def fault(self, kind, action="*", times=None):
         self.sandbox.aws.faults.clear()
-        if kind != "none":
+        if kind == "none":
+            self.sandbox.aws.clock_offset = self.hidden_for = 0
+        elif kind == "skew":
+            self.sandbox.aws.clock_offset = int(action)
+        elif kind == "unknown":
+            self.hidden_for = float(action)
+        elif kind == "expire":
+            for instance in self.sandbox.instances.values():
+                self.sandbox.aws.expired_keys.add(instance.metadata.current_credentials()["AccessKeyId"])
+                instance.metadata.rotate()
+        else:
             self.sandbox.aws.faults.append(Fault(kind, action, times=int(times) if times else None, value=5))
 
     def metadata(self, word, key, value):
@@ -152,8 +167,8 @@ def execute(word, command):
     found = [i for i in call("status") if i["id"] == word or i["address"] == word or i["id"].endswith(word)]
     if not found:
         sys.exit(f"sandbox: there is no instance {word}")
-    enter = ["nsenter", "-t", str(found[0]["pid"]), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/"]
-    return subprocess.run([*enter, "env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]).returncode
+    enter = ["nsenter", "-t", str(found[0]["pid"]), "--mount", "--uts", "--ipc", "--net", "--pid", "--root"]
+    return subprocess.run([*enter, "env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]).returncode
 
 
 def print_status():

@@ -123,9 +123,9 @@ class Instance:
 
     def command(self, arguments, user=None, environment=None):
         variables = [f"{k}={v}" for k, v in dict(ENVIRONMENT, **(environment or {})).items()]
-        enter = ["nsenter", "-t", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/"]
+        enter = ["nsenter", "-t", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root"]
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user is not None else []
-        return [*enter, *become, "env", "-i", *variables, *arguments]
+        return [*enter, *become, "env", "-i", "--chdir=/", *variables, *arguments]
 
     def run(self, *arguments, timeout=60, check=False, **options):
         """Runs a command inside; returns the completed process, with text output."""
