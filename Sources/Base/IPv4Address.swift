@@ -22,5 +22,8 @@ package struct IPv4Address: Sendable, Hashable, Comparable, CustomStringConverti
     "\(value >> 24).\(value >> 16 & 255).\(value >> 8 & 255).\(value & 255)"
   }
 
+  /// 0.0.0.0, every address of the machine.
+  package var isUnspecified: Bool { value == 0 }
+
   package var isLoopback: Bool { value >> 24 == 127 }
 }

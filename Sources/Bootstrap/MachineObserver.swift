@@ -129,7 +129,7 @@ package struct MachineObserver: Sendable {
 
   private func agentIsRunning(_ identity: Identity) async -> Bool {
     for address in ["127.0.0.1", identity.privateIP.description] {
-      let client = AgentClient(address: "\(address):8500", transport: world.transport, timeout: .seconds(1))
+      let client = AgentClient(address: "\(address):\(settings.httpPort)", transport: world.transport, timeout: .seconds(1))
       do {
         _ = try await client.clusterStatus()
         return true

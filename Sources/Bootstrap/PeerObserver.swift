@@ -5,14 +5,17 @@ package import Decisions
 /// Asks other members' agents whether they have a cluster, all at once.
 package struct PeerObserver: Sendable {
   private let world: World
+  private let httpPort: Int64
 
-  package init(world: World) { self.world = world }
+  package init(world: World, httpPort: Int64) {
+    self.world = world
+    self.httpPort = httpPort
+  }
 
   /// Peers are in the same VPC: an answer takes a millisecond, a boot that has not come to its network yet never answers.
   private static let timeout = Duration.seconds(1)
   /// Sockets at a time: more than any group of servers has members.
   private static let width = 64
-  private static let httpPort = 8500
 
   package func ask(_ addresses: [IPv4Address]) async -> [IPv4Address: PeerAnswer] {
     await withTaskGroup(of: (IPv4Address, PeerAnswer).self) { group in
@@ -28,7 +31,7 @@ package struct PeerObserver: Sendable {
 
   private func ask(_ address: IPv4Address) async -> PeerAnswer {
     let client = AgentClient(
-      address: "\(address):\(Self.httpPort)", transport: world.transport, timeout: Self.timeout)
+      address: "\(address):\(httpPort)", transport: world.transport, timeout: Self.timeout)
     do {
       return .status(try await client.clusterStatus())
     } catch let error as AgentError {

@@ -126,7 +126,7 @@ package struct Planner: Sendable {
         }
         observation.time = world.now()
         if rejoins { return observation }
-        observation.peers = await PeerObserver(world: world).ask(
+        observation.peers = await PeerObserver(world: world, httpPort: settings.httpPort).ask(
           readiness.members.filter { $0.instanceID != observation.identity.instanceID }.map(\.address))
         try Task.checkCancellation()
         let now = world.uptime()

@@ -97,7 +97,7 @@ package struct Plan: Sendable, Equatable {
       let unit = SystemdUnit(
         agent: agent,
         leave: configuration.value["leave_on_terminate"]?.bool == true
-          ? Command(machine.consulPath, ["leave", "-http-addr=http://" + agentAddress(configuration, observation.identity)]) : nil,
+          ? Command(machine.consulPath, ["leave", "-http-addr=http://" + agentAddress(configuration, settings, observation.identity)]) : nil,
         owner: owner)
       steps.append(.writeUnit(path: SystemdUnit.path, text: unit.text))
       if machine.unit != .text(unit.text) { steps.append(.run(systemctl(["daemon-reload"]))) }
@@ -118,7 +118,7 @@ package struct Plan: Sendable, Equatable {
       steps.append(
         .prove(
           ProofGoal(
-            agentAddress: agentAddress(configuration, observation.identity), raftAddress: raftAddress(configuration, observation.identity),
+            agentAddress: agentAddress(configuration, settings, observation.identity), raftAddress: raftAddress(configuration, observation.identity),
             servers: servers)))
     }
     if let hook = settings.lifecycleHook { steps.append(.completeLifecycleAction(hook: hook)) }
@@ -148,16 +148,18 @@ package struct Plan: Sendable, Equatable {
   }
 
   /// Where the agent's HTTP API is to be found: its loopback address if it has one.
-  private static func agentAddress(_ configuration: AgentConfiguration, _ identity: Identity) -> String {
-    let addresses = (configuration.value["client_addr"]?.string ?? "127.0.0.1").split(separator: " ")
-    let address = addresses.first { $0 == "0.0.0.0" || IPv4Address($0)?.isLoopback == true } ?? addresses.first ?? "127.0.0.1"
-    let port = configuration.value["ports"]?["http"]?.integer ?? 8500
-    return "\(address == "0.0.0.0" ? "127.0.0.1" : address):\(port)"
+  private static func agentAddress(_ configuration: AgentConfiguration, _ settings: Settings, _ identity: Identity) -> String {
+    let loopback = IPv4Address("127.0.0.1")!
+    guard let text = configuration.value["client_addr"]?.string else { return "\(loopback):\(settings.httpPort)" }
+    let addresses = text.split(separator: " ").compactMap { IPv4Address($0) }
+    let isLocal = addresses.contains { $0.isLoopback || $0.isUnspecified }
+    return "\(isLocal ? loopback : addresses.first ?? identity.privateIP):\(settings.httpPort)"
   }
 
   private static func raftAddress(_ configuration: AgentConfiguration, _ identity: Identity) -> String {
-    let address = configuration.value["advertise_addr"]?.string ?? configuration.value["bind_addr"]?.string
-    return "\(address ?? identity.privateIP.description):\(configuration.value["ports"]?["server"]?.integer ?? 8300)"
+    let named = ["advertise_addr", "bind_addr"].compactMap { configuration.value[$0]?.string.flatMap { IPv4Address($0) } }
+    let address = named.first { !$0.isUnspecified } ?? identity.privateIP
+    return "\(address):\(configuration.value["ports"]?["server"]?.integer ?? 8300)"
   }
 
   private static func warnings(

@@ -82,6 +82,9 @@ package struct Settings: Sendable, Equatable {
 
   package init() {}
 
+  /// Of every server's HTTP API: the servers of a group are configured alike.
+  package var httpPort: Int64 { overlays.reduce(8500) { port, overlay in overlay.value["ports"]?["http"]?.integer ?? port } }
+
   package var configurationPath: String { configDirectory + "/00-consul-bootstrap.json" }
 }
 

@@ -145,6 +145,20 @@ import Testing
     #expect(throws: Failure.self) { try self.plan(observation(machine(data: data, recorded: "i-old", running: true))) }
   }
 
+  @Test(arguments: [
+    (#"{"client_addr": "0.0.0.0"}"#, "127.0.0.1:8500", "10.0.1.10:8300"), (#"{"client_addr": "10.0.1.10"}"#, "10.0.1.10:8500", "10.0.1.10:8300"),
+    (#"{"client_addr": "{{ GetPrivateIP }}"}"#, "10.0.1.10:8500", "10.0.1.10:8300"),
+    (#"{"ports": {"http": 18500, "server": 18300}}"#, "127.0.0.1:18500", "10.0.1.10:18300"),
+    (#"{"bind_addr": "0.0.0.0"}"#, "127.0.0.1:8500", "10.0.1.10:8300"), (#"{"advertise_addr": "192.0.2.7"}"#, "127.0.0.1:8500", "192.0.2.7:8300"),
+  ])
+  func `the proof looks where the overlaid configuration listens`(_ overlay: String, _ agent: String, _ raft: String) throws {
+    let value = try JSONValue(parsing: overlay)
+    let plan = try plan(observation()) { $0.overlays = [.init(origin: "--set", value: value)] }
+    let goals = plan.steps.compactMap { if case .prove(let goal) = $0 { goal } else { nil } }
+    #expect(goals.map(\.agentAddress) == [agent])
+    #expect(goals.map(\.raftAddress) == [raft])
+  }
+
   @Test func `a joining server's proof does not wait for members that do not exist`() throws {
     let members = [three[0], three[1]]
     let seen = observation(members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
