@@ -46,6 +46,7 @@ package struct BootstrapRun: Sendable {
     for warning in plan.warnings {
       if case .joinWithoutLeader = plan.decision { world.log.error(warning) } else { world.log.warning(warning) }
     }
+    if let obstacle = plan.obstacle { throw obstacle }
     let performer = Performer(world: world)
     var goal: ProofGoal?
     var supervisor: Supervisor?

@@ -43,6 +43,7 @@ package struct PlanReport: Sendable {
     }
     lines += ["", "Decision: \(decisionText)"] + plan.decision.evidence.map { "  \($0)" }
     lines.append("  peers to join: \(plan.peers.isEmpty ? "none" : plan.peers.map(\.description).joined(separator: ", "))")
+    if let obstacle = plan.obstacle { lines += ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" } }
     if !plan.warnings.isEmpty { lines += ["", "Warnings"] + plan.warnings.map { "  \($0)" } }
     lines += ["", "Configuration: \(configurationFile?.path ?? "")"] + diffLines.map { "  \($0)" }
     lines += ["", "Steps"]
@@ -118,6 +119,12 @@ package struct PlanReport: Sendable {
           return .object(members)
         }),
       "warnings": .strings(plan.warnings),
+      "obstacle": plan.obstacle.map { obstacle in
+        .object([
+          "status": .integer(Int64(obstacle.status.rawValue)), "message": .string(obstacle.message), "details": .strings(obstacle.details),
+          "hint": obstacle.hint.map(JSONValue.string) ?? .null,
+        ])
+      } ?? .null,
     ]
     if let readiness = plan.readiness {
       object["group"] = .object([

@@ -14,6 +14,8 @@ package struct Plan: Sendable, Equatable {
   package let start: Settings.Start
   package let steps: [Step]
   package let warnings: [String]
+  /// Why a run would stop before its first step; a dry run shows it, and the plan all the same.
+  package let obstacle: Failure?
 
   package init(_ observation: Observation, _ settings: Settings) throws(Failure) {
     let machine = observation.machine
@@ -32,8 +34,8 @@ package struct Plan: Sendable, Equatable {
     if let name = settings.hostName?.expanded(for: identity), !NameTemplate.isHostName(name) {
       throw Failure(.usage, "the host name would be \(name), which is no host name", hint: "change the template of --hostname")
     }
-    try Self.refuseForeignBootstrap(machine.otherConfigurationFiles, decision)
-    steps = try Self.steps(
+    obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
+    steps = Self.steps(
       observation, settings, decision: decision, dataDirectory: dataDirectory, configuration: configuration, start: start,
       servers: Self.expectedServers(settings, readiness: readiness, decision: decision))
     warnings = Self.warnings(observation, readiness: readiness, decision: decision, dataDirectory: dataDirectory)
@@ -52,35 +54,40 @@ package struct Plan: Sendable, Equatable {
     return max(1, min(expected, readiness?.members.count ?? 1))
   }
 
-  /// Files that sort after ours override it: a baked `bootstrap_expect` would found a second cluster.
-  private static func refuseForeignBootstrap(
-    _ files: [MachineObservation.OtherFile], _ decision: ClusterDecision
-  ) throws(Failure) {
-    guard let file = files.first(where: \.setsBootstrap) else { return }
-    throw Failure(
-      .configurationRejected, "\(file.path) sets bootstrap or bootstrap_expect",
-      details: ["whether a server may found a cluster is decided here, on each boot; a fixed value can make two clusters of one"],
-      hint: "remove the key from \(file.path); consul-bootstrap writes bootstrap_expect when it is safe")
+  private static func obstacle(
+    _ machine: MachineObservation, start: Settings.Start, dataDirectory: DataDirectoryDecision
+  ) -> Failure? {
+    // Files that sort after ours override it: a baked `bootstrap_expect` would found a second cluster.
+    if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) {
+      return Failure(
+        .configurationRejected, "\(file.path) sets bootstrap or bootstrap_expect",
+        details: ["whether a server may found a cluster is decided here, on each boot; a fixed value can make two clusters of one"],
+        hint: "remove the key from \(file.path); consul-bootstrap writes bootstrap_expect when it is safe")
+    }
+    guard machine.agentIsRunning, start != .systemd else { return nil }
+    if case .moveAside(_, let reason) = dataDirectory {
+      return Failure(
+        .agentNotStarted, "a Consul agent is running on data that is not this machine's (\(reason))",
+        hint: "stop that agent and run this again, or keep the data with --keep-data")
+    }
+    guard start == .supervise else { return nil }
+    return Failure(
+      .agentNotStarted, "a Consul agent is already running on this machine, and it is not ours to supervise",
+      details: ["an agent answers on this machine's HTTP address"],
+      hint: "stop it, or only write its configuration with --start none")
   }
 
   private static func steps(
     _ observation: Observation, _ settings: Settings, decision: ClusterDecision, dataDirectory: DataDirectoryDecision,
     configuration: AgentConfiguration, start: Settings.Start, servers: Int
-  ) throws(Failure) -> [Step] {
+  ) -> [Step] {
     let machine = observation.machine, owner = machine.agentOwner
     let systemctl = { (arguments: [String]) in Command("/bin/systemctl", arguments) }
     let agent = Command(machine.consulPath, ["agent", "-config-dir=\(settings.configDirectory)"])
     var steps: [Step] = []
 
     if case .moveAside(let target, let reason) = dataDirectory {
-      if machine.agentIsRunning {
-        guard start == .systemd else {
-          throw Failure(
-            .agentNotStarted, "a Consul agent is running on data that is not this machine's (\(reason))",
-            hint: "stop that agent and run this again, or keep the data with --keep-data")
-        }
-        steps.append(.stopAgent(systemctl(["stop", SystemdUnit.name])))
-      }
+      if machine.agentIsRunning { steps.append(.stopAgent(systemctl(["stop", SystemdUnit.name]))) }
       steps.append(.moveAside(settings.dataDirectory, to: target, reason: reason))
     }
     steps.append(.createDirectory(settings.dataDirectory, mode: 0o750, owner: owner))
@@ -105,12 +112,6 @@ package struct Plan: Sendable, Equatable {
       steps.append(.run(systemctl(["start", SystemdUnit.name])))
       if keepsAgent, let reload { steps.append(reload) }
     case .supervise:
-      guard !machine.agentIsRunning else {
-        throw Failure(
-          .agentNotStarted, "a Consul agent is already running on this machine, and it is not ours to supervise",
-          details: ["an agent answers on this machine's HTTP address"],
-          hint: "stop it, or only write its configuration with --start none")
-      }
       steps.append(.superviseAgent(agent, owner: owner))
     case .none: break
     }
