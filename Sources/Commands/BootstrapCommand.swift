@@ -104,7 +104,7 @@ struct BootstrapCommand: Sendable {
           "status": .integer(Int64(failure.status.rawValue)),
         ])
     } else {
-      Machine.write(Program.errorText(failure), toStandardError: true)
+      console.write(text: Program.errorText(failure))
     }
   }
 }

@@ -43,7 +43,9 @@ package struct PlanReport: Sendable {
     }
     lines += ["", "Decision: \(decisionText)"] + plan.decision.evidence.map { "  \($0)" }
     lines.append("  peers to join: \(plan.peers.isEmpty ? "none" : plan.peers.map(\.description).joined(separator: ", "))")
-    if let obstacle = plan.obstacle { lines += ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" } }
+    if let obstacle = plan.obstacle {
+      lines += ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" }
+    }
     if !plan.warnings.isEmpty { lines += ["", "Warnings"] + plan.warnings.map { "  \($0)" } }
     lines += ["", "Configuration: \(configurationFile?.path ?? "")"] + diffLines.map { "  \($0)" }
     lines += ["", "Steps"]

@@ -25,9 +25,13 @@ package final class Console: LogSink {
   }
 
   package func write(_ record: LogRecord) {
-    let line = text(record)
+    write(text: text(record) + "\n")
+  }
+
+  /// Whole lines, as they are; a progress line gives way to them.
+  package func write(text: String) {
     state.withLock { state in
-      Machine.write((state.hasOpenLine ? "\r\u{1B}[K" : "") + line + "\n", toStandardError: true)
+      Machine.write((state.hasOpenLine ? "\r\u{1B}[K" : "") + text, toStandardError: true)
       state.hasOpenLine = false
     }
   }
@@ -35,7 +39,8 @@ package final class Console: LogSink {
   package func progress(_ record: LogRecord) {
     let now = Machine.now()
     guard !isTerminal else {
-      let line = String(record.message.prefix(max(20, width() - 1)))
+      let elapsed = record.attributes.first { $0.key == "elapsed" }?.value.string.map { "\($0): " } ?? ""
+      let line = String((elapsed + record.message).prefix(max(20, width() - 1)))
       return state.withLock { state in
         Machine.write("\r\u{1B}[K" + line, toStandardError: true)
         state.hasOpenLine = true
