@@ -218,6 +218,12 @@ package struct OptionParser: Sendable {
         throw Failure(.usage, "cannot read the file of --merge", details: [error.explanation])
       }
     }
+    for overlay in options.sets where Redaction.redacted(overlay.value) != overlay.value {
+      throw Failure(
+        .usage, "\(overlay.origin) is a secret",
+        details: ["command lines and environments are there for every user of the machine to read"],
+        hint: "write it into a file that only root can read, and lay that over with --merge FILE")
+    }
     options.settings.overlays = overlays + options.sets
     try refuseReservedKeys(options.settings)
   }

@@ -68,6 +68,10 @@ struct OneFile: FileStore {
       "consul-bootstrap --help explains --datacenter"
     ),
     (["--set", "bootstrap_expect=1"], "--set bootstrap_expect sets bootstrap_expect", "use --expect"),
+    (
+      ["--set", #"acl.tokens.agent="k""#], "--set acl.tokens.agent is a secret",
+      "write it into a file that only root can read, and lay that over with --merge FILE"
+    ),
     (["bootstrap"], "there is no command bootstrap", "consul-bootstrap takes options only; see consul-bootstrap --help"),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
   ])
