@@ -12,7 +12,9 @@ from . import sandbox as module
 from .conftest import until
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+# A background job of a shell starts with the interrupt ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {root!r})
 from Tests.Sandbox.sandbox import Sandbox
 sandbox = Sandbox()
