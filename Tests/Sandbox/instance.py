@@ -140,6 +140,15 @@ class Instance:
     def bootstrap(self, *options, **keywords):
         return self.run("/usr/local/bin/consul-bootstrap", *options, **keywords)
 
+    def start_bootstrap(self, *options):
+        """Starts a run whose process id `signal_run` knows from its first instruction on."""
+        return self.start("/bin/sh", "-c", 'echo $$ > /run/bootstrap.pid; exec "$@"', "sh", "/usr/local/bin/consul-bootstrap", *options)
+
+    def signal_run(self, number):
+        """To the run of `start_bootstrap`, or else to the one that holds the lock."""
+        script = f"kill -{int(number)} $(cat /run/bootstrap.pid 2> /dev/null || cat /var/lib/consul-bootstrap/lock)"
+        return self.run("/bin/sh", "-c", script).returncode == 0
+
     def read(self, path):
         with open(self.path(path)) as file:
             return file.read()

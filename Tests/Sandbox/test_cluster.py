@@ -155,7 +155,7 @@ def test_a_rolling_upgrade_by_tag_keeps_the_data(sandbox):
     until(lambda: len(peers(green[0])) == 6)
     for member in blue:
         # A shutdown: the supervisor gets SIGTERM, the agent leaves gracefully, its status is returned.
-        member.run("pkill", "-TERM", "-x", "consul-bootstra")
+        assert member.signal_run(15)
         until(lambda: member.status is not None, 40)
         assert member.status == 0, member.log[-2000:]
         sandbox.terminate(member)

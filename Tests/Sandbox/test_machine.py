@@ -195,13 +195,13 @@ def test_data_is_kept_on_request_and_on_a_mount_of_its_own(instance):
 
 def test_two_runs_at_once(sandbox, instance):
     sandbox.aws.set_desired("consul", 3)
-    first = instance.start("/usr/local/bin/consul-bootstrap", "--expect", "3")
+    first = instance.start_bootstrap("--expect", "3")
     until(lambda: instance.exists("/var/lib/consul-bootstrap/lock"))
     second = instance.bootstrap(*ONE, "--start", "none")
     assert second.returncode == 17
     assert "another consul-bootstrap is at work" in second.stderr and "this run has changed nothing" in second.stderr
     assert not instance.exists(CONFIGURATION)
-    instance.run("pkill", "-TERM", "-x", "consul-bootstra")
+    assert instance.signal_run(signal.SIGTERM)
     assert first.wait(5) == 143
     first.stdout.close()
 
@@ -209,10 +209,10 @@ def test_two_runs_at_once(sandbox, instance):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_waiting_run_within_a_second(sandbox, instance, number):
     sandbox.aws.set_desired("consul", 3)
-    run = instance.start("/usr/local/bin/consul-bootstrap", "--expect", "3")
+    run = instance.start_bootstrap("--expect", "3")
     time.sleep(0.7)
     sent = time.time()
-    instance.run("pkill", f"-{int(number)}", "-x", "consul-bootstra")
+    assert instance.signal_run(number)
     assert run.wait(5) == 128 + number
     assert time.time() - sent < 2  # the bound is 1 s; the machine that runs this test may be busy
     run.stdout.close()
@@ -222,9 +222,9 @@ def test_a_signal_ends_a_run_in_hanging_metadata_and_hanging_aws(sandbox, instan
     instance.metadata.hang_token = True
     for prepare in (lambda: None, hang_aws(sandbox, instance)):
         prepare()
-        run = instance.start("/usr/local/bin/consul-bootstrap", *ONE)
+        run = instance.start_bootstrap(*ONE)
         time.sleep(0.5)
-        instance.run("pkill", "-TERM", "-x", "consul-bootstra")
+        assert instance.signal_run(signal.SIGTERM)
         assert run.wait(3) == 143
         run.stdout.close()
 
@@ -241,11 +241,13 @@ def test_a_run_killed_at_any_point_ends_in_the_same_place(sandbox, instance):
     """kill -9 after a random time, again and again; then a run that is left alone."""
     generator = random.Random(5)
     for _ in range(25):
-        run = instance.start("/usr/local/bin/consul-bootstrap", *ONE, "--hostname", "consul-{instance_suffix}")
+        run = instance.start_bootstrap(*ONE, "--hostname", "consul-{instance_suffix}")
+        until(lambda: instance.exists("/run/bootstrap.pid"), 5)
         time.sleep(generator.uniform(0.01, 0.4))
-        instance.run("pkill", "-KILL", "-x", "consul-bootstra")
+        instance.signal_run(signal.SIGKILL)
         run.wait(5)
         run.stdout.close()
+        os.unlink(instance.path("/run/bootstrap.pid"))
         # Never half a file, and no orphan: the agent goes with its supervisor.
         if instance.exists(CONFIGURATION):
             assert instance.configuration["server"] is True
