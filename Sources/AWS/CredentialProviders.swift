@@ -48,9 +48,9 @@ package struct ProfileCredentials: CredentialProvider {
 package struct ContainerCredentials: CredentialProvider {
   private let environment: [String: String]
   private let transport: any HTTPTransport
-  private let files: any FileStore
+  private let files: any FileReader
 
-  package init(environment: [String: String], transport: any HTTPTransport, files: any FileStore) {
+  package init(environment: [String: String], transport: any HTTPTransport, files: any FileReader) {
     self.environment = environment
     self.transport = transport
     self.files = files

@@ -6,9 +6,9 @@ package struct SharedConfiguration: Sendable {
   package let profileName: String
   private let wasNamed: Bool
   private let paths: (config: String?, credentials: String?)
-  private let files: any FileStore
+  private let files: any FileReader
 
-  package init(environment: [String: String], files: any FileStore) {
+  package init(environment: [String: String], files: any FileReader) {
     let named = environment["AWS_PROFILE"].flatMap { $0.isEmpty ? nil : $0 }
     profileName = named ?? "default"
     wasNamed = named != nil

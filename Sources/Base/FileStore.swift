@@ -55,14 +55,29 @@ package struct FileError: Error, Sendable, Equatable {
   package var isPermissionDenied: Bool { errno == 13 || errno == 1 }
 }
 
-/// The machine's files. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
-package protocol FileStore: Sendable {
+/// The machine's files, for who only looks. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+package protocol FileReader: Sendable {
   /// Nil if there is nothing at the path. Follows symbolic links.
   func status(_ path: String) throws -> FileStatus?
   /// The whole file; more than `limit` bytes is an error (EFBIG).
   func read(_ path: String, limit: Int) throws -> [UInt8]
   /// Names in a directory, sorted, without `.` and `..`.
   func list(_ directory: String) throws -> [String]
+}
+
+extension FileReader {
+  /// Nil if there is no such file.
+  package func readIfPresent(_ path: String, limit: Int = 1 << 20) throws -> [UInt8]? {
+    do {
+      return try read(path, limit: limit)
+    } catch let error as FileError where error.isNotFound {
+      return nil
+    }
+  }
+}
+
+/// The machine's files, for who also changes them. Every call throws `FileError`.
+package protocol FileStore: FileReader {
   /// Whole or not at all: temp file in the same directory, fsync, rename, fsync of the directory.
   func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws
   /// With its missing parents; an existing directory keeps its mode and owner.
@@ -73,15 +88,4 @@ package protocol FileStore: Sendable {
   func removeFile(_ path: String) throws
   /// Whether this process may execute the file.
   func isExecutable(_ path: String) -> Bool
-}
-
-extension FileStore {
-  /// Nil if there is no such file.
-  package func readIfPresent(_ path: String, limit: Int = 1 << 20) throws -> [UInt8]? {
-    do {
-      return try read(path, limit: limit)
-    } catch let error as FileError where error.isNotFound {
-      return nil
-    }
-  }
 }

@@ -3,9 +3,9 @@ internal import Decisions
 
 /// Reads options from the command line, over the environment, over the configuration file.
 package struct OptionParser: Sendable {
-  private let files: any FileStore
+  private let files: any FileReader
 
-  package init(files: any FileStore) { self.files = files }
+  package init(files: any FileReader) { self.files = files }
 
   /// What was asked for.
   package enum Request: Sendable {

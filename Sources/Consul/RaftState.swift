@@ -16,7 +16,7 @@ package enum RaftState: Sendable, Equatable {
 
   /// Reads `<data_dir>/raft`: snapshots, the write-ahead log of Consul 1.15 and later, and the BoltDB of the others.
   /// A server that was started but never saw a leader has a database with an empty log.
-  package init(dataDirectory: String, files: any FileStore) {
+  package init(dataDirectory: String, files: any FileReader) {
     do {
       let raft = dataDirectory + "/raft"
       if let snapshots = try files.listIfPresent(raft + "/snapshots"), let first = snapshots.first(where: { !$0.hasSuffix(".tmp") }) {
@@ -45,7 +45,7 @@ package enum RaftState: Sendable, Equatable {
   }
 }
 
-extension FileStore {
+extension FileReader {
   fileprivate func listIfPresent(_ directory: String) throws -> [String]? {
     guard try status(directory)?.kind == .directory else { return nil }
     return try list(directory)

@@ -6,7 +6,7 @@ package struct UserDatabase: Sendable {
   private let passwd: String
   private let group: String
 
-  package init(files: any FileStore = LocalFileStore()) {
+  package init(files: any FileReader = LocalFileStore()) {
     let read = { (path: String) in String(decoding: (try? files.readIfPresent(path)) ?? [], as: UTF8.self) }
     passwd = read("/etc/passwd")
     group = read("/etc/group")

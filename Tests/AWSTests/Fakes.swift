@@ -74,7 +74,7 @@ final class RecordingSink: LogSink {
   func progress(_ record: LogRecord) { write(record) }
 }
 
-struct MemoryFiles: FileStore {
+struct MemoryFiles: FileReader {
   var files: [String: String] = [:]
 
   func status(_ path: String) throws -> FileStatus? {
@@ -85,10 +85,4 @@ struct MemoryFiles: FileStore {
     return Array(text.utf8)
   }
   func list(_ directory: String) throws -> [String] { [] }
-  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
-  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
-  func changeOwner(_ path: String, _ owner: FileOwner) throws { fatalError("not set up") }
-  func rename(_ path: String, to newPath: String) throws { fatalError("not set up") }
-  func removeFile(_ path: String) throws { fatalError("not set up") }
-  func isExecutable(_ path: String) -> Bool { false }
 }

@@ -4,7 +4,7 @@ import Testing
 @testable import Commands
 @testable import Decisions
 
-struct OneFile: FileStore {
+struct OneFile: FileReader {
   var path = "/etc/consul-bootstrap/config.json"
   var text: String?
 
@@ -14,12 +14,6 @@ struct OneFile: FileStore {
     return Array(text.utf8)
   }
   func list(_ directory: String) throws -> [String] { [] }
-  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
-  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws { fatalError("not set up") }
-  func changeOwner(_ path: String, _ owner: FileOwner) throws { fatalError("not set up") }
-  func rename(_ path: String, to newPath: String) throws { fatalError("not set up") }
-  func removeFile(_ path: String) throws { fatalError("not set up") }
-  func isExecutable(_ path: String) -> Bool { false }
 }
 
 @Suite struct OptionParserTests {
