@@ -60,8 +60,8 @@ package struct Planner: Sendable {
       identity.groupName = try await ownGroup(identity, client, waits: waits && !rejoins)
       observation.identity = identity
       observation = try await observe(observation, client, waits: waits, rejoins: rejoins)
-    } catch let error as Failure where rejoins && waits && (error.status == .awsFailed || error.status == .noCredentials) {
-      world.log.warning("going on without AWS: this data directory has raft state", ["reason": .string(error.lines.joined(separator: " "))])
+    } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status) {
+      world.log.warning("going on without the group: this data directory has raft state", ["reason": .string(error.lines.joined(separator: " "))])
     }
     return try Plan(observation, settings)
   }
@@ -84,6 +84,8 @@ package struct Planner: Sendable {
           throw error.failure("find the Auto Scaling group of \(identity.instanceID)", role: await client.roleName())
         }
         world.log.warning("cannot find this instance's group yet", ["reason": .string(error.explanation)])
+        try await world.clock.sleep(for: .seconds(2))
+        continue
       }
       guard waits, world.uptime() - start < min(Self.ownGroupPatience, settings.waitTimeout) else {
         throw Failure(

@@ -7,7 +7,10 @@ package actor Supervisor {
   private let world: World
   private var process: (any RunningProcess)?
   private var isStopping = false
-  private(set) var crashes: [String] = []
+  private var crashes = 0
+  private var lastCrash = ""
+  /// The wait between a crash and the next start; a signal ends it.
+  private var pause: Task<Void, Never>?
   private var output: [String] = []
 
   /// Between a crash and the next start.
@@ -48,12 +51,12 @@ package actor Supervisor {
         return end
       }
       failures = world.uptime() - started >= Self.stableAfter ? 0 : failures + 1
-      crashes.append(end.explanation)
-      let pause = Self.backoff.bound(max(0, failures - 1))
-      world.log.error("the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(pause.spoken)])
-      try? await world.clock.sleep(for: pause)
-      if isStopping { return end }
-      if Task.isCancelled { return end }
+      crashes += 1
+      lastCrash = end.explanation
+      let wait = Self.backoff.bound(max(0, failures - 1))
+      world.log.error("the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(wait.spoken)])
+      await rest(wait)
+      if isStopping || Task.isCancelled { return end }
     }
   }
 
@@ -61,15 +64,28 @@ package actor Supervisor {
   package func signal(_ number: Int32) {
     if number == 15 || number == 2 { isStopping = true }
     process?.signal(number)
+    if isStopping { pause?.cancel() }
+  }
+
+  private func rest(_ time: Duration) async {
+    let pause = Task { [clock = world.clock] () -> Void in try? await clock.sleep(for: time) }
+    self.pause = pause
+    await withTaskCancellationHandler {
+      await pause.value
+    } onCancel: {
+      pause.cancel()
+    }
+    self.pause = nil
   }
 
   /// Why the agent will not come up, or nil while there is hope.
   package func crashReason() -> String? {
-    crashes.count >= Self.hopelessAfter ? "it ended \(crashes.count) times, the last time by \(crashes[crashes.count - 1])" : nil
+    crashes >= Self.hopelessAfter ? "it ended \(crashes) times, the last time by \(lastCrash)" : nil
   }
 
   package func lastLines() -> [String] {
-    Array((process?.lastLines().isEmpty == false ? process!.lastLines() : output).suffix(10))
+    let current = process?.lastLines() ?? []
+    return Array((current.isEmpty ? output : current).suffix(10))
   }
 
   /// A cancelled supervisor stops its agent first.

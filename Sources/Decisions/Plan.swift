@@ -181,7 +181,7 @@ package struct Plan: Sendable, Equatable {
     if let expected = readiness?.expected, expected > 1, expected % 2 == 0, case .newCluster = decision {
       warnings.append("\(expected) servers tolerate no more failures than \(expected - 1); use an odd number")
     }
-    if readiness == nil { warnings.append("AWS is out of reach; rejoining by what this machine knows") }
+    if readiness == nil { warnings.append("the group could not be looked at; rejoining by what this machine knows") }
     return warnings
   }
 }

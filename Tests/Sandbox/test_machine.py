@@ -280,14 +280,30 @@ def test_a_consul_that_is_missing_not_executable_or_crashes(instance):
         result = instance.bootstrap(*ONE, *options)
         assert result.returncode == 15 and words in result.stderr
         assert not instance.exists(CONFIGURATION)
+    break_consul(instance)
+    result = instance.bootstrap(*ONE, "--consul", "/usr/local/bin/broken-consul")
+    assert result.returncode == 15
+    assert "the Consul agent does not start: it ended 3 times" in result.stderr and "the disk is on fire" in result.stderr
+
+
+def test_a_signal_ends_the_pause_between_a_crash_and_the_next_start(instance):
+    break_consul(instance)
+    run = instance.start_bootstrap(*ONE, "--consul", "/usr/local/bin/broken-consul")
+    time.sleep(1.5)  # the second pause: two seconds from about 1.2 s on
+    sent = time.time()
+    assert instance.signal_run(signal.SIGTERM)
+    output = run.communicate(timeout=10)[0]
+    assert run.returncode == 1 and time.time() - sent < 1, output  # the agent's own status
+    assert output.count("the agent crashed") == 2
+
+
+def break_consul(instance):
+    """A Consul that says its version and accepts every configuration, but does not run."""
     script = instance.path("/usr/local/bin/broken-consul")
     os.makedirs(os.path.dirname(script), exist_ok=True)
     with open(script, "w") as file:
         file.write('#!/bin/sh\n[ "$1" = version ] && exec echo "Consul v1.8.7"\n[ "$1" = validate ] && exit 0\necho "==> Error: the disk is on fire"\nexit 1\n')
     os.chmod(script, 0o755)
-    result = instance.bootstrap(*ONE, "--consul", "/usr/local/bin/broken-consul")
-    assert result.returncode == 15
-    assert "the Consul agent does not start: it ended 3 times" in result.stderr and "the disk is on fire" in result.stderr
 
 
 def test_an_agent_that_never_gets_healthy_is_told_by_what_is_missing(sandbox, instance):
