@@ -156,7 +156,7 @@ package struct BootstrapRun: Sendable {
   }
 
   private func journalLines() async -> [String] {
-    let command = Command("/bin/journalctl", ["--unit=consul", "--lines=10", "--no-pager", "--output=cat"])
+    let command = Command("/bin/journalctl", ["--unit=consul", "--lines=60", "--no-pager", "--output=cat"])
     guard let result = try? await world.launcher.run(command, timeout: .seconds(5)) else { return [] }
     return result.output.split(whereSeparator: \.isNewline).map(String.init)
   }

@@ -83,9 +83,9 @@ package actor Supervisor {
     crashes >= Self.hopelessAfter ? "it ended \(crashes) times, the last time by \(lastCrash)" : nil
   }
 
+  /// Of the agent's last two lives: the one before may hold the reason of its end.
   package func lastLines() -> [String] {
-    let current = process?.lastLines() ?? []
-    return Array((current.isEmpty ? output : current).suffix(10))
+    output + (process?.lastLines() ?? [])
   }
 
   /// A cancelled supervisor stops its agent first.
