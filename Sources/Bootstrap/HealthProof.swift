@@ -57,27 +57,19 @@ package struct HealthProof: Sendable {
       let elapsed = world.uptime() - start
       if !hasAnswered, let reason = await crash() {
         throw Failure(
-          .agentNotStarted, "the Consul agent does not start: \(reason)", details: Self.telling(await lastLines()),
+          .agentNotStarted, "the Consul agent does not start: \(reason)", details: tellingLines(of: await lastLines()),
           hint: "the lines above are the agent's own; mend the configuration and run this again")
       }
       guard elapsed < timeout else {
         throw Failure(
           .agentUnhealthy, "the Consul agent is not healthy after \(elapsed.spoken): \(missing.joined(separator: "; "))",
-          details: Self.telling(await lastLines()), hint: hint(health))
+          details: tellingLines(of: await lastLines()), hint: hint(health))
       }
       world.log.progress("waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.spoken)])
       let backoff = elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
       try await world.clock.sleep(for: backoff.halfJitter(attempt, using: &generator))
     }
     preconditionFailure("the loop above ends by return or throw")
-  }
-
-  /// The last ten lines, and before them the latest errors: an agent that is started again and again covers them with
-  /// the lines of its next start.
-  static func telling(_ lines: [String]) -> [String] {
-    let last = lines.suffix(10)
-    let errors = lines.dropLast(10).filter { $0.contains("[ERR") || $0.contains("rror") }
-    return errors.suffix(5) + last
   }
 
   private func hint(_ health: Health) -> String {

@@ -209,6 +209,15 @@ import Testing
     )
   }
 
+  /// Guards against an error that shows only the banner of the agent's next start.
+  @Test func `an agent's errors are told although later lines cover them`() {
+    let banner = (1...12).map { "banner \($0)" }
+    let errors = (1...6).map { "[ERROR] agent: reason \($0)" }
+    #expect(tellingLines(of: ["x", "==> Error starting agent"] + banner) == ["==> Error starting agent"] + banner.suffix(10))
+    #expect(tellingLines(of: errors + banner) == errors.suffix(5) + banner.suffix(10))
+    #expect(tellingLines(of: ["one", "two"]) == ["one", "two"])
+  }
+
   @Test func `a diff shows what goes and what comes`() {
     #expect(lineDiff("a\nb\nc\n", "a\nx\nc\n") == ["  a", "- b", "+ x", "  c"])
     #expect(lineDiff("", "a\n") == ["+ a"])
