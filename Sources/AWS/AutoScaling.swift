@@ -17,11 +17,14 @@ package struct AutoScalingGroup: Sendable, Equatable {
 
   package let name: String
   package let desiredCapacity: Int
+  /// Names, as this account knows them.
+  package let availabilityZones: [String]
   package let instances: [Instance]
 
-  package init(name: String, desiredCapacity: Int, instances: [Instance]) {
+  package init(name: String, desiredCapacity: Int, availabilityZones: [String], instances: [Instance]) {
     self.name = name
     self.desiredCapacity = desiredCapacity
+    self.availabilityZones = availabilityZones
     self.instances = instances
   }
 }
@@ -87,6 +90,7 @@ extension AutoScalingGroup {
   fileprivate init(_ element: XMLElement) {
     name = element["AutoScalingGroupName"] ?? ""
     desiredCapacity = element["DesiredCapacity"].flatMap { Int($0) } ?? 0
+    availabilityZones = element.list("AvailabilityZones").map(\.text)
     instances = element.list("Instances").compactMap { instance in
       guard let id = instance["InstanceId"] else { return nil }
       return Instance(

@@ -7,9 +7,28 @@ package struct EC2Instance: Sendable, Equatable {
   package let state: String
   package let availabilityZone: String
   package let privateIP: IPv4Address?
+  package let publicIP: IPv4Address?
   package let vpcID: String?
+  /// In the order of their device numbers; empty unless asked for.
+  package let interfaces: [Interface]
 
-  package init(instanceID: String, state: String, availabilityZone: String, privateIP: IPv4Address?, vpcID: String?) {
+  package struct Interface: Sendable, Equatable {
+    package let deviceNumber: Int
+    /// `interface`, `efa`, `trunk`, …
+    package let kind: String
+    package let macAddress: String
+    /// The primary one first.
+    package let privateIPs: [IPv4Address]
+    /// Public addresses, each with the private one that it is translated to.
+    package let publicIPs: [IPv4Address: IPv4Address]
+  }
+
+  package init(
+    instanceID: String, state: String, availabilityZone: String, privateIP: IPv4Address?, publicIP: IPv4Address? = nil, vpcID: String?,
+    interfaces: [Interface] = []
+  ) {
+    self.publicIP = publicIP
+    self.interfaces = interfaces
     self.instanceID = instanceID
     self.state = state
     self.availabilityZone = availabilityZone
@@ -43,8 +62,10 @@ package struct EC2: Sendable {
   ///
   /// By filter and not by id: an id list of instances that EC2 does not know yet fails as a whole
   /// (`InvalidInstanceID.NotFound`), cannot be paged, and when empty describes everything.
-  /// - Parameter filters: at least one.
-  package func describeInstances(_ filters: [Filter]) async throws -> [EC2Instance] {
+  /// - Parameters:
+  ///   - filters: at least one.
+  ///   - withInterfaces: whether their network interfaces are wanted.
+  package func describeInstances(_ filters: [Filter], withInterfaces: Bool = false) async throws -> [EC2Instance] {
     precondition(!filters.isEmpty && filters.allSatisfy { !$0.values.isEmpty }, "no filter describes every instance")
     var parameters = filters.enumerated().flatMap { index, filter in
       [("Filter.\(index + 1).Name", filter.name)]
@@ -60,7 +81,7 @@ package struct EC2: Sendable {
         throw AWSError.unexpected(.ec2, "DescribeInstances", page.root.name)
       }
       for reservation in page.root.list("reservationSet") {
-        instances += reservation.list("instancesSet").compactMap(EC2Instance.init)
+        instances += reservation.list("instancesSet").compactMap { EC2Instance($0, withInterfaces: withInterfaces) }
       }
       // A page may be empty and yet have a successor.
       token = page.root["nextToken"]
@@ -71,12 +92,32 @@ package struct EC2: Sendable {
 }
 
 extension EC2Instance {
-  fileprivate init?(_ element: XMLElement) {
+  fileprivate init?(_ element: XMLElement, withInterfaces: Bool) {
     guard let id = element["instanceId"] else { return nil }
     instanceID = id
     state = element.child("instanceState")?["name"] ?? ""
     availabilityZone = element.child("placement")?["availabilityZone"] ?? ""
     privateIP = element["privateIpAddress"].flatMap { IPv4Address($0) }
+    publicIP = element["ipAddress"].flatMap { IPv4Address($0) }
     vpcID = element["vpcId"]
+    interfaces =
+      withInterfaces
+      ? element.list("networkInterfaceSet").map(Interface.init).sorted { $0.deviceNumber < $1.deviceNumber } : []
+  }
+}
+
+extension EC2Instance.Interface {
+  fileprivate init(_ element: XMLElement) {
+    deviceNumber = element.child("attachment")?["deviceIndex"].flatMap { Int($0) } ?? 0
+    kind = element["interfaceType"] ?? "interface"
+    macAddress = element["macAddress"]?.lowercased() ?? ""
+    var privateIPs: [IPv4Address] = [], publicIPs: [IPv4Address: IPv4Address] = [:]
+    for address in element.list("privateIpAddressesSet") {
+      guard let privateIP = address["privateIpAddress"].flatMap({ IPv4Address($0) }) else { continue }
+      if address["primary"] == "true" { privateIPs.insert(privateIP, at: 0) } else { privateIPs.append(privateIP) }
+      if let publicIP = address.child("association")?["publicIp"].flatMap({ IPv4Address($0) }) { publicIPs[publicIP] = privateIP }
+    }
+    self.privateIPs = privateIPs
+    self.publicIPs = publicIPs
   }
 }

@@ -13,6 +13,10 @@ package struct AWSService: Sendable, Equatable {
   package static let autoScaling = AWSService(
     title: "AutoScaling", name: "autoscaling", environmentSuffix: "AUTO_SCALING", version: "2011-01-01")
   package static let ec2 = AWSService(title: "EC2", name: "ec2", environmentSuffix: "EC2", version: "2016-11-15")
+  /// The JSON protocol needs no version.
+  package static let ssm = AWSService(title: "SSM", name: "ssm", environmentSuffix: "SSM", version: "")
+  package static let secretsManager = AWSService(
+    title: "SecretsManager", name: "secretsmanager", environmentSuffix: "SECRETS_MANAGER", version: "")
 }
 
 /// Finds a service's endpoint as the SDKs do: overrides first, then partition, FIPS and dual-stack.

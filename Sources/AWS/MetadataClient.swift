@@ -192,3 +192,53 @@ extension MetadataClient {
     return try await get("/latest/meta-data/network/interfaces/macs/\(mac)/vpc-id")
   }
 }
+
+/// A network interface as metadata shows it.
+package struct MetadataInterface: Sendable, Equatable {
+  /// In lower case.
+  package let macAddress: String
+  package let deviceNumber: Int
+  /// The primary one first.
+  package let privateIPs: [IPv4Address]
+  /// Public addresses, each with the private one that it is translated to.
+  package let publicIPs: [IPv4Address: IPv4Address]
+}
+
+extension MetadataClient {
+  /// For example `euw1-az1`; nil if the service does not name it.
+  /// - Throws: `Failure` with status 10.
+  package func zoneID() async throws -> String? { try await get("/latest/meta-data/placement/availability-zone-id") }
+
+  /// Of the primary interface's VPC.
+  /// - Throws: `Failure` with status 10.
+  package func vpcNetworks() async throws -> [IPv4Network] {
+    guard let mac = try await get("/latest/meta-data/mac") else { return [] }
+    return try await lines(Self.macs + "\(mac)/vpc-ipv4-cidr-blocks").compactMap { IPv4Network($0) }
+  }
+
+  /// In the order of their device numbers.
+  /// - Throws: `Failure` with status 10.
+  package func interfaces() async throws -> [MetadataInterface] {
+    var interfaces: [MetadataInterface] = []
+    for line in try await lines(Self.macs) {
+      let mac = line.hasSuffix("/") ? String(line.dropLast()) : line
+      let base = Self.macs + mac
+      var publicIPs: [IPv4Address: IPv4Address] = [:]
+      for publicIP in try await lines(base + "/ipv4-associations/").compactMap({ IPv4Address($0) }) {
+        let privateIP = try await lines(base + "/ipv4-associations/\(publicIP)").first.flatMap { IPv4Address($0) }
+        if let privateIP { publicIPs[publicIP] = privateIP }
+      }
+      interfaces.append(
+        MetadataInterface(
+          macAddress: mac.lowercased(), deviceNumber: try await lines(base + "/device-number").first.flatMap { Int($0) } ?? 0,
+          privateIPs: try await lines(base + "/local-ipv4s").compactMap { IPv4Address($0) }, publicIPs: publicIPs))
+    }
+    return interfaces.sorted { $0.deviceNumber < $1.deviceNumber }
+  }
+
+  private static let macs = "/latest/meta-data/network/interfaces/macs/"
+
+  private func lines(_ path: String) async throws -> [String] {
+    try await get(path)?.split(whereSeparator: \.isNewline).map(String.init) ?? []
+  }
+}

@@ -61,6 +61,8 @@ package protocol FileReader: Sendable {
   func status(_ path: String) throws -> FileStatus?
   /// The whole file; more than `limit` bytes is an error (EFBIG).
   func read(_ path: String, limit: Int) throws -> [UInt8]
+  /// Whether the path itself is a symbolic link.
+  func isLink(_ path: String) -> Bool
   /// Names in a directory, sorted, without `.` and `..`.
   func list(_ directory: String) throws -> [String]
 }

@@ -54,6 +54,11 @@ package struct Logger: Sendable {
     write(.info, message, attributes)
   }
 
+  package func info(_ message: String, attributes: [(key: String, value: JSONValue)]) {
+    guard level <= .info else { return }
+    sink.write(LogRecord(level: .info, message: message, attributes: attributes))
+  }
+
   package func warning(_ message: String, _ attributes: KeyValuePairs<String, JSONValue> = [:]) {
     write(.warning, message, attributes)
   }

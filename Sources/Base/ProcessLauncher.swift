@@ -87,6 +87,7 @@ package protocol ProcessLauncher: Sendable {
   /// - Throws: `LaunchError`.
   func run(_ command: Command, timeout: Duration) async throws -> CommandResult
   /// Starts a child whose output is passed through to ours, as `owner` if given.
+  /// - Parameter mayBindLowPorts: whether that user may bind ports below 1024.
   /// - Throws: `LaunchError`.
-  func start(_ command: Command, as owner: FileOwner?) throws -> any RunningProcess
+  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool) throws -> any RunningProcess
 }

@@ -33,7 +33,7 @@ package struct BootstrapRun: Sendable {
   package func run(proven: @Sendable (Outcome) -> Void) async throws -> Outcome {
     let place = try await planner.locate()
     do {
-      return try await carryOut(try await planner.plan(at: place, waits: true), place, proven: proven)
+      return try await carryOut(try await planner.plan(at: place, .run), place, proven: proven)
     } catch let failure as Failure {
       await abandonHook(place)
       throw failure
@@ -52,9 +52,10 @@ package struct BootstrapRun: Sendable {
     var supervisor: Supervisor?
     for step in plan.steps {
       switch step {
-      case .superviseAgent(let command, let owner): supervisor = Supervisor(command, owner: owner, world: world)
+      case .superviseAgent(let command, let owner, let mayBindLowPorts):
+        supervisor = Supervisor(command, owner: owner, mayBindLowPorts: mayBindLowPorts, world: world)
       case .prove(let wanted): goal = wanted
-      case .completeLifecycleAction: break
+      case .completeLifecycleAction, .resolveThroughAgent, .runSidecar: break
       default: try await performer.perform(step)
       }
     }
@@ -65,8 +66,10 @@ package struct BootstrapRun: Sendable {
       return outcome
     }
     if let supervisor { return try await supervise(supervisor, goal, plan, place, proven: proven) }
+    let agent = BackgroundAgent(start: plan.start, consulPath: place.consulPath, world: world)
     let health = try await HealthProof(goal, world: world).prove(
-      within: settings.verifyTimeout, crash: { await unitCrashReason() }, lastLines: { await journalLines() })
+      within: settings.verifyTimeout, crash: { await agent.crashReason() }, lastLines: { await agent.lastLines() })
+    try await performAfterProof(plan)
     try await completeHook(place)
     let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
     proven(outcome)
@@ -79,6 +82,7 @@ package struct BootstrapRun: Sendable {
     enum Event: Sendable {
       case ended(ProcessEnd)
       case healthy(Health)
+      case sidecarEnded
     }
     supervisorStarted(supervisor)
     return try await withThrowingTaskGroup(of: Event.self) { group in
@@ -94,8 +98,14 @@ package struct BootstrapRun: Sendable {
         switch event {
         case .healthy(let proof):
           health = proof
+          try await performAfterProof(plan)
           try await completeHook(place)
           proven(Outcome(plan: plan, health: proof, agentEnd: nil))
+          group.addTask {
+            await Sidecar(settings: settings, world: world, planner: planner).stay(at: place)
+            return .sidecarEnded
+          }
+        case .sidecarEnded: break
         case .ended(let end):
           group.cancelAll()
           return Outcome(plan: plan, health: health, agentEnd: end)
@@ -140,24 +150,13 @@ package struct BootstrapRun: Sendable {
     }
   }
 
-  // MARK: The agent under systemd
-
-  private func unitCrashReason() async -> String? {
-    let command = Command("/bin/systemctl", ["show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name])
-    guard let result = try? await world.launcher.run(command, timeout: .seconds(5)), result.succeeded else { return nil }
-    var properties: [String: String] = [:]
-    for line in result.output.split(whereSeparator: \.isNewline) {
-      let halves = line.split(separator: "=", maxSplits: 1)
-      if halves.count == 2 { properties[String(halves[0])] = String(halves[1]) }
+  /// What needs a healthy agent.
+  private func performAfterProof(_ plan: Plan) async throws {
+    for step in plan.steps {
+      switch step {
+      case .resolveThroughAgent, .runSidecar: try await Performer(world: world).perform(step)
+      default: break
+      }
     }
-    if properties["ActiveState"] == "failed" { return "its unit has failed (\(properties["Result"] ?? ""))" }
-    guard let restarts = properties["NRestarts"].flatMap({ Int($0) }), restarts >= 3 else { return nil }
-    return "systemd has restarted it \(restarts) times"
-  }
-
-  private func journalLines() async -> [String] {
-    let command = Command("/bin/journalctl", ["--unit=consul", "--lines=60", "--no-pager", "--output=cat"])
-    guard let result = try? await world.launcher.run(command, timeout: .seconds(5)) else { return [] }
-    return result.output.split(whereSeparator: \.isNewline).map(String.init)
   }
 }

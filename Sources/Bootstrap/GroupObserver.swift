@@ -5,10 +5,13 @@ package import Decisions
 /// Looks at the group through the Auto Scaling and EC2 APIs: two calls, whatever its size up to 1,000, and both at once.
 package struct GroupObserver: Sendable {
   private let membership: Settings.Membership
+  private let addressing: PeerAddressing
   private let client: AWSClient
 
-  package init(membership: Settings.Membership, client: AWSClient) {
+  /// - Parameter addressing: which of its addresses an instance is met under.
+  package init(membership: Settings.Membership, addressing: PeerAddressing, client: AWSClient) {
     self.membership = membership
+    self.addressing = addressing
     self.client = client
   }
 
@@ -31,7 +34,7 @@ package struct GroupObserver: Sendable {
   private func observe(groups names: [String]) async throws -> GroupObservation {
     precondition(!names.isEmpty && names.count <= Self.valuesPerFilter, "the options see to this")
     async let described = AutoScaling(client: client).describeAutoScalingGroups(names)
-    async let tagged = EC2(client: client).describeInstances([.init(Self.groupTag, names)])
+    async let tagged = EC2(client: client).describeInstances([.init(Self.groupTag, names)], withInterfaces: addressing != .primary)
     let groups = try await described
     if let unknown = names.first(where: { name in !groups.contains { $0.name == name } }) { throw await unknownGroup(unknown) }
     let instances = Dictionary(try await tagged.map { ($0.instanceID, $0) }, uniquingKeysWith: { _, last in last })
@@ -40,11 +43,13 @@ package struct GroupObserver: Sendable {
         let instance = instances[member.instanceID]
         return Candidate(
           instanceID: member.instanceID, group: group.name, availabilityZone: member.availabilityZone,
-          lifecycleState: member.lifecycleState, instanceState: instance?.state, privateIP: instance?.privateIP,
-          vpcID: instance?.vpcID)
+          lifecycleState: member.lifecycleState, instanceState: instance?.state, privateIP: instance.flatMap(address(of:)),
+          publicIP: instance?.publicIP, vpcID: instance?.vpcID)
       }
     }
-    return GroupObservation(candidates: candidates.inOrder, desiredCapacity: groups.map(\.desiredCapacity).reduce(0, +))
+    return GroupObservation(
+      candidates: candidates.inOrder,
+      scalingGroups: groups.map { .init(name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted()) })
   }
 
   /// As seed 002 does it: this VPC's pending and running instances with all of the tags.
@@ -52,13 +57,17 @@ package struct GroupObserver: Sendable {
     var filters = tags.map { EC2.Filter("tag:\($0.key)", [$0.value]) }
     filters.append(.init("instance-state-name", ["pending", "running"]))
     if let vpcID = identity.vpcID { filters.append(.init("vpc-id", [vpcID])) }
-    let instances = try await EC2(client: client).describeInstances(filters)
+    let instances = try await EC2(client: client).describeInstances(filters, withInterfaces: addressing != .primary)
     return GroupObservation(
       candidates: instances.map { instance in
         Candidate(
           instanceID: instance.instanceID, group: nil, availabilityZone: instance.availabilityZone, lifecycleState: nil,
-          instanceState: instance.state, privateIP: instance.privateIP, vpcID: instance.vpcID)
-      }.inOrder, desiredCapacity: nil)
+          instanceState: instance.state, privateIP: address(of: instance), publicIP: instance.publicIP, vpcID: instance.vpcID)
+      }.inOrder, scalingGroups: [])
+  }
+
+  private func address(of instance: EC2Instance) -> IPv4Address? {
+    addressing == .primary ? instance.privateIP : addressing.address(in: instance.interfaces.map { NetworkInterface($0) })
   }
 
   private func unknownGroup(_ name: String) async -> Failure {
@@ -68,6 +77,13 @@ package struct GroupObserver: Sendable {
     return Failure(
       .awsFailed, "there is no Auto Scaling group \(name) in \(client.region)",
       details: seen.isEmpty ? [] : ["the groups there: \(list)"], hint: guess ?? "check --group and the region")
+  }
+}
+
+extension NetworkInterface {
+  init(_ interface: EC2Instance.Interface) {
+    self.init(
+      deviceNumber: interface.deviceNumber, name: nil, kind: interface.kind, privateIPs: interface.privateIPs, publicIPs: interface.publicIPs)
   }
 }
 

@@ -9,16 +9,25 @@ package struct Health: Sendable, Equatable {
   /// Nil where ACLs keep it from us.
   package var isVoter: Bool?
   package var servers = 0
+  /// Of the WAN pool's wanted servers, those that are alive; nil where nobody looked, or the agent does not tell.
+  package var wanServers: Int?
 
-  /// What keeps this from being healthy, in the order in which it comes about.
+  /// What keeps this from being healthy, in the order in which it comes about; the WAN pool only if it is required.
   package func missing(_ goal: ProofGoal) -> [String] {
     guard agentAnswers else { return ["the agent does not answer on \(goal.agentAddress)"] }
     var missing: [String] = []
     if leader == nil { missing.append("no leader is known") }
-    if isVoter == false { missing.append("this server (\(goal.raftAddress)) is not a raft voter") }
-    if servers < goal.servers { missing.append("\(servers) of \(goal.servers) servers are there") }
+    if let address = goal.raftAddress {
+      if isVoter == false { missing.append("this server (\(address)) is not a raft voter") }
+      if servers < goal.servers { missing.append("\(servers) of \(goal.servers) servers are there") }
+    }
+    if let wan = goal.wan, wan.isRequired, !isWANComplete(wan) {
+      missing.append("\(wanServers ?? 0) of \(wan.addresses.count) servers are in the WAN pool")
+    }
     return missing
   }
+
+  fileprivate func isWANComplete(_ wan: ProofGoal.WAN) -> Bool { wanServers ?? 0 >= wan.addresses.count }
 }
 
 /// Watches a freshly started agent until it is healthy.
@@ -36,6 +45,8 @@ package struct HealthProof: Sendable {
   private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
   private static let eagerFor = Duration.seconds(5)
   private static let timeout = Duration.seconds(2)
+  /// A WAN pool that is only reported gets a moment to come about: a tuned join takes one or two seconds.
+  private static let wanGrace = Duration.seconds(3)
 
   /// - Parameters:
   ///   - timeout: `--verify-timeout`.
@@ -49,18 +60,22 @@ package struct HealthProof: Sendable {
     var generator = SystemRandomNumberGenerator()
     var health = Health()
     var hasAnswered = false
+    var healthySince: Duration?
     for attempt in 0... {
       health = try await look()
       hasAnswered = hasAnswered || health.agentAnswers
       let missing = health.missing(goal)
-      if missing.isEmpty { return health }
-      let elapsed = world.uptime() - start
+      let now = world.uptime(), elapsed = now - start
+      if missing.isEmpty {
+        healthySince = healthySince ?? now
+        guard let wan = goal.wan, !health.isWANComplete(wan), now - (healthySince ?? now) < Self.wanGrace else { return health }
+      }
       if !hasAnswered, let reason = await crash() {
         throw Failure(
           .agentNotStarted, "the Consul agent does not start: \(reason)", details: tellingLines(of: await lastLines()),
           hint: "the lines above are the agent's own; mend the configuration and run this again")
       }
-      guard elapsed < timeout else {
+      guard elapsed < timeout || missing.isEmpty else {
         throw Failure(
           .agentUnhealthy, "the Consul agent is not healthy after \(elapsed.spoken): \(missing.joined(separator: "; "))",
           details: tellingLines(of: await lastLines()), hint: hint(health))
@@ -75,28 +90,37 @@ package struct HealthProof: Sendable {
   private func hint(_ health: Health) -> String {
     if !health.agentAnswers { return "see whether the agent's lines above name a port in use or a key it does not know" }
     if health.leader == nil {
+      if goal.raftAddress == nil { return "a client needs to reach the servers: port 8301 tcp and udp, and 8300 tcp, in the security group" }
       return "without a leader either too few servers reach each other (ports 8300 and 8301, tcp and udp, in the security group) "
         + "or an old cluster has lost its quorum (Consul documentation, \"Outage Recovery\")"
+    }
+    if goal.wan?.isRequired == true, health.isVoter != false, health.servers >= goal.servers {
+      return "between the zones 8302 tcp and udp and 8300 tcp must be open among all servers, and the gossip key be the same"
     }
     return "see consul operator raft list-peers and the agent's log"
   }
 
   private func look() async throws -> Health {
-    let client = AgentClient(address: goal.agentAddress, transport: world.transport, timeout: Self.timeout)
+    let client = AgentClient(address: goal.agentAddress, token: goal.token, transport: world.transport, timeout: Self.timeout)
     var health = Health()
     do {
       let status = try await client.clusterStatus()
       health.agentAnswers = true
       health.leader = status.leader
-      guard status.leader != nil else { return health }
+      guard status.leader != nil, let raftAddress = goal.raftAddress else { return health }
       do {
         let servers = try await client.raftConfiguration()
         health.servers = servers.count
-        health.isVoter = servers.contains { $0.address == goal.raftAddress && $0.isVoter }
+        health.isVoter = servers.contains { $0.address == raftAddress && $0.isVoter }
       } catch AgentError.refused(status: 403, _) {
         // ACLs: the peers are public, who votes is not.
         health.servers = status.peers.count
-        health.isVoter = status.peers.contains(goal.raftAddress) ? nil : false
+        health.isVoter = status.peers.contains(raftAddress) ? nil : false
+      }
+      if let wan = goal.wan {
+        health.wanServers = try await client.members(wan: true).filter { member in
+          member.isAlive && member.address.map(wan.addresses.contains) ?? false
+        }.count
       }
     } catch is AgentError {
       try Task.checkCancellation()

@@ -21,16 +21,20 @@ package struct MachineObserver: Sendable {
   /// `consul version` takes some 50 ms; a machine under load at boot may need much longer.
   private static let versionTimeout = Duration.seconds(20)
 
+  /// The first use of an image pulls it.
+  private static let pullTimeout = Duration.seconds(300)
+
   /// - Throws: `Failure` with status 15.
   package func binary() async throws -> Binary {
-    let path = try binaryPath()
+    let path = try settings.image == nil ? binaryPath() : dockerPath()
+    let command = settings.image.map { DockerContainer.version(docker: path, image: $0) } ?? Command(path, ["version"])
     do {
-      let result = try await world.launcher.run(Command(path, ["version"]), timeout: Self.versionTimeout)
+      let result = try await world.launcher.run(command, timeout: settings.image == nil ? Self.versionTimeout : Self.pullTimeout)
       if let version = ConsulVersion(output: result.output) { return Binary(path: path, version: version) }
       throw Failure(
-        .agentNotStarted, "\(path) does not say which version of Consul it is",
-        details: ["`\(path) version`: \(result.end.explanation)"] + result.output.split(whereSeparator: \.isNewline).prefix(5).map(String.init),
-        hint: "name the Consul binary with --consul")
+        .agentNotStarted, "\(settings.image ?? path) does not say which version of Consul it is",
+        details: ["`\(command.text)`: \(result.end.explanation)"] + result.output.split(whereSeparator: \.isNewline).prefix(5).map(String.init),
+        hint: settings.image == nil ? "name the Consul binary with --consul" : "check --image, and that the Docker engine runs")
     } catch let error as LaunchError {
       throw Failure(
         .agentNotStarted, "Consul cannot be run", details: [error.explanation],
@@ -49,17 +53,24 @@ package struct MachineObserver: Sendable {
       }
       return path
     }
+    return try find("consul", title: "Consul", hint: "install Consul, or name its binary with --consul")
+  }
+
+  private func dockerPath() throws -> String {
+    try find("docker", title: "Docker", hint: "install Docker, or start the agent another way with --start")
+  }
+
+  private func find(_ name: String, title: String, hint: String) throws -> String {
     // User-data may run with hardly any PATH.
     let path = (world.environment["PATH"] ?? "").split(separator: ":").map(String.init)
     let directories = path + ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"].filter { !path.contains($0) }
-    let found = try directories.map { $0 + "/consul" }.filter { try kind($0) == .file }
+    let found = try directories.map { "\($0)/\(name)" }.filter { try kind($0) == .file }
     if let executable = found.first(where: world.files.isExecutable) { return executable }
     if let first = found.first {
       throw Failure(.agentNotStarted, "\(first) is not executable", hint: "chmod +x \(first)")
     }
     throw Failure(
-      .agentNotStarted, "Consul is not installed", details: ["no consul in \(directories.joined(separator: ", "))"],
-      hint: "install Consul, or name its binary with --consul")
+      .agentNotStarted, "\(title) is not installed", details: ["no \(name) in \(directories.joined(separator: ", "))"], hint: hint)
   }
 
   private func kind(_ path: String) throws -> FileKind? {
@@ -69,12 +80,46 @@ package struct MachineObserver: Sendable {
   /// Everything but the binary.
   package func observe(_ binary: Binary, identity: Identity) async throws -> MachineObservation {
     let owner = try agentOwner()
-    return MachineObservation(
+    var machine = MachineObservation(
       consulPath: binary.path, consulVersion: binary.version, isBootedBySystemd: world.system.isBootedBySystemd,
       hostName: world.system.hostName, agentOwner: owner, dataDirectory: dataDirectory(identity),
       recordedInstanceID: try recordedInstanceID(), configuration: content(settings.configurationPath),
       unit: content(SystemdUnit.path), agentIsRunning: await agentIsRunning(identity),
       otherConfigurationFiles: try otherConfigurationFiles())
+    machine.programPath = world.system.programPath
+    machine.environment = world.environment
+    if settings.dnsAddress == .dockerBridge { machine.dockerBridge = world.system.address(ofInterface: "docker0") }
+    if settings.dns != .none {
+      machine.nameServers = nameServers()
+      machine.resolverConfiguration = content("/etc/resolv.conf")
+      machine.resolverConfigurationIsManaged = world.files.isLink("/etc/resolv.conf")
+      machine.hasDnsmasq = try kind("/usr/sbin/dnsmasq") == .file
+      if settings.dns == .systemdResolved, machine.isBootedBySystemd { machine.systemdVersion = await systemdVersion() }
+    }
+    return machine
+  }
+
+  /// Those of `/etc/resolv.conf`; behind systemd-resolved's stub, those that it forwards to.
+  private func nameServers() -> [IPv4Address] {
+    let listed = nameServers(in: "/etc/resolv.conf")
+    guard listed.allSatisfy(\.isLoopback) else { return listed }
+    let behind = nameServers(in: "/run/systemd/resolve/resolv.conf")
+    return behind.isEmpty ? listed : behind
+  }
+
+  private func nameServers(in path: String) -> [IPv4Address] {
+    guard case .text(let text) = content(path) else { return [] }
+    return text.split(whereSeparator: \.isNewline).compactMap { line in
+      let words = line.split { $0 == " " || $0 == "\t" }
+      return words.count >= 2 && words[0] == "nameserver" ? IPv4Address(words[1]) : nil
+    }
+  }
+
+  /// Its first line is `systemd 252 (252.39-1~deb12u1)`.
+  private func systemdVersion() async -> Int? {
+    let result = try? await world.launcher.run(Command("/bin/systemctl", ["--version"]), timeout: .seconds(5))
+    let words = result?.output.split { $0 == " " || $0 == "\n" } ?? []
+    return words.count > 1 && words[0] == "systemd" ? Int(words[1].prefix { $0.isNumber }) : nil
   }
 
   /// Only root can run the agent as somebody else.

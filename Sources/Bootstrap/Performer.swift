@@ -60,15 +60,65 @@ package struct Performer: Sendable {
     case .writeConfiguration(let file):
       return try await write(file)
     case .writeUnit(let path, let text):
-      if let current = try files.readIfPresent(path), !String(decoding: current, as: UTF8.self).hasPrefix(SystemdUnit.mark) {
-        let aside = "\(path).\(world.now().basic)"
-        world.log.warning("\(path) is not ours; it is moved aside", ["to": .string(aside)])
-        try files.rename(path, to: aside)
-      }
-      return try writeIfChanged(path, text, mode: 0o644, owner: nil)
+      return try writeUnit(path, text)
+    case .writeSecretFile(let path, let secret, let owner):
+      return try writeIfChanged(path, secret.value, mode: 0o640, owner: owner)
+    case .runContainer(let container):
+      return try await run(container)
+    case .runSidecar(let unit):
+      return try await run(unit)
+    case .resolveThroughAgent(let change):
+      return try await ResolverChanger(world: world).perform(change)
     case .superviseAgent, .prove, .completeLifecycleAction:
       preconditionFailure("the run itself does these")
     }
+    return true
+  }
+
+  private func writeUnit(_ path: String, _ text: String) throws -> Bool {
+    if let current = try world.files.readIfPresent(path), !String(decoding: current, as: UTF8.self).hasPrefix(SystemdUnit.mark) {
+      let aside = "\(path).\(world.now().basic)"
+      world.log.warning("\(path) is not ours; it is moved aside", ["to": .string(aside)])
+      try world.files.rename(path, to: aside)
+    }
+    return try writeIfChanged(path, text, mode: 0o644, owner: nil)
+  }
+
+  /// Started anew when its unit or its options have changed: a sidecar keeps nothing that a restart loses.
+  private func run(_ unit: SidecarUnit) async throws -> Bool {
+    let options = try writeIfChanged(unit.optionsPath, unit.options, mode: 0o640, owner: nil)
+    let text = try writeUnit(SidecarUnit.path, unit.text)
+    if text { try await run(Command("/bin/systemctl", ["daemon-reload"])) }
+    try await run(Command("/bin/systemctl", ["enable", SidecarUnit.name]))
+    try await run(Command("/bin/systemctl", [options || text ? "restart" : "start", SidecarUnit.name]))
+    return options || text
+  }
+
+  /// `docker inspect` prints whether it runs and the command that it was made with.
+  private func run(_ container: DockerContainer) async throws -> Bool {
+    let docker = { (arguments: [String]) in Command(container.docker, arguments) }
+    let format = "{{.State.Running}} {{index .Config.Labels \"\(DockerContainer.label)\"}}"
+    let inspected = try await world.launcher.run(
+      docker(["container", "inspect", "--format", format, container.name]), timeout: Self.systemctlTimeout)
+    guard inspected.succeeded else {
+      try await run(container.run)
+      return true
+    }
+    let words = inspected.output.split(separator: "\n").first?.split(separator: " ", maxSplits: 1).map(String.init) ?? []
+    guard words.count == 2 else {
+      throw Failure(
+        .agentNotStarted, "there is a container \(container.name) that is not ours", details: ["it has no label \(DockerContainer.label)"],
+        hint: "remove it (docker rm -f \(container.name)) or rename it, and run this again")
+    }
+    if words[1] == container.mark {
+      guard words[0] != "true" else { return false }
+      try await run(docker(["start", container.name]))
+      return true
+    }
+    world.log.warning("container \(container.name) was made with another command; it is replaced")
+    try await run(docker(["stop", container.name]))
+    try await run(docker(["rm", container.name]))
+    try await run(container.run)
     return true
   }
 
@@ -106,7 +156,7 @@ package struct Performer: Sendable {
     guard result.succeeded else {
       throw Failure(
         .agentNotStarted, "`\(command.text)` failed: \(result.end.explanation)", details: Self.lastLines(result.output),
-        hint: "see systemctl status consul and journalctl -u consul")
+        hint: command.program.hasSuffix("docker") ? "see docker logs" : "see systemctl status consul and journalctl -u consul")
     }
   }
 

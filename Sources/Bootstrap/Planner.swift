@@ -22,166 +22,153 @@ package struct Planner: Sendable {
     package let identity: Identity
     package let client: AWSClient
     fileprivate let binary: MachineObserver.Binary
+
+    /// Of Consul, or of the Docker client that runs it.
+    package var consulPath: String { binary.path }
   }
 
-  /// A rejoin after a reboot uses AWS if it answers by then, and does without it otherwise.
-  private static let rejoinPatience = Duration.seconds(15)
-  /// Auto Scaling lists a launched instance before it boots; a fresh one may still be missing for some seconds.
-  private static let ownGroupPatience = Duration.seconds(30)
+  /// Reading secrets is retried as long as a reboot can do without.
+  private static let secretPause = Duration.seconds(2)
+  /// Clients come in fleets: this spreads their first calls (`Settings.startJitter`).
+  private static let clientJitter = Duration.seconds(10)
 
   /// - Throws: `Failure` with status 10 or 15, or `CancellationError`.
   package func locate() async throws -> Place {
     async let binary = MachineObserver(settings: settings, world: world).binary()
-    let own = try await metadata.identity()
-    async let vpcID = metadata.vpcID()
-    let identity = Identity(
-      instanceID: own.instanceID, region: own.region, availabilityZone: own.availabilityZone, privateIP: own.privateIP,
-      vpcID: try await vpcID)
+    let identity = try await IdentityObserver(settings: settings, world: world, metadata: metadata).observe()
     world.log.info(
-      "this is \(own.instanceID)",
-      ["address": .string(own.privateIP.description), "zone": .string(own.availabilityZone)])
+      "this is \(identity.instanceID)",
+      ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
     let client = AWSClient(
-      region: region(own), endpoints: EndpointResolver(environment: world.environment), credentials: credentials,
+      region: region(of: identity), endpoints: EndpointResolver(environment: world.environment), credentials: credentials,
       transport: world.transport, retries: RetrySettings(environment: world.environment), clock: world.clock, now: world.now,
       log: world.log)
     return Place(identity: identity, client: client, binary: try await binary)
   }
 
-  /// - Parameter waits: false for `--dry-run`, which takes one look.
-  /// - Throws: `Failure`, or `CancellationError`.
-  package func plan(at place: Place, waits: Bool) async throws -> Plan {
-    var identity = place.identity
-    let client = place.client
-    let machine = try await MachineObserver(settings: settings, world: world).observe(place.binary, identity: identity)
-    var observation = Observation(identity: identity, machine: machine, group: nil, time: world.now())
+  private func region(of identity: Identity) -> String {
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+      if let region = world.environment[name], !region.isEmpty { return region }
+    }
+    return identity.region
+  }
 
-    let rejoins = machine.dataDirectory.raftState.mayBePresent && DataDirectoryDecision(observation, settings).keepsData
+  /// What a plan is for.
+  package enum Mode: Sendable {
+    /// A run, which waits for its group, and makes what has to be made.
+    case run
+    /// `--dry-run`: one look.
+    case dryRun
+    /// The sidecar: one look, at an agent that has been set up.
+    case stay
+
+    fileprivate var waits: Bool { self == .run }
+
+    fileprivate var missingKey: SecretReader.MissingKey {
+      switch self {
+      case .run: .create
+      case .dryRun: .tolerate
+      case .stay: .refuse
+      }
+    }
+  }
+
+  /// - Throws: `Failure`, or `CancellationError`.
+  package func plan(at place: Place, _ mode: Mode) async throws -> Plan {
+    let client = place.client
+    let machine = try await MachineObserver(settings: settings, world: world).observe(place.binary, identity: place.identity)
+    var observation = Observation(identity: place.identity, machine: machine, group: nil, time: world.now())
+    if mode.waits { try await holdBack() }
+
+    let rejoins = rejoins(observation)
     do {
-      identity.groupName = try await ownGroup(identity, client, waits: waits && !rejoins)
-      observation.identity = identity
-      observation = try await observe(observation, client, waits: waits, rejoins: rejoins)
+      observation = try await observe(observation, client, mode, rejoins: rejoins)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status) {
-      world.log.warning("going on without the group: this data directory has raft state", ["reason": .string(error.lines.joined(separator: " "))])
+      world.log.warning("going on without the group: this machine has joined before", ["reason": .string(error.lines.joined(separator: " "))])
+      observation.group = nil
+      if !settings.secretReferences.isEmpty { observation.secrets = Self.presentSecrets(CurrentConfiguration(machine.configuration), settings) }
     }
     return try Plan(observation, settings)
   }
 
-  private func region(_ own: InstanceIdentity) -> String {
-    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-      if let region = world.environment[name], !region.isEmpty { return region }
+  /// One look at the servers, for the sidecar.
+  /// - Throws: `Failure`.
+  package func look(at place: Place) async throws -> Readiness {
+    var identity = place.identity
+    let waiter = GroupWaiter(settings: settings, world: world, client: place.client)
+    do {
+      identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      identity.interfaces = try await IdentityObserver(settings: settings, world: world, metadata: metadata).interfaceKinds(
+        of: identity, place.client)
+      let group = try await GroupObserver(
+        membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: place.client
+      ).observe(identity, groupName: identity.groupName)
+      return Readiness(group, identity: identity, settings: settings)
+    } catch let error as AWSError {
+      throw error.failure("look at \(waiter.subject(identity))", role: await place.client.roleName())
     }
-    return own.region
   }
 
-  private func ownGroup(_ identity: Identity, _ client: AWSClient, waits: Bool) async throws -> String? {
-    guard settings.membership == .ownGroup else { return nil }
+  private func observe(_ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Observation {
+    var observation = first
+    observation.secrets = try await secrets(client, mode, rejoins: rejoins)
+    do {
+      observation.identity.interfaces = try await IdentityObserver(settings: settings, world: world, metadata: metadata)
+        .interfaceKinds(of: observation.identity, client)
+    } catch let error as AWSError {
+      throw error.failure("look at this instance's network interfaces", role: await client.roleName())
+    }
+    let waiter = GroupWaiter(settings: settings, world: world, client: client)
+    observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
+    return try await waiter.wait(observation, waits: mode.waits, rejoins: rejoins)
+  }
+
+  /// What this machine knows is enough to join again, should AWS be away.
+  private func rejoins(_ observation: Observation) -> Bool {
+    let machine = observation.machine
+    guard DataDirectoryDecision(observation, settings).keepsData else { return false }
+    return settings.role == .client ? !CurrentConfiguration(machine.configuration).peers.isEmpty : machine.dataDirectory.raftState.mayBePresent
+  }
+
+  private func holdBack() async throws {
+    let most = settings.startJitter ?? (settings.role == .client ? Self.clientJitter : .zero)
+    guard most > .zero else { return }
+    var generator = SystemRandomNumberGenerator()
+    let wait = Duration.milliseconds(Int64.random(in: 0...most.wholeMilliseconds, using: &generator))
+    world.log.info("waiting before the first call, so that a fleet does not call all at once", ["for": .string(wait.spoken)])
+    try await world.clock.sleep(for: wait)
+  }
+
+  private func secrets(_ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Secrets {
+    let reader = SecretReader(settings: settings, world: world, client: client)
     let start = world.uptime()
     while true {
       do {
-        if let name = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID) { return name }
+        return try await reader.read(missingKey: mode.missingKey)
       } catch let error as AWSError {
-        guard waits, error.mayPass, world.uptime() - start < settings.waitTimeout else {
-          throw error.failure("find the Auto Scaling group of \(identity.instanceID)", role: await client.roleName())
+        let patience = rejoins ? GroupWaiter.rejoinPatience : settings.waitTimeout
+        guard mode.waits, error.mayPass, world.uptime() - start < patience else {
+          throw error.failure("read the secrets", role: await client.roleName())
         }
-        world.log.warning("cannot find this instance's group yet", ["reason": .string(error.explanation)])
-        try await world.clock.sleep(for: .seconds(2))
-        continue
+        world.log.warning("cannot read the secrets now; trying again", ["reason": .string(error.explanation)])
+        try await world.clock.sleep(for: Self.secretPause)
       }
-      guard waits, world.uptime() - start < min(Self.ownGroupPatience, settings.waitTimeout) else {
-        throw Failure(
-          .groupIncomplete, "this instance belongs to no Auto Scaling group",
-          details: ["DescribeAutoScalingInstances does not list \(identity.instanceID)"],
-          hint: "name the servers' group with --group, or find them with --tag key=value")
-      }
-      world.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
-      try await world.clock.sleep(for: .seconds(2))
     }
   }
 
-  /// Looks, and looks again until the decision is no longer to wait.
-  private func observe(
-    _ first: Observation, _ client: AWSClient, waits: Bool, rejoins: Bool
-  ) async throws -> Observation {
-    var observation = first
-    let observer = GroupObserver(membership: settings.membership, client: client)
-    let backoff = Backoff(base: .seconds(1), cap: .seconds(5))
-    var generator = SystemRandomNumberGenerator()
-    let start = world.uptime()
-    var leaderlessSince: Duration?
-    for attempt in 0... {
-      let elapsed = world.uptime() - start
-      do {
-        observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
-      } catch let error as AWSError {
-        let patience = rejoins ? Self.rejoinPatience : settings.waitTimeout
-        guard waits, error.mayPass, elapsed < patience else {
-          throw error.failure("look at \(subject(observation.identity))", role: await client.roleName())
-        }
-        world.log.warning("cannot look at \(subject(observation.identity)) now; trying again", ["reason": .string(error.explanation)])
-      }
-      if let group = observation.group {
-        let readiness = Readiness(group, identity: observation.identity, expect: settings.expect)
-        guard readiness.expected != nil else {
-          throw Failure(
-            .usage, "how many servers to expect is not known", details: ["tags carry no desired capacity"],
-            hint: "say it with --expect N")
-        }
-        observation.time = world.now()
-        if rejoins { return observation }
-        observation.peers = await PeerObserver(world: world, httpPort: settings.httpPort).ask(
-          readiness.members.filter { $0.instanceID != observation.identity.instanceID }.map(\.address))
-        try Task.checkCancellation()
-        let now = world.uptime()
-        let decision = ClusterDecision(
-          observation, readiness, keepsData: DataDirectoryDecision(observation, settings).keepsData)
-        guard case .wait(let reason, _) = decision, waits else { return observation }
-        let isLeaderless = observation.peers.values.contains { answer in
-          if case .status(let status) = answer { !status.peers.isEmpty } else { false }
-        }
-        leaderlessSince = isLeaderless ? leaderlessSince ?? now : nil
-        if let since = leaderlessSince, now - since >= settings.leaderWait {
-          observation.leaderWaitIsOver = true
-          return observation
-        }
-        if now - start >= settings.waitTimeout { throw incomplete(readiness, observation, after: now - start) }
-        report(readiness, observation, reason: isLeaderless ? reason : nil, elapsed: now - start)
-      } else if elapsed >= settings.waitTimeout {
-        throw Failure(.groupIncomplete, "the group could not be looked at in \(elapsed.spoken)")
-      }
-      let pause = min(backoff.halfJitter(attempt, using: &generator), settings.waitTimeout - (world.uptime() - start))
-      // An election is over in a second or two: no need to wait long between looks.
-      try await world.clock.sleep(for: max(.milliseconds(10), leaderlessSince == nil ? pause : min(pause, .seconds(1))))
+  /// What the configuration on disk has, for a reboot without AWS.
+  private static func presentSecrets(_ current: CurrentConfiguration, _ settings: Settings) -> Secrets {
+    var secrets = Secrets()
+    secrets.gossipKey = settings.gossipKey == nil ? nil : current.gossipKey.map { Secret($0) }
+    secrets.agentToken = settings.agentToken == nil ? nil : current.agentToken.map { Secret($0) }
+    let material = { (reference: SecretReference?, name: String) -> Secrets.TLSMaterial? in
+      guard let reference else { return nil }
+      if case .file(let path) = reference { return .file(path: path) }
+      return .file(path: "\(settings.tlsDirectory)/\(name).pem")
     }
-    preconditionFailure("the loop above ends by return or throw")
-  }
-
-  private func subject(_ identity: Identity) -> String {
-    switch settings.membership {
-    case .ownGroup: "Auto Scaling group \(identity.groupName ?? "")"
-    case .groups(let names): "Auto Scaling group \(names.joined(separator: ", "))"
-    case .tags(let tags): "the instances tagged \(tags.map { "\($0.key)=\($0.value)" }.joined(separator: ", "))"
-    }
-  }
-
-  private func report(_ readiness: Readiness, _ observation: Observation, reason: String?, elapsed: Duration) {
-    let missing = readiness.missing(identity: observation.identity)
-    let expected = readiness.expected ?? 0
-    var message = "waiting for the group: \(readiness.members.count) of \(expected) members"
-    if let reason { message = reason } else if !missing.isEmpty { message += "; missing \(missing.joined(separator: ", "))" }
-    world.log.progress(
-      message,
-      [
-        "counted": .integer(Int64(readiness.members.count)), "expected": .integer(Int64(expected)),
-        "elapsed": .string(elapsed.spoken),
-      ])
-  }
-
-  private func incomplete(_ readiness: Readiness, _ observation: Observation, after elapsed: Duration) -> Failure {
-    let missing = readiness.missing(identity: observation.identity)
-    return Failure(
-      .groupIncomplete, "the group did not fill in \(elapsed.spoken): \(readiness.members.count) of \(readiness.expected ?? 0) members",
-      details: missing.isEmpty ? [] : ["missing: \(missing.joined(separator: ", "))"],
-      hint: "look at the group's activity (aws autoscaling describe-scaling-activities), "
-        + "or expect fewer with --expect, or wait longer with --wait-timeout")
+    secrets.ca = material(settings.tls.ca, "ca")
+    secrets.cert = material(settings.tls.cert, "cert")
+    secrets.key = material(settings.tls.key, "key")
+    return secrets
   }
 }

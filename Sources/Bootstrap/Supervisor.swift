@@ -4,6 +4,7 @@ package import Base
 package actor Supervisor {
   private let command: Command
   private let owner: FileOwner?
+  private let mayBindLowPorts: Bool
   private let world: World
   private var process: (any RunningProcess)?
   private var isStopping = false
@@ -20,9 +21,10 @@ package actor Supervisor {
   /// As many crashes before the first answer mean that it will not come up.
   private static let hopelessAfter = 3
 
-  package init(_ command: Command, owner: FileOwner?, world: World) {
+  package init(_ command: Command, owner: FileOwner?, mayBindLowPorts: Bool, world: World) {
     self.command = command
     self.owner = owner
+    self.mayBindLowPorts = mayBindLowPorts
     self.world = world
   }
 
@@ -34,7 +36,7 @@ package actor Supervisor {
       let started = world.uptime()
       let process: any RunningProcess
       do {
-        process = try world.launcher.start(command, as: owner)
+        process = try world.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts)
       } catch let error as LaunchError {
         throw Failure(
           .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],

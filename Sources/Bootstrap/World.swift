@@ -7,6 +7,7 @@ package struct World: Sendable {
   package let files: any FileStore
   package let launcher: any ProcessLauncher
   package let system: any System
+  package let resolver: any NameResolver
   /// For sleeping.
   package let clock: any Clock<Duration>
   /// For dates.
@@ -17,7 +18,7 @@ package struct World: Sendable {
 
   package init(
     environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
-    system: any System, clock: any Clock<Duration>, now: @escaping WallClock, uptime: @escaping @Sendable () -> Duration,
+    system: any System, resolver: any NameResolver, clock: any Clock<Duration>, now: @escaping WallClock, uptime: @escaping @Sendable () -> Duration,
     log: Logger
   ) {
     self.environment = environment
@@ -25,6 +26,7 @@ package struct World: Sendable {
     self.files = files
     self.launcher = launcher
     self.system = system
+    self.resolver = resolver
     self.clock = clock
     self.now = now
     self.uptime = uptime

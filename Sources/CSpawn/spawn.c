@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -15,8 +16,8 @@ struct report {
   int stage;
 };
 
-static const char *const stages[] = {"pipe", "fork", "redirect", "setgroups", "setgid", "setuid", "prctl", "exec"};
-enum { stage_pipe, stage_fork, stage_redirect, stage_setgroups, stage_setgid, stage_setuid, stage_prctl, stage_exec };
+static const char *const stages[] = {"pipe", "fork", "redirect", "setgroups", "setgid", "setuid", "keep capability", "prctl", "exec"};
+enum { stage_pipe, stage_fork, stage_redirect, stage_setgroups, stage_setgid, stage_setuid, stage_capability, stage_prctl, stage_exec };
 
 // Runs in the child, between fork and exec: only async-signal-safe calls.
 static void give_up(int report_fd, int stage) {
@@ -24,6 +25,16 @@ static void give_up(int report_fd, int stage) {
   ssize_t ignored = write(report_fd, &report, sizeof report);
   (void)ignored;
   _exit(127);
+}
+
+// The one capability that the new user's agent needs, and none of the others that root had.
+static int keep_low_ports(void) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2] = {{0}, {0}};
+  const unsigned int bit = 1u << CAP_NET_BIND_SERVICE;
+  data[0].effective = data[0].permitted = data[0].inheritable = bit;
+  if (syscall(SYS_capset, &header, data) != 0) return -1;
+  return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
 }
 
 static void become(const struct cb_spawn *spawn, int report_fd) {
@@ -42,10 +53,12 @@ static void become(const struct cb_spawn *spawn, int report_fd) {
   if (spawn->stderr_fd >= 0 && dup2(spawn->stderr_fd, 2) < 0) give_up(report_fd, stage_redirect);
 
   if (spawn->change_user) {
+    if (spawn->keep_low_ports && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) give_up(report_fd, stage_capability);
     // The raw calls: the C library's versions signal every thread of the process, of which the child has only one.
     if (syscall(SYS_setgroups, spawn->group_count, spawn->groups) != 0) give_up(report_fd, stage_setgroups);
     if (syscall(SYS_setresgid, spawn->gid, spawn->gid, spawn->gid) != 0) give_up(report_fd, stage_setgid);
     if (syscall(SYS_setresuid, spawn->uid, spawn->uid, spawn->uid) != 0) give_up(report_fd, stage_setuid);
+    if (spawn->keep_low_ports && keep_low_ports() != 0) give_up(report_fd, stage_capability);
   }
   // After the change of user, which would clear it.
   if (spawn->parent_death_signal && prctl(PR_SET_PDEATHSIG, spawn->parent_death_signal) != 0)
@@ -105,6 +118,8 @@ int cb_signal_to_descriptor(int signal_number, int descriptor) {
   sigemptyset(&action.sa_mask);
   return sigaction(signal_number, &action, NULL);
 }
+
+void cb_forbid_core_files(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 
 int cb_pipe(int ends[2], bool non_blocking) { return pipe2(ends, O_CLOEXEC | (non_blocking ? O_NONBLOCK : 0)); }
 

@@ -1,4 +1,3 @@
-internal import AWS
 internal import Base
 internal import Bootstrap
 internal import Decisions
@@ -8,31 +7,15 @@ internal import Synchronization
 /// `consul-bootstrap [options]`, and with `--dry-run`.
 struct BootstrapCommand: Sendable {
   private let options: Options
-  private let environment: [String: String]
   private let console: Console
   private let world: World
   private let planner: Planner
 
-  init(options: Options, environment: [String: String], files: LocalFileStore) {
+  init(options: Options, surroundings: Surroundings) {
     self.options = options
-    self.environment = environment
-    console = Console(format: options.logFormat == .json ? .json : .text)
-    let log = Logger(level: options.logLevel, sink: console)
-    let clock = ContinuousClock()
-    let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
-    world = World(
-      environment: environment, transport: transport, files: files, launcher: PosixProcessLauncher(environment: environment),
-      system: LocalSystem(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log)
-    let metadata = MetadataClient(
-      environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)
-    let credentials = CredentialCache(
-      providers: [
-        EnvironmentCredentials(environment: environment),
-        ProfileCredentials(profiles: SharedConfiguration(environment: environment, files: files)),
-        ContainerCredentials(environment: environment, transport: transport, files: files),
-        InstanceRoleCredentials(metadata: metadata),
-      ], now: Machine.now)
-    planner = Planner(settings: options.settings, world: world, metadata: metadata, credentials: credentials)
+    console = surroundings.console
+    world = surroundings.world
+    planner = surroundings.planner
   }
 
   func run(_ signals: Signals) async -> Never {
@@ -58,7 +41,7 @@ struct BootstrapCommand: Sendable {
   }
 
   private func dryRun() async throws -> Int32 {
-    let plan = try await planner.plan(at: try await planner.locate(), waits: false)
+    let plan = try await planner.plan(at: try await planner.locate(), .dryRun)
     let report = PlanReport(plan)
     Machine.write(options.wantsJSON ? report.json.prettyText : report.text)
     return 0
@@ -75,12 +58,17 @@ struct BootstrapCommand: Sendable {
 
   private func succeed(_ outcome: BootstrapRun.Outcome) {
     if let health = outcome.health {
-      world.log.info(
-        "healthy",
-        [
-          "leader": .string(health.leader ?? ""), "servers": .integer(Int64(health.servers)),
-          "voter": health.isVoter.map(JSONValue.bool) ?? "unknown (ACLs)",
-        ])
+      var attributes: [(key: String, value: JSONValue)] = [("leader", .string(health.leader ?? ""))]
+      if outcome.plan.readiness?.role == .client {
+        attributes.append(("role", "client"))
+      } else {
+        attributes.append(("servers", .integer(Int64(health.servers))))
+        attributes.append(("voter", health.isVoter.map(JSONValue.bool) ?? "unknown (ACLs)"))
+      }
+      if let wanted = outcome.plan.wanServersWanted {
+        attributes.append(("wan", .string("\(health.wanServers.map(String.init) ?? "?") of \(wanted)")))
+      }
+      world.log.info("healthy", attributes: attributes)
     } else {
       world.log.info("configuration written; the agent is not started (--start none)")
     }
@@ -90,6 +78,7 @@ struct BootstrapCommand: Sendable {
       report["health"] = .object([
         "leader": health.leader.map(JSONValue.string) ?? .null, "servers": .integer(Int64(health.servers)),
         "voter": health.isVoter.map(JSONValue.bool) ?? .null,
+        "wan_servers": health.wanServers.map { .integer(Int64($0)) } ?? .null,
       ])
     }
     Machine.write(JSONValue.object(report).prettyText)

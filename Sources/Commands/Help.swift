@@ -8,10 +8,14 @@ package enum Help {
 
       Usage: consul-bootstrap [options]
              consul-bootstrap --dry-run [options]
+             consul-bootstrap sidecar [options]
 
       Waits until the Auto Scaling group is complete, decides between a new cluster and joining the one that is there,
       writes the agent's configuration, starts the agent and proves that it is healthy. Running it again is safe.
 
+      The sidecar stays beside the agent: it joins servers of other zones over the WAN, takes a client back to servers that
+      have all been replaced, adapts the configuration to an address that a reboot has changed, and says when a secret has
+      changed. A run starts it: as consul-bootstrap.service under systemd, in the same process under supervise.
 
       """
     for section in Option.Section.allCases {
@@ -53,7 +57,7 @@ package enum Help {
   private static func wrapped(_ usage: String, _ help: String) -> String {
     var lines: [String] = []
     var line = "  " + usage
-    if line.count > indentation - 2 {
+    if usage.count > indentation - 4 {
       lines.append(line)
       line = ""
     }
@@ -79,4 +83,11 @@ extension Option {
   }
 
   package var isList: Bool { if case .list = shape { true } else { false } }
+}
+
+extension Option {
+  /// Its values as a configuration file has them.
+  func json(_ values: [String]) -> JSONValue {
+    isList ? .strings(values) : values.last.map(JSONValue.string) ?? .null
+  }
 }

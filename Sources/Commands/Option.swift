@@ -16,6 +16,8 @@ package struct Option: Sendable {
     case group = "Which instances, and how many"
     case cluster = "The cluster"
     case configuration = "The agent's configuration"
+    case network = "Addresses and names"
+    case security = "Encryption and access"
     case machine = "This machine"
     case run = "This run"
   }
@@ -64,6 +66,7 @@ package struct Options: Sendable {
   var sets: [Settings.Overlay] = []
   var groups: [String] = []
   var tags: [Settings.Tag] = []
+  var createdGossipKey: SecretReference?
 
   package enum LogFormat: String, Sendable, CaseIterable { case text, json }
 }

@@ -10,6 +10,7 @@ package struct OptionParser: Sendable {
   /// What was asked for.
   package enum Request: Sendable {
     case bootstrap(Options)
+    case sidecar(Options)
     case help
     case version
   }
@@ -25,9 +26,14 @@ package struct OptionParser: Sendable {
     var options = Options()
     let file = try configurationFile(line.configPath, environment: environment)
     let variables = try variables(environment)
+    var given: Set<String> = []
     for option in Option.all {
       // The strongest source that says anything says everything, lists included.
       let values = line.values[option.name] ?? variables[option.name] ?? file[option.name] ?? []
+      if !values.isEmpty {
+        given.insert(option.name)
+        if option.section != .run || option.name.hasPrefix("log-") { options.settings.given[option.name] = option.json(values.map(\.text)) }
+      }
       for value in values {
         do {
           try option.apply(value.text, &options)
@@ -39,7 +45,8 @@ package struct OptionParser: Sendable {
       }
     }
     try finish(&options)
-    return .bootstrap(options)
+    if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
+    return line.isSidecar ? .sidecar(options) : .bootstrap(options)
   }
 
   /// A value and who said it.
@@ -51,6 +58,7 @@ package struct OptionParser: Sendable {
   /// What is laid over the configuration may be a secret.
   private static func shown(_ text: String, _ option: Option) -> String {
     if option.name == "set" { return "\"\(text.prefix { $0 != "=" })=…\"" }
+    if option.metavariable.hasSuffix("SECRET") || option.name == "gossip-key-create" { return "the value" }
     return "\"\(text)\""
   }
 
@@ -59,6 +67,7 @@ package struct OptionParser: Sendable {
   private struct CommandLine {
     var values: [String: [Value]] = [:]
     var configPath: String?
+    var isSidecar = false
     var wantsHelp = false
     var wantsVersion = false
   }
@@ -69,9 +78,10 @@ package struct OptionParser: Sendable {
     while let argument = rest.popFirst() {
       if argument == "-h" || argument == "--help" { line.wantsHelp = true; continue }
       if argument == "-V" || argument == "--version" { line.wantsVersion = true; continue }
+      if argument == "sidecar", !line.isSidecar { line.isSidecar = true; continue }
       guard argument.hasPrefix("--"), argument.count > 2 else {
         throw Failure(
-          .usage, "there is no command \(argument)", hint: "consul-bootstrap takes options only; see consul-bootstrap --help")
+          .usage, "there is no command \(argument)", hint: "the only command is sidecar, all else are options; see consul-bootstrap --help")
       }
       let halves = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(halves[0]), attached = halves.count == 2 ? String(halves[1]) : nil
@@ -204,7 +214,7 @@ package struct OptionParser: Sendable {
       guard options.groups.count <= 100 else { throw Failure(.usage, "more than 100 groups", hint: "use --tag") }
       options.settings.membership = .groups(options.groups)
     case (true, false):
-      guard options.settings.expect != nil else {
+      guard options.settings.expect != nil || options.settings.role == .client else {
         throw Failure(.usage, "--tag needs --expect", details: ["tags carry no desired capacity"], hint: "say how many servers: --expect 5")
       }
       options.settings.membership = .tags(options.tags)
@@ -225,6 +235,11 @@ package struct OptionParser: Sendable {
         hint: "write it into a file that only root can read, and lay that over with --merge FILE")
     }
     options.settings.overlays = overlays + options.sets
+    if let created = options.createdGossipKey, options.settings.gossipKey == nil {
+      options.settings.gossipKey = created
+      options.settings.createsGossipKey = true
+    }
+    if options.settings.isProduction, options.settings.aclDefaultPolicy == nil { options.settings.aclDefaultPolicy = "deny" }
     try refuseReservedKeys(options.settings)
   }
 

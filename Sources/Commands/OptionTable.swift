@@ -1,11 +1,19 @@
 internal import Base
 internal import Decisions
 
-/// Every option of the main job, in the order of help and README.
+/// Every option, in the order of help and README.
 extension Option {
-  package static let all: [Option] = groupOptions + clusterOptions + configurationOptions + machineOptions + runOptions
+  package static let all: [Option] =
+    groupOptions + clusterOptions + configurationOptions + networkOptions + securityOptions + machineOptions + runOptions
 
   private static let groupOptions = [
+    Option(.group, "role", .value("server|client"), default: "server", "what this instance is; a client needs the servers' --group or --tag") {
+      value, options throws(OptionValueError) in options.settings.role = try choice(value)
+    },
+    Option(
+      .group, "layout", .value("single|datacenter-per-az"), default: "single",
+      "one datacenter, or one for each availability zone, WAN-joined with the others"
+    ) { value, options throws(OptionValueError) in options.settings.layout = try choice(value) },
     Option(
       .group, "group", .list("NAME"), default: "this instance's group",
       "Auto Scaling group whose instances are the servers"
@@ -20,11 +28,18 @@ extension Option {
     },
     Option(
       .group, "expect", .value("N"), default: "the group's desired capacity",
-      "servers that make a cluster; needed with --tag"
+      "servers that make a datacenter; needed with --tag; in the layout of one for each zone, the servers of a zone"
     ) { value, options throws(OptionValueError) in options.settings.expect = try integer(value, 1...1000) },
     Option(
       .group, "wait-timeout", .value("DURATION"), default: "10m", "how long the group may take to be complete"
     ) { value, options throws(OptionValueError) in options.settings.waitTimeout = try duration(value) },
+    Option(
+      .group, "wan-wait", .value("DURATION"), default: "60s", "how long a new datacenter waits for the servers of other zones to be known"
+    ) { value, options throws(OptionValueError) in options.settings.wanWait = try duration(value) },
+    Option(
+      .group, "start-jitter", .value("DURATION"), default: "10s for clients",
+      "wait a random time up to this before the first call to AWS, for fleets that boot at once"
+    ) { value, options throws(OptionValueError) in options.settings.startJitter = try duration(value) },
   ]
 
   private static let clusterOptions = [
@@ -39,6 +54,13 @@ extension Option {
     Option(
       .cluster, "verify-timeout", .value("DURATION"), default: "5m", "how long the agent may take to be healthy"
     ) { value, options throws(OptionValueError) in options.settings.verifyTimeout = try duration(value) },
+    Option(.cluster, "require-wan", .flag, default: "false", "a boot is a success only when every known server is in the WAN pool") {
+      value, options throws(OptionValueError) in options.settings.requiresWAN = try boolean(value)
+    },
+    Option(
+      .cluster, "sidecar-interval", .value("DURATION"), default: "30s",
+      "between the sidecar's looks at the agent, on average; every tenth look asks AWS as well"
+    ) { value, options throws(OptionValueError) in options.settings.sidecarInterval = try duration(value) },
     Option(
       .cluster, "lifecycle-hook", .value("NAME"),
       "launch hook to complete: CONTINUE after proof, ABANDON after failure"
@@ -48,12 +70,16 @@ extension Option {
   private static let configurationOptions = [
     Option(.configuration, "datacenter", .value("NAME"), default: "dc1", "the datacenter's name") {
       value, options throws(OptionValueError) in
-      guard NameTemplate.isHostName(value), !value.contains(".") else {
+      guard NameTemplate.isLabel(value) else {
         throw OptionValueError(expectation: "must be a DNS label: letters, digits and hyphens, at most 63")
       }
       options.settings.datacenter = value
     },
-    Option(.configuration, "node-name", .value("TEMPLATE"), default: "{instance_id}", "the node's name; fields as for --hostname") {
+    Option(
+      .configuration, "datacenter-from", .value("zone-name|zone-id"), default: "zone-name",
+      "which name of its zone a datacenter gets; names map to other zones in other accounts"
+    ) { value, options throws(OptionValueError) in options.settings.datacenterSource = try choice(value) },
+    Option(.configuration, "node-name", .value("TEMPLATE"), default: "{instance_id}", "the node's name, a DNS label; fields as for --hostname") {
       value, options throws(OptionValueError) in options.settings.nodeName = try template(value)
     },
     Option(
@@ -81,6 +107,36 @@ extension Option {
       .configuration, "server-stabilization-time", .value("DURATION"), default: "1s",
       "how long autopilot watches a new server before it votes; Consul's own default is 10s"
     ) { value, options throws(OptionValueError) in options.settings.serverStabilizationTime = try duration(value) },
+    Option(
+      .configuration, "cleanup-dead-servers", .value("true|false"),
+      "autopilot removes dead servers once replacements are there; Consul's own default is true"
+    ) {
+      value, options throws(OptionValueError) in options.settings.cleanupDeadServers = try boolean(value)
+    },
+    Option(
+      .configuration, "last-contact-threshold", .value("DURATION"),
+      "how long a server may be without a word from the leader and count as healthy; Consul's own default is 200ms"
+    ) {
+      value, options throws(OptionValueError) in options.settings.lastContactThreshold = try duration(value)
+    },
+    Option(.configuration, "min-quorum", .value("N"), "servers below which autopilot removes none (Consul 1.6.2 and newer)") {
+      value, options throws(OptionValueError) in options.settings.minQuorum = try integer(value, 1...1000)
+    },
+    Option(.configuration, "syslog", .value("FACILITY"), "the agent logs to syslog, too, for example LOCAL0") {
+      value, options throws(OptionValueError) in
+      let facilities =
+        ["KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP"] + (0...7).map { "LOCAL\($0)" }
+      guard facilities.contains(value.uppercased()) else {
+        throw OptionValueError(expectation: "must be a facility of syslog, such as LOCAL0 or DAEMON")
+      }
+      options.settings.syslog = value.uppercased()
+    },
+    Option(
+      .configuration, "telemetry", .list("SINK=VALUE"),
+      "send metrics: statsd=, dogstatsd= or statsite=HOST:PORT, or keep them for prometheus=DURATION"
+    ) {
+      value, options throws(OptionValueError) in options.settings.telemetry.append(try telemetry(value))
+    },
     Option(
       .configuration, "leave-on-terminate", .value("true|false"), default: "true", "leave the cluster gracefully when stopped"
     ) { value, options throws(OptionValueError) in options.settings.leaveOnTerminate = try boolean(value) },
@@ -116,9 +172,15 @@ extension Option {
       "set the host name, for example consul-{instance_suffix}; fields: " + NameTemplate.fields.keys.sorted().joined(separator: ", ")
     ) { value, options throws(OptionValueError) in options.settings.hostName = try template(value) },
     Option(
-      .machine, "start", .value("systemd|supervise|none"), default: "systemd where it is PID 1, else supervise",
-      "how the agent runs: as consul.service, as a child of this program, or not yet"
+      .machine, "start", .value("systemd|supervise|docker|none"), default: "systemd where it is PID 1, else supervise",
+      "how the agent runs: as consul.service, as a child of this program, in a container, or not yet"
     ) { value, options throws(OptionValueError) in options.settings.start = try choice(value) as Settings.Start },
+    Option(.machine, "image", .value("IMAGE"), "for --start docker: the image that holds Consul, best with its digest: consul@sha256:…") {
+      value, options throws(OptionValueError) in options.settings.image = try imageName(value)
+    },
+    Option(.machine, "registrator", .value("IMAGE"), "for --start docker: also run registrator, which registers the machine's containers") {
+      value, options throws(OptionValueError) in options.settings.registratorImage = try imageName(value)
+    },
     Option(.machine, "imdsv1", .flag, default: "false", "fall back to version 1 of the instance metadata service") {
       value, options throws(OptionValueError) in options.allowsIMDSv1 = try boolean(value)
     },
@@ -140,80 +202,4 @@ extension Option {
       value, options throws(OptionValueError) in options.logFormat = try choice(value)
     },
   ]
-}
-
-// MARK: Values
-
-private func nonEmpty(_ value: String) throws(OptionValueError) -> String {
-  guard !value.isEmpty else { throw OptionValueError(expectation: "must not be empty") }
-  return value
-}
-
-private func path(_ value: String) throws(OptionValueError) -> String {
-  guard value.hasPrefix("/") else { throw OptionValueError(expectation: "must be an absolute path") }
-  return value.count > 1 && value.hasSuffix("/") ? String(value.dropLast()) : value
-}
-
-private func boolean(_ value: String) throws(OptionValueError) -> Bool {
-  switch value.lowercased() {
-  case "true", "1", "yes": true
-  case "false", "0", "no": false
-  default: throw OptionValueError(expectation: "must be true or false")
-  }
-}
-
-private func integer(_ value: String, _ range: ClosedRange<Int>) throws(OptionValueError) -> Int {
-  guard let number = Int(value), range.contains(number) else {
-    throw OptionValueError(expectation: "must be a number from \(range.lowerBound) to \(range.upperBound)")
-  }
-  return number
-}
-
-private func choice<Choice: RawRepresentable & CaseIterable>(_ value: String) throws(OptionValueError) -> Choice
-where Choice.RawValue == String {
-  guard let choice = Choice(rawValue: value) else {
-    throw OptionValueError(expectation: "must be " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
-  }
-  return choice
-}
-
-private func template(_ value: String) throws(OptionValueError) -> NameTemplate {
-  guard !value.isEmpty, let template = NameTemplate(value) else {
-    throw OptionValueError(
-      expectation: "must be a name with fields of these: "
-        + NameTemplate.fields.keys.sorted().map { "{\($0)}" }.joined(separator: ", "))
-  }
-  return template
-}
-
-/// As Go writes durations: `90s`, `1m30s`, `500ms`, `2h`.
-private func duration(_ value: String) throws(OptionValueError) -> Duration {
-  let wrong = OptionValueError(expectation: "must be a duration such as 90s, 10m or 1h30m, from 1ms to 24h")
-  var milliseconds = 0.0
-  var rest = Substring(value)
-  let units: [(text: String, milliseconds: Double)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]
-  guard !rest.isEmpty else { throw wrong }
-  while !rest.isEmpty {
-    let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-    rest = rest.dropFirst(digits.count)
-    guard let number = Double(digits), let unit = units.first(where: { rest.hasPrefix($0.text) }) else { throw wrong }
-    milliseconds += number * unit.milliseconds
-    rest = rest.dropFirst(unit.text.count)
-  }
-  guard (1...86_400_000).contains(milliseconds) else { throw wrong }
-  return .milliseconds(Int64(milliseconds))
-}
-
-/// `ports.dns=53` becomes `{"ports": {"dns": 53}}`.
-private func setting(_ value: String) throws(OptionValueError) -> Settings.Overlay {
-  guard let equals = value.firstIndex(of: "="), equals > value.startIndex else {
-    throw OptionValueError(expectation: "must be KEY=JSON, for example ports.dns=53")
-  }
-  let key = value[..<equals], text = String(value[value.index(after: equals)...])
-  guard let json = try? JSONValue(parsing: text) else {
-    throw OptionValueError(expectation: "has no JSON after KEY=; a text needs quotes: --set '\(key)=\"…\"'")
-  }
-  let parts = key.split(separator: ".", omittingEmptySubsequences: false)
-  guard parts.allSatisfy({ !$0.isEmpty }) else { throw OptionValueError(expectation: "has an empty part in its key") }
-  return .init(origin: "--set \(key)", value: parts.reversed().reduce(json) { .object([String($1): $0]) })
 }

@@ -43,6 +43,7 @@ package struct PlanReport: Sendable {
     }
     lines += ["", "Decision: \(decisionText)"] + plan.decision.evidence.map { "  \($0)" }
     lines.append("  peers to join: \(plan.peers.isEmpty ? "none" : plan.peers.map(\.description).joined(separator: ", "))")
+    if !plan.wanPeers.isEmpty { lines.append("  peers to join over the WAN: \(plan.wanPeers.map(\.description).joined(separator: ", "))") }
     if let obstacle = plan.obstacle {
       lines += ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" }
     }
@@ -52,7 +53,7 @@ package struct PlanReport: Sendable {
     for (index, step) in plan.steps.enumerated() {
       lines.append("  \(index + 1). \(step.title)")
       if let command = step.command, step.title != command.text { lines.append("     $ \(command.text)") }
-      if case .writeUnit(_, let text) = step {
+      if let (_, text) = step.file {
         lines += text.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map { "     | \($0)" }
       }
     }
@@ -67,6 +68,7 @@ package struct PlanReport: Sendable {
       let states = [candidate.lifecycleState, candidate.instanceState].compactMap { $0 }.joined(separator: ", ")
       var verdict = "counted"
       if case .notCounted(let reason) = judged.verdict { verdict = "not counted: \(reason)" }
+      if !readiness.isLocal(candidate), judged.verdict.address != nil { verdict = "counted for the WAN" }
       if candidate.instanceID == plan.identity.instanceID { verdict += " (this instance)" }
       return [candidate.instanceID, candidate.privateIP?.description ?? "-", candidate.availabilityZone, candidate.group ?? "-", states, verdict]
     }
@@ -84,6 +86,7 @@ package struct PlanReport: Sendable {
     case .newCluster(let expect, _): "a new cluster, bootstrap_expect \(expect)"
     case .join(let through, _):
       "join the cluster that \(through.map(\.description).joined(separator: ", ")) belong\(through.count == 1 ? "s" : "") to"
+    case .joinAsClient(let servers, _): "join \(servers.count == 1 ? "the server" : "any of the \(servers.count) servers") as a client"
     case .rejoin: "rejoin with the state on this machine"
     case .joinWithoutLeader: "join without bootstrapping; the cluster has lost its quorum"
     case .wait(let reason, _): "wait: \(reason)"
@@ -108,7 +111,9 @@ package struct PlanReport: Sendable {
         "vpc_id": identity.vpcID.map(JSONValue.string) ?? .null, "group": identity.groupName.map(JSONValue.string) ?? .null,
       ]),
       "decision": .object(["name": .string(plan.decision.name), "evidence": .strings(plan.decision.evidence)]),
+      "datacenter": .string(plan.datacenter),
       "peers": .strings(plan.peers.map(\.description)),
+      "wan_peers": .strings(plan.wanPeers.map(\.description)),
       "configuration": Redaction.redacted(plan.configuration.value),
       "configuration_path": .string(configurationFile?.path ?? ""),
       "configuration_unchanged": .bool(redactedCurrent == plan.configuration.redactedText),
@@ -117,7 +122,7 @@ package struct PlanReport: Sendable {
         plan.steps.map { step in
           var members: [String: JSONValue] = ["title": .string(step.title)]
           if let command = step.command { members["command"] = .strings([command.program] + command.arguments) }
-          if case .writeUnit(let path, let text) = step { members["file"] = .object(["path": .string(path), "text": .string(text)]) }
+          if let (path, text) = step.file { members["file"] = .object(["path": .string(path), "text": .string(text)]) }
           return .object(members)
         }),
       "warnings": .strings(plan.warnings),
@@ -134,6 +139,13 @@ package struct PlanReport: Sendable {
         "counted": .integer(Int64(readiness.members.count)), "complete": .bool(readiness.isComplete),
         "missing": .strings(readiness.isComplete ? [] : readiness.missing(identity: identity)),
         "instances": .array(readiness.judged.map(Self.json)),
+        "other_zones": .array(
+          readiness.otherZones.map { zone in
+            .object([
+              "availability_zone": .string(zone.name), "expected": zone.expected.map { .integer(Int64($0)) } ?? .null,
+              "counted": .integer(Int64(zone.members.count)),
+            ])
+          }),
       ])
     }
     return .object(object)

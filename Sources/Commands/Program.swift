@@ -1,7 +1,4 @@
-internal import AWS
 internal import Base
-internal import Bootstrap
-internal import Decisions
 internal import Host
 
 /// The composition root: the one place that knows `Host`.
@@ -14,6 +11,7 @@ package enum Program {
   }
 
   private static func run(_ signals: Signals) async {
+    Machine.forbidCoreFiles()
     let files = LocalFileStore()
     let environment = Machine.environment
     do {
@@ -21,7 +19,11 @@ package enum Program {
       case .help: Machine.write(Help.text)
       case .version: Machine.write("consul-bootstrap \(programVersion)\n")
       case .bootstrap(let options):
-        await BootstrapCommand(options: options, environment: environment, files: files).run(signals)
+        let surroundings = Surroundings(options: options, environment: environment, files: files)
+        await BootstrapCommand(options: options, surroundings: surroundings).run(signals)
+      case .sidecar(let options):
+        let surroundings = Surroundings(options: options, environment: environment, files: files)
+        await SidecarCommand(options: options, surroundings: surroundings).run(signals)
       }
     } catch let failure as Failure {
       Machine.write(errorText(failure), toStandardError: true)

@@ -22,6 +22,24 @@ package struct RaftServer: Sendable, Equatable {
   package let isVoter: Bool
 }
 
+/// A member of the LAN or WAN gossip pool, as `/v1/agent/members` shows it.
+package struct SerfMember: Sendable, Equatable {
+  /// In the WAN pool with the datacenter behind a dot.
+  package let name: String
+  package let address: IPv4Address?
+  /// serf's status 1; 2 is leaving, 3 left, 4 failed.
+  package let isAlive: Bool
+  /// serf's tag `role` is `consul` on servers and `node` on clients.
+  package let isServer: Bool
+
+  package init(name: String, address: IPv4Address?, isAlive: Bool, isServer: Bool) {
+    self.name = name
+    self.address = address
+    self.isAlive = isAlive
+    self.isServer = isServer
+  }
+}
+
 /// Why an agent gave no answer that can be used.
 package enum AgentError: Error, Sendable, Equatable {
   case transport(TransportError)
@@ -41,12 +59,16 @@ package enum AgentError: Error, Sendable, Equatable {
 /// The HTTP API of one agent (Consul API documentation: Status, Operator, Agent). Every call throws `AgentError`.
 package struct AgentClient: Sendable {
   private let base: String
+  private let token: Secret?
   private let transport: any HTTPTransport
   private let timeout: Duration
 
-  /// - Parameter address: of the HTTP API, for example `10.0.1.5:8500`.
-  package init(address: String, transport: any HTTPTransport, timeout: Duration) {
+  /// - Parameters:
+  ///   - address: of the HTTP API, for example `10.0.1.5:8500`.
+  ///   - token: sent as `X-Consul-Token`; give it to this machine's own agent only.
+  package init(address: String, token: Secret? = nil, transport: any HTTPTransport, timeout: Duration) {
     base = "http://\(address)"
+    self.token = token
     self.transport = transport
     self.timeout = timeout
   }
@@ -76,10 +98,32 @@ package struct AgentClient: Sendable {
     }
   }
 
+  /// `/v1/agent/members`; where ACLs are on, those that the token may read (`node:read`).
+  package func members(wan: Bool) async throws -> [SerfMember] {
+    guard let members = try await get("/v1/agent/members\(wan ? "?wan=1" : "")").array else { throw AgentError.malformed }
+    return members.map { member in
+      SerfMember(
+        name: member["Name"]?.string ?? "", address: member["Addr"]?.string.flatMap { IPv4Address($0) },
+        isAlive: member["Status"]?.integer == 1, isServer: member["Tags"]?["role"]?.string == "consul")
+    }
+  }
+
+  /// `PUT /v1/agent/join/:address`, which needs `agent:write` where ACLs are on.
+  package func join(_ address: IPv4Address, wan: Bool) async throws {
+    _ = try await send("PUT", "/v1/agent/join/\(address)\(wan ? "?wan=1" : "")")
+  }
+
   private func get(_ path: String) async throws -> JSONValue {
-    var request = HTTPRequest("GET", base + path)
+    let response = try await send("GET", path)
+    guard let value = try? JSONValue(parsing: response.body) else { throw AgentError.malformed }
+    return value
+  }
+
+  private func send(_ method: String, _ path: String) async throws -> HTTPResponse {
+    var request = HTTPRequest(method, base + path)
     request.timeout = timeout
     request.connectTimeout = timeout
+    if let token { request.headers.append(("X-Consul-Token", token.value)) }
     let response: HTTPResponse
     do {
       response = try await transport.send(request)
@@ -89,7 +133,6 @@ package struct AgentClient: Sendable {
     guard response.status == 200 else {
       throw AgentError.refused(status: response.status, message: String(response.text.prefix(200)))
     }
-    guard let value = try? JSONValue(parsing: response.body) else { throw AgentError.malformed }
-    return value
+    return response
   }
 }

@@ -7,7 +7,10 @@ package enum ClusterDecision: Sendable, Equatable {
   case newCluster(expect: Int, evidence: [String])
   /// A peer knows a leader: `retry_join` only.
   case join(through: [IPv4Address], evidence: [String])
-  /// This data directory has raft state: the agent rejoins by itself.
+  /// A client: any server will do.
+  case joinAsClient(servers: [IPv4Address], evidence: [String])
+  /// This data directory has raft state: the agent rejoins by itself. Or AWS is out of reach and a client's present
+  /// configuration names servers.
   case rejoin(evidence: [String])
   /// Peers have raft state but no leader, and have had time for an election: the cluster has lost its quorum. A second one
   /// beside it would lose data silently; this server joins without bootstrapping and becomes a voter once it is recovered.
@@ -17,7 +20,7 @@ package enum ClusterDecision: Sendable, Equatable {
 
   package var evidence: [String] {
     switch self {
-    case .newCluster(_, let evidence), .join(_, let evidence), .rejoin(let evidence),
+    case .newCluster(_, let evidence), .join(_, let evidence), .joinAsClient(_, let evidence), .rejoin(let evidence),
       .joinWithoutLeader(_, let evidence), .wait(_, let evidence):
       evidence
     }
@@ -28,6 +31,7 @@ package enum ClusterDecision: Sendable, Equatable {
     switch self {
     case .newCluster: "new cluster"
     case .join: "join"
+    case .joinAsClient: "join as a client"
     case .rejoin: "rejoin"
     case .joinWithoutLeader: "join without a leader"
     case .wait: "wait"
@@ -37,7 +41,11 @@ package enum ClusterDecision: Sendable, Equatable {
   /// - Parameters:
   ///   - readiness: nil when AWS is out of reach.
   ///   - keepsData: whether what the data directory holds now will be the agent's.
-  package init(_ observation: Observation, _ readiness: Readiness?, keepsData: Bool) {
+  package init(_ observation: Observation, _ readiness: Readiness?, keepsData: Bool, role: Settings.Role) {
+    if role == .client {
+      self.init(client: readiness)
+      return
+    }
     let raft = observation.machine.dataDirectory.raftState
     if keepsData, raft.mayBePresent {
       self = .rejoin(evidence: [Self.evidence(of: raft)])
@@ -63,6 +71,19 @@ package enum ClusterDecision: Sendable, Equatable {
       self = .newCluster(expect: expected, evidence: evidence.isEmpty ? ["this is the only member"] : evidence)
     } else {
       self = .wait(reason: "the group is not complete", evidence: evidence)
+    }
+  }
+
+  private init(client readiness: Readiness?) {
+    guard let readiness else {
+      self = .rejoin(evidence: ["AWS is out of reach; the present configuration names servers"])
+      return
+    }
+    if readiness.members.isEmpty {
+      self = .wait(reason: "no server is running", evidence: [])
+    } else {
+      self = .joinAsClient(
+        servers: readiness.members.map(\.address), evidence: readiness.members.map { "\($0.address) (\($0.instanceID)): a server" })
     }
   }
 

@@ -6,10 +6,17 @@ package struct Identity: Sendable, Equatable {
   package let instanceID: String
   package let region: String
   package let availabilityZone: String
+  /// For example `euw1-az1`; nil if nobody needed to know.
+  package var zoneID: String?
+  /// The primary private address of the primary interface.
   package let privateIP: IPv4Address
   package let vpcID: String?
   /// The Auto Scaling group that it belongs to; nil if none, or if nobody needed to know.
   package var groupName: String?
+  /// Of the VPC; empty if nobody needed to know.
+  package var vpcNetworks: [IPv4Network] = []
+  /// In the order of their device numbers; empty if nobody needed to know more than the primary address.
+  package var interfaces: [NetworkInterface] = []
 
   package init(
     instanceID: String, region: String, availabilityZone: String, privateIP: IPv4Address, vpcID: String?,
@@ -27,13 +34,29 @@ package struct Identity: Sendable, Equatable {
 /// The group as the Auto Scaling and EC2 APIs show it at one time.
 package struct GroupObservation: Sendable, Equatable {
   package var candidates: [Candidate]
-  /// The sum over the groups; nil where tags are the membership.
-  package var desiredCapacity: Int?
+  /// Empty where tags are the membership.
+  package var scalingGroups: [ScalingGroup]
 
-  package init(candidates: [Candidate], desiredCapacity: Int?) {
-    self.candidates = candidates
-    self.desiredCapacity = desiredCapacity
+  package struct ScalingGroup: Sendable, Equatable {
+    package let name: String
+    package let desiredCapacity: Int
+    /// Sorted.
+    package let zones: [String]
+
+    package init(name: String, desiredCapacity: Int, zones: [String]) {
+      self.name = name
+      self.desiredCapacity = desiredCapacity
+      self.zones = zones
+    }
   }
+
+  package init(candidates: [Candidate], scalingGroups: [ScalingGroup]) {
+    self.candidates = candidates
+    self.scalingGroups = scalingGroups
+  }
+
+  /// The sum over the groups; nil where tags are the membership.
+  package var desiredCapacity: Int? { scalingGroups.isEmpty ? nil : scalingGroups.map(\.desiredCapacity).reduce(0, +) }
 }
 
 /// What a peer's agent said to `/v1/status/leader` and `/v1/status/peers`.
@@ -87,6 +110,19 @@ package struct MachineObservation: Sendable, Equatable {
   package var unit: FileContent
   /// An agent answers on this machine's own HTTP address.
   package var agentIsRunning: Bool
+  /// The configured addresses of the name servers that this machine asks (`/etc/resolv.conf`, or what systemd-resolved forwards to).
+  package var nameServers: [IPv4Address] = []
+  /// The address of Docker's bridge, if there is one.
+  package var dockerBridge: IPv4Address?
+  /// Nil where systemd is not the init system, or nobody needed to know.
+  package var systemdVersion: Int?
+  package var hasDnsmasq = false
+  package var resolverConfiguration = FileContent.absent
+  /// `/etc/resolv.conf` is a link: something writes it.
+  package var resolverConfigurationIsManaged = false
+  package var environment: [String: String] = [:]
+  /// This program.
+  package var programPath = "/usr/local/bin/consul-bootstrap"
   /// Other files of the configuration directory, sorted, with whether each sets `bootstrap` or `bootstrap_expect`.
   package var otherConfigurationFiles: [OtherFile]
 
@@ -127,13 +163,14 @@ package struct Observation: Sendable, Equatable {
   package var group: GroupObservation?
   /// By address: every other counted member, once asked.
   package var peers: [IPv4Address: PeerAnswer]
+  package var secrets = Secrets()
   /// Peers with raft state but no leader have had `leaderWait` to elect one.
   package var leaderWaitIsOver: Bool
   package var time: Timestamp
 
   package init(
     identity: Identity, machine: MachineObservation, group: GroupObservation?, peers: [IPv4Address: PeerAnswer] = [:],
-    leaderWaitIsOver: Bool = false, time: Timestamp
+    leaderWaitIsOver: Bool = false, time: Timestamp, secrets: Secrets = Secrets()
   ) {
     self.identity = identity
     self.machine = machine
@@ -141,5 +178,26 @@ package struct Observation: Sendable, Equatable {
     self.peers = peers
     self.leaderWaitIsOver = leaderWaitIsOver
     self.time = time
+    self.secrets = secrets
+  }
+}
+
+/// The secrets that the options name, as read; nil for those that none names.
+package struct Secrets: Sendable, Equatable {
+  package var gossipKey: Secret?
+  /// A dry run found that a run would make it.
+  package var gossipKeyIsToBeMade = false
+  package var agentToken: Secret?
+  package var ca: TLSMaterial?
+  package var cert: TLSMaterial?
+  package var key: TLSMaterial?
+
+  package init() {}
+
+  package enum TLSMaterial: Sendable, Equatable {
+    /// A file that is there: used where it is.
+    case file(path: String)
+    /// PEM to be written beside the configuration.
+    case pem(Secret)
   }
 }

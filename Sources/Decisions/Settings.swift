@@ -20,6 +20,80 @@ package struct Settings: Sendable, Equatable {
     }
   }
 
+  package enum Role: String, Sendable, CaseIterable {
+    case server, client
+  }
+
+  /// What a datacenter is.
+  package enum Layout: String, Sendable, CaseIterable {
+    case single
+    /// Each availability zone is one, WAN-joined with the others.
+    case datacenterPerAZ = "datacenter-per-az"
+  }
+
+  /// Which name of its zone a datacenter gets. Names map to other zones in other accounts, ids do not.
+  package enum DatacenterSource: String, Sendable, CaseIterable {
+    case zoneName = "zone-name"
+    case zoneID = "zone-id"
+  }
+
+  /// Under which addresses servers of different datacenters meet.
+  package enum WANAddress: String, Sendable, CaseIterable {
+    case `private`, `public`
+  }
+
+  /// One address of this machine's.
+  package enum AddressChoice: Sendable, Equatable {
+    /// The primary private address of the primary interface.
+    case `private`
+    case `public`
+    case interface(String)
+    case network(IPv4Network)
+    case address(IPv4Address)
+  }
+
+  /// How the machine's names are resolved.
+  package enum DNS: String, Sendable, CaseIterable {
+    case none
+    case systemdResolved = "systemd-resolved"
+    case dnsmasq
+    case port53 = "port-53"
+  }
+
+  /// Where else the agent's DNS interface listens.
+  package enum DNSAddress: Sendable, Equatable {
+    /// Docker's bridge, for containers.
+    case dockerBridge
+    case address(IPv4Address)
+  }
+
+  /// TLS between agents.
+  package struct TLS: Sendable, Equatable {
+    package var ca: SecretReference?
+    package var cert: SecretReference?
+    package var key: SecretReference?
+    /// Nil: true with `--production`, otherwise not written.
+    package var verifyIncoming: Bool?
+    package var verifyOutgoing: Bool?
+    package var verifyServerHostname: Bool?
+    package var autoEncrypt = false
+
+    package init() {}
+  }
+
+  package struct Telemetry: Sendable, Equatable {
+    package enum Sink: String, Sendable, CaseIterable { case statsd, dogstatsd, statsite, prometheus }
+
+    package let sink: Sink
+    /// `host:port`, or the retention time for prometheus.
+    package let value: String
+
+    package init(sink: Sink, value: String) {
+      self.sink = sink
+      self.value = value
+    }
+  }
+
   /// Whom `retry_join` names.
   package enum Join: String, Sendable, CaseIterable {
     /// Every counted server but this one.
@@ -30,7 +104,7 @@ package struct Settings: Sendable, Equatable {
 
   /// How the agent is started.
   package enum Start: String, Sendable, CaseIterable {
-    case systemd, supervise, none
+    case systemd, supervise, docker, none
   }
 
   /// A file laid over the configuration, as read.
@@ -45,9 +119,14 @@ package struct Settings: Sendable, Equatable {
     }
   }
 
+  package var role = Role.server
+  package var layout = Layout.single
   package var membership = Membership.ownGroup
-  /// Nil: the group's desired capacity.
+  /// Servers of one datacenter; nil: the group's desired capacity, in the layout of a datacenter per zone this zone's share.
   package var expect: Int?
+  /// Up to so long a run waits at random before it asks AWS for the first time; nil: 10 s for clients, none for servers.
+  /// EC2 refills 20 filtered Describe calls a second (EC2 Developer Guide, "Request throttling"): 200 clients over 10 s.
+  package var startJitter: Duration?
   package var join = Join.all
   package var waitTimeout = Duration.seconds(600)
   /// How long peers with raft state may be without a leader before that is an outage. A first election takes 1 to 3
@@ -55,7 +134,19 @@ package struct Settings: Sendable, Equatable {
   package var leaderWait = Duration.seconds(40)
   package var verifyTimeout = Duration.seconds(300)
 
+  /// How long the servers of other zones may take to be there before a new datacenter goes on without them.
+  package var wanWait = Duration.seconds(60)
+  package var requiresWAN = false
+  package var wanAddress = WANAddress.private
+  /// Between two looks of the sidecar, on average.
+  package var sidecarInterval = Duration.seconds(30)
+
+  /// Of the single layout.
   package var datacenter = "dc1"
+  package var datacenterSource = DatacenterSource.zoneName
+  package var bind = AddressChoice.private
+  /// Nil: the bound address.
+  package var advertise: AddressChoice?
   package var nodeName = NameTemplate("{instance_id}")!
   package var hostName: NameTemplate?
   /// Nil: loopback and the private address.
@@ -66,7 +157,25 @@ package struct Settings: Sendable, Equatable {
   package var raftMultiplier = 1
   package var retryInterval = Duration.seconds(1)
   package var serverStabilizationTime = Duration.seconds(1)
+  package var cleanupDeadServers: Bool?
+  package var lastContactThreshold: Duration?
+  package var minQuorum: Int?
   package var leaveOnTerminate = true
+  package var gossipKey: SecretReference?
+  /// The gossip key is made if it does not exist; `gossipKey` is the same parameter then.
+  package var createsGossipKey = false
+  package var agentToken: SecretReference?
+  package var tls = TLS()
+  /// `allow` or `deny`; nil: ACLs are off.
+  package var aclDefaultPolicy: String?
+  package var isProduction = false
+  package var telemetry: [Telemetry] = []
+  /// The facility; nil: no syslog.
+  package var syslog: String?
+  package var dns = DNS.none
+  package var resolvesReverse = false
+  package var dnsAddress: DNSAddress?
+  package var recursors: [IPv4Address] = []
   package var overlays: [Overlay] = []
 
   package var consulPath: String?
@@ -79,61 +188,67 @@ package struct Settings: Sendable, Equatable {
   /// Nil: systemd where it is the init system, supervise elsewhere.
   package var start: Start?
   package var lifecycleHook: String?
+  /// Of Consul, for `--start docker`.
+  package var image: String?
+  /// Of registrator, beside it.
+  package var registratorImage: String?
 
   package init() {}
+
+  /// Where the agent serves DNS.
+  package var dnsPort: Int64 {
+    overlays.reduce(dns == .port53 ? 53 : 8600) { port, overlay in overlay.value["ports"]?["dns"]?.integer ?? port }
+  }
 
   /// Of every server's HTTP API: the servers of a group are configured alike.
   package var httpPort: Int64 { overlays.reduce(8500) { port, overlay in overlay.value["ports"]?["http"]?.integer ?? port } }
 
   package var configurationPath: String { configDirectory + "/00-consul-bootstrap.json" }
+
+  /// The options as they were given, by name: what a sidecar is asked with.
+  package var given: [String: JSONValue] = [:]
+
+  /// What the sidecar is asked with at each boot: this run's options, as it got them.
+  package var sidecarConfigurationPath: String { stateDirectory + "/options.json" }
+
+  package var tlsDirectory: String { configDirectory + "/tls" }
+
+  /// Where AWS needs to be asked for secrets.
+  package var secretReferences: [SecretReference] {
+    [gossipKey, agentToken, tls.ca, tls.cert, tls.key].compactMap { $0 }
+  }
 }
 
-/// A name with fields in braces: `consul-{instance_suffix}`.
-package struct NameTemplate: Sendable, Equatable {
-  package let text: String
+/// Where a secret lies.
+package enum SecretReference: Sendable, Equatable, CustomStringConvertible {
+  /// A parameter of Systems Manager's Parameter Store, decrypted.
+  case ssm(name: String)
+  /// A secret of Secrets Manager; with a key, that member of its JSON.
+  case secretsManager(id: String, key: String?)
+  case file(path: String)
 
-  /// The fields, with what each becomes, for help.
-  package static let fields = [
-    "instance_id": "i-0123456789abcdef0", "instance_suffix": "the instance id without i-", "az": "eu-west-1a",
-    "region": "eu-west-1", "private_ip": "10-0-1-17",
-  ]
-
-  /// Nil if the text has an unknown field or an unclosed brace.
-  package init?(_ text: String) {
-    self.text = text
-    guard Self.expand(text, { Self.fields[$0] }) != nil else { return nil }
-  }
-
-  package func expanded(for identity: Identity) -> String {
-    let values = [
-      "instance_id": identity.instanceID,
-      "instance_suffix": String(identity.instanceID.split(separator: "-", maxSplits: 1).last ?? ""),
-      "az": identity.availabilityZone, "region": identity.region,
-      "private_ip": identity.privateIP.description.replacing(".", with: "-"),
-    ]
-    return Self.expand(text) { values[$0] } ?? text
-  }
-
-  private static func expand(_ text: String, _ value: (String) -> String?) -> String? {
-    var result = ""
-    var rest = Substring(text)
-    while let open = rest.firstIndex(of: "{") {
-      guard let close = rest[open...].firstIndex(of: "}"), let expansion = value(String(rest[rest.index(after: open)..<close]))
-      else { return nil }
-      result += rest[..<open] + expansion
-      rest = rest[rest.index(after: close)...]
+  package var description: String {
+    switch self {
+    case .ssm(let name): "ssm:\(name)"
+    case .secretsManager(let id, let key): "secretsmanager:\(id)\(key.map { "#\($0)" } ?? "")"
+    case .file(let path): "file:\(path)"
     }
-    return rest.contains("}") ? nil : result + rest
   }
 
-  /// RFC 1123: labels of letters, digits and hyphens, 1 to 63 long, not with a hyphen at either end; 253 in all.
-  package static func isHostName(_ name: String) -> Bool {
-    name.utf8.count <= 253
-      && name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
-        (1...63).contains(label.utf8.count) && label.first != "-" && label.last != "-"
-          && label.utf8.allSatisfy { byte in
-            (97...122).contains(byte) || (65...90).contains(byte) || (48...57).contains(byte) || byte == 45
-          }
-      }
+  /// Nil for anything that is none of the three: a secret itself, most likely.
+  package init?(_ text: String) {
+    guard let colon = text.firstIndex(of: ":"), text.index(after: colon) < text.endIndex else { return nil }
+    let rest = String(text[text.index(after: colon)...])
+    switch text[..<colon] {
+    case "ssm": self = .ssm(name: rest)
+    case "secretsmanager":
+      let halves = rest.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
+      guard !halves[0].isEmpty, halves.count == 1 || !halves[1].isEmpty else { return nil }
+      self = .secretsManager(id: String(halves[0]), key: halves.count == 2 ? String(halves[1]) : nil)
+    case "file":
+      guard rest.hasPrefix("/") else { return nil }
+      self = .file(path: rest)
+    default: return nil
+    }
   }
 }

@@ -10,12 +10,20 @@ package enum Step: Sendable, Equatable {
   case setHostName(String)
   /// Validated by Consul together with the rest of its directory before it replaces anything.
   case writeConfiguration(ConfigurationFile)
+  /// PEM that came from a secret store; readable by the agent's user and nobody else.
+  case writeSecretFile(path: String, Secret, owner: FileOwner?)
   case writeUnit(path: String, text: String)
   case run(Command)
+  /// A container of ours: made, replaced when its command has changed, or left as it is.
+  case runContainer(DockerContainer)
   /// Tells a running agent of new settings; `restartKeys` take effect at its next start only.
   case reloadAgent(Command, restartKeys: [String])
-  case superviseAgent(Command, owner: FileOwner?)
+  case superviseAgent(Command, owner: FileOwner?, mayBindLowPorts: Bool)
   case prove(ProofGoal)
+  /// After the proof: names are resolved through the agent, or left as they were.
+  case resolveThroughAgent(ResolverChange)
+  /// The sidecar's unit and what it is asked with; restarted if either has changed.
+  case runSidecar(SidecarUnit)
   case completeLifecycleAction(hook: String)
 
   /// For people: what will happen.
@@ -29,12 +37,16 @@ package enum Step: Sendable, Equatable {
     case .setHostName(let name): "set the host name to \(name)"
     case .writeConfiguration(let file):
       "write \(file.path) (mode 640\(file.owner.map { ", owner \($0.userName)" } ?? "")) once Consul accepts it"
+    case .writeSecretFile(let path, _, let owner): "write \(path) (mode 640\(owner.map { ", owner \($0.userName)" } ?? ""))"
     case .writeUnit(let path, _): "write \(path)"
+    case .runContainer(let container): "run container \(container.name) of \(container.image)"
     case .run(let command): command.text
     case .reloadAgent(_, let keys):
       keys.isEmpty ? "reload the running agent" : "reload the running agent (\(keys.joined(separator: ", ")) at its next restart)"
-    case .superviseAgent(_, let owner): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
-    case .prove(let goal): "prove: the agent answers, a leader is known, this server is a voter, \(goal.servers) servers are there"
+    case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
+    case .prove(let goal): "prove: \(goal.text)"
+    case .resolveThroughAgent(let change): "write \(change.path) and try \(change.names.joined(separator: ", ")); undone if they are not resolved"
+    case .runSidecar(let unit): "write \(unit.optionsPath) and \(SidecarUnit.path), and start \(SidecarUnit.name)"
     case .completeLifecycleAction(let hook): "complete lifecycle hook \(hook): CONTINUE after proof, ABANDON after failure"
     }
   }
@@ -42,8 +54,21 @@ package enum Step: Sendable, Equatable {
   /// The exact command, where there is one.
   package var command: Command? {
     switch self {
-    case .stopAgent(let command), .run(let command), .reloadAgent(let command, _), .superviseAgent(let command, _): command
+    case .stopAgent(let command), .run(let command), .reloadAgent(let command, _), .superviseAgent(let command, _, _): command
+    case .runContainer(let container): container.run
     case .writeConfiguration(let file): file.validation
+    default: nil
+    }
+  }
+}
+
+extension Step {
+  /// What is written, where that is text that may be shown.
+  package var file: (path: String, text: String)? {
+    switch self {
+    case .writeUnit(let path, let text): (path, text)
+    case .resolveThroughAgent(let change): (change.path, change.text)
+    case .runSidecar(let unit): (SidecarUnit.path, unit.text)
     default: nil
     }
   }
@@ -64,8 +89,26 @@ package struct ConfigurationFile: Sendable, Equatable {
 package struct ProofGoal: Sendable, Equatable {
   /// Of the agent's HTTP API, on this machine.
   package let agentAddress: String
-  /// This server's, as raft names it.
-  package let raftAddress: String
+  /// This server's, as raft names it; nil for a client.
+  package let raftAddress: String?
   /// Servers that must be in the raft configuration.
   package let servers: Int
+  /// Nil where there is no WAN pool to look at.
+  package let wan: WAN?
+  /// The agent's own, where ACLs are on.
+  package let token: Secret?
+
+  package struct WAN: Sendable, Equatable {
+    /// Of the known servers of all datacenters.
+    package let addresses: Set<IPv4Address>
+    /// Otherwise it is only reported.
+    package let isRequired: Bool
+  }
+
+  fileprivate var text: String {
+    var parts = ["the agent answers", "a leader is known"]
+    if raftAddress != nil { parts += ["this server is a voter", "\(servers) servers are there"] }
+    if let wan { parts.append("\(wan.addresses.count) servers are in the WAN pool\(wan.isRequired ? "" : " (reported only)")") }
+    return parts.joined(separator: ", ")
+  }
 }

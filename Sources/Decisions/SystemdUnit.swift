@@ -15,7 +15,9 @@ package struct SystemdUnit: Sendable, Equatable {
   /// - `ExecStop` leaves through the API: after SIGTERM, Consul 1.8 takes a peer's broken connection for a second signal and
   ///   cuts its leave off. Where the API refuses (ACLs), SIGTERM follows.
   /// - `TimeoutStopSec`: a graceful leave drains for 5 s and waits up to 5 s for raft; a minute cuts no leave off.
-  package init(agent: Command, leave: Command?, owner: FileOwner?) {
+  /// - Capability for ports below 1024: the agent's user has none of its own.
+  package init(agent: Command, leave: Command?, owner: FileOwner?, bindsLowPorts: Bool) {
+    let capability = bindsLowPorts && owner != nil ? "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" : ""
     let user = owner.map { "User=\($0.userName)\nGroup=\($0.groupName)\n" } ?? ""
     let stop = leave.map { "ExecStop=-\($0.text)\n" } ?? ""
     text = """
@@ -29,7 +31,7 @@ package struct SystemdUnit: Sendable, Equatable {
 
       [Service]
       Type=exec
-      \(user)ExecStart=\(agent.text)
+      \(user)\(capability)ExecStart=\(agent.text)
       ExecReload=/bin/kill -HUP $MAINPID
       \(stop)KillMode=mixed
       KillSignal=SIGTERM
@@ -37,6 +39,59 @@ package struct SystemdUnit: Sendable, Equatable {
       Restart=on-failure
       RestartSec=2
       LimitNOFILE=65536
+
+      [Install]
+      WantedBy=multi-user.target
+
+      """
+  }
+}
+
+/// The unit that stays beside the agent.
+package struct SidecarUnit: Sendable, Equatable {
+  package static let name = "consul-bootstrap.service"
+  package static let path = "/etc/systemd/system/consul-bootstrap.service"
+
+  package let text: String
+  package let optionsPath: String
+  /// The options of this run, as a configuration file: what the sidecar is asked with at each boot.
+  package let options: String
+
+  /// Settings of the AWS tools that a service needs as well as the run that wrote it; none of these is a secret.
+  private static let passedVariables = [
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_MAX_ATTEMPTS",
+    "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+  ]
+
+  /// - Nothing of the system is writable but the configuration and our own state.
+  /// - `Restart=always`: its end is never wanted, and never the agent's.
+  package init(program: String, settings: Settings, environment: [String: String]) {
+    optionsPath = settings.sidecarConfigurationPath
+    options = JSONValue.object(settings.given).prettyText
+    let variables = environment.filter { key, value in
+      (Self.passedVariables.contains(key) || key.hasPrefix("AWS_ENDPOINT_URL")) && !value.isEmpty && !value.contains("@") && !value.contains("\"")
+        && !value.contains("\n")
+    }
+    let lines = variables.sorted { $0.key < $1.key }.map { "Environment=\"\($0.key)=\($0.value.replacing("%", with: "%%"))\"\n" }.joined()
+    text = """
+      \(SystemdUnit.mark), which overwrites it. For changes of your own: systemctl edit consul-bootstrap
+      [Unit]
+      Description=consul-bootstrap sidecar: keeps the Consul agent joined
+      Wants=network-online.target
+      After=network-online.target \(SystemdUnit.name)
+      StartLimitIntervalSec=0
+
+      [Service]
+      Type=exec
+      \(lines)ExecStart=\(Command(program, ["sidecar", "--config", optionsPath]).text)
+      Restart=always
+      RestartSec=10
+      NoNewPrivileges=true
+      ProtectSystem=full
+      ProtectHome=read-only
+      ReadWritePaths=\(settings.configDirectory) \(settings.stateDirectory)
+      LimitCORE=0
 
       [Install]
       WantedBy=multi-user.target

@@ -22,6 +22,11 @@ package struct LocalFileStore: FileStore {
       device: UInt64(info.st_dev))
   }
 
+  package func isLink(_ path: String) -> Bool {
+    var info = stat()
+    return lstat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFLNK
+  }
+
   package func read(_ path: String, limit: Int) throws -> [UInt8] {
     let file = try open(path, O_RDONLY, "read")
     defer { close(file) }

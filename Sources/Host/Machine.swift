@@ -1,4 +1,5 @@
 package import Base
+internal import CSpawn
 internal import Glibc
 
 /// What the process itself needs: environment, time, standard output, exit.
@@ -36,6 +37,9 @@ package enum Machine {
       rest = rest.dropFirst(count)
     }
   }
+
+  /// Before the first secret is read.
+  package static func forbidCoreFiles() { cb_forbid_core_files() }
 
   package static func waitForever() -> Never {
     while true { pause() }

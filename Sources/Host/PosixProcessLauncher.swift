@@ -14,7 +14,7 @@ package struct PosixProcessLauncher: ProcessLauncher {
   }
 
   package func run(_ command: Command, timeout: Duration) async throws -> CommandResult {
-    let child = try ChildProcess(command, environment: environment, owner: nil, passesThrough: false)
+    let child = try ChildProcess(command, environment: environment, owner: nil, mayBindLowPorts: false, passesThrough: false)
     return try await withThrowingTaskGroup(of: ProcessEnd?.self) { group in
       group.addTask { await child.end() }
       group.addTask {
@@ -30,8 +30,8 @@ package struct PosixProcessLauncher: ProcessLauncher {
     }
   }
 
-  package func start(_ command: Command, as owner: FileOwner?) throws -> any RunningProcess {
-    try ChildProcess(command, environment: environment, owner: owner, passesThrough: true)
+  package func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool) throws -> any RunningProcess {
+    try ChildProcess(command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, passesThrough: true)
   }
 }
 
@@ -60,13 +60,15 @@ private final class ChildProcess: RunningProcess {
 
   private static let outputLimit = 256 << 10
 
-  init(_ command: Command, environment: [String: String], owner: FileOwner?, passesThrough: Bool) throws {
+  init(_ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, passesThrough: Bool) throws {
     let groups = owner.map { UserDatabase().groups(of: $0) } ?? []
     let state = SharedState()
     let started = StartSignal()
     startThread {
       let out = makePipe(), err = makePipe()
-      switch Self.spawn(command, environment: environment, owner: owner, groups: groups, stdout: out.write, stderr: err.write) {
+      switch Self.spawn(
+        command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, groups: groups, stdout: out.write, stderr: err.write)
+      {
       case .failure(let error):
         for descriptor in [out.read, out.write, err.read, err.write] { close(descriptor) }
         started.finish(.failure(error))
@@ -124,7 +126,8 @@ private final class ChildProcess: RunningProcess {
   }
 
   private static func spawn(
-    _ command: Command, environment: [String: String], owner: FileOwner?, groups: [UInt32], stdout: Int32, stderr: Int32
+    _ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, groups: [UInt32], stdout: Int32,
+    stderr: Int32
   ) -> Result<Int32, LaunchError> {
     var arguments = ([command.program] + command.arguments).map { strdup($0) } + [nil]
     var variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
@@ -141,7 +144,7 @@ private final class ChildProcess: RunningProcess {
           var request = cb_spawn(
             path: path, argv: arguments.baseAddress, envp: variables.baseAddress, stdout_fd: stdout, stderr_fd: stderr,
             change_user: changesUser, uid: owner?.user ?? 0, gid: owner?.group ?? 0, groups: groups.baseAddress,
-            group_count: groups.count,
+            group_count: groups.count, keep_low_ports: mayBindLowPorts,
             // A supervisor that is killed takes its children along, so that the next run finds no stranger on its ports.
             parent_death_signal: SIGKILL)
           return cb_spawn(&request, &number, &stage)

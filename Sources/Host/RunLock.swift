@@ -5,8 +5,9 @@ internal import Glibc
 package struct RunLock: ~Copyable {
   private let descriptor: Int32
 
+  /// - Parameter name: of the lock's file; a sidecar has its own.
   /// - Throws: `Failure` with status 17 if another run holds it, 14 if the directory cannot be written.
-  package init(stateDirectory: String) throws {
+  package init(stateDirectory: String, name: String = "lock") throws {
     do {
       try LocalFileStore().createDirectory(stateDirectory, mode: 0o755, owner: nil)
     } catch let error as FileError {
@@ -14,7 +15,7 @@ package struct RunLock: ~Copyable {
         .configurationRejected, "cannot make the state directory", details: [error.explanation],
         hint: "run as root, or name another directory with --state-dir")
     }
-    let path = stateDirectory + "/lock"
+    let path = "\(stateDirectory)/\(name)"
     let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard file >= 0 else {
       throw Failure(

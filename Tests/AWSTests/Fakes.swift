@@ -84,5 +84,6 @@ struct MemoryFiles: FileReader {
     guard let text = files[path] else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
     return Array(text.utf8)
   }
+  func isLink(_ path: String) -> Bool { false }
   func list(_ directory: String) throws -> [String] { [] }
 }

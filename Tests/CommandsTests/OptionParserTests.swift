@@ -13,6 +13,7 @@ struct OneFile: FileReader {
     guard path == self.path, let text else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
     return Array(text.utf8)
   }
+  func isLink(_ path: String) -> Bool { false }
   func list(_ directory: String) throws -> [String] { [] }
 }
 
@@ -66,7 +67,7 @@ struct OneFile: FileReader {
       ["--set", #"acl.tokens.agent="k""#], "--set acl.tokens.agent is a secret",
       "write it into a file that only root can read, and lay that over with --merge FILE"
     ),
-    (["bootstrap"], "there is no command bootstrap", "consul-bootstrap takes options only; see consul-bootstrap --help"),
+    (["bootstrap"], "there is no command bootstrap", "the only command is sidecar, all else are options; see consul-bootstrap --help"),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
   ])
   func `what is wrong is said, with what to do`(_ arguments: [String], _ message: String, _ hint: String) {
@@ -114,7 +115,9 @@ struct OneFile: FileReader {
       ("user", "consul"), ("datacenter", "dc1"), ("join", "all"),
     ] {
       #expect(told[name] == value)
-      #expect(try parse(["--\(name)", value]).settings == defaults)
+      var settings = try parse(["--\(name)", value]).settings
+      settings.given = [:]
+      #expect(settings == defaults)
     }
   }
 }

@@ -31,7 +31,9 @@ import Testing
 
 @Suite struct ReadinessTests {
   private func readiness(_ members: [Candidate], desired: Int?, expect: Int? = nil) -> Readiness {
-    Readiness(GroupObservation(candidates: members, desiredCapacity: desired), identity: me, expect: expect)
+    var settings = Settings()
+    settings.expect = expect
+    return Readiness(observation(members: members, desired: desired).group!, identity: me, settings: settings)
   }
 
   @Test func `members are in numeric order of address whatever order the API answers in`() {
@@ -57,7 +59,7 @@ import Testing
 
 @Suite struct ClusterDecisionTests {
   private func decide(_ observation: Observation, keepsData: Bool = true) -> ClusterDecision {
-    ClusterDecision(observation, observation.group.map { Readiness($0, identity: me, expect: nil) }, keepsData: keepsData)
+    ClusterDecision(observation, observation.group.map { Readiness($0, identity: me, settings: Settings()) }, keepsData: keepsData, role: .server)
   }
 
   private let refused = PeerAnswer.unknown(reason: "connection refused")
@@ -128,7 +130,7 @@ import Testing
 
 @Suite struct PeerSelectionTests {
   private func select(_ join: Settings.Join, _ decision: ClusterDecision) -> [String] {
-    let readiness = Readiness(GroupObservation(candidates: three.reversed(), desiredCapacity: 3), identity: me, expect: nil)
+    let readiness = Readiness(observation(members: three.reversed()).group!, identity: me, settings: Settings())
     return selectPeers(join, decision: decision, readiness: readiness, identity: me).map(\.description)
   }
 

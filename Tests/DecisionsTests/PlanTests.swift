@@ -98,6 +98,7 @@ import Testing
         "write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul accepts it", "write /etc/systemd/system/consul.service",
         "/bin/systemctl daemon-reload", "/bin/systemctl enable consul.service", "/bin/systemctl start consul.service",
         "prove: the agent answers, a leader is known, this server is a voter, 3 servers are there",
+        "write /var/lib/consul-bootstrap/options.json and /etc/systemd/system/consul-bootstrap.service, and start consul-bootstrap.service",
         "complete lifecycle hook boot: CONTINUE after proof, ABANDON after failure",
       ])
   }

@@ -8,11 +8,12 @@ func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
 
 /// A member as a healthy group has it; tests change what they are about.
 func candidate(
-  _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running", vpc: String? = "vpc-1", group: String? = "g"
+  _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running", vpc: String? = "vpc-1", group: String? = "g",
+  zone: String = "eu-west-1a", publicIP: String? = nil
 ) -> Candidate {
   Candidate(
-    instanceID: id, group: group, availabilityZone: "eu-west-1a", lifecycleState: lifecycle, instanceState: state,
-    privateIP: ip.map(address), vpcID: vpc)
+    instanceID: id, group: group, availabilityZone: zone, lifecycleState: lifecycle, instanceState: state,
+    privateIP: ip.map(address), publicIP: publicIP.map(address), vpcID: vpc)
 }
 
 let me = Identity(instanceID: "i-2", region: "eu-west-1", availabilityZone: "eu-west-1a", privateIP: address("10.0.1.10"), vpcID: "vpc-1")
@@ -35,7 +36,9 @@ func observation(
   _ machine: MachineObservation = machine(), members: [Candidate] = three, desired: Int? = 3, peers: [String: PeerAnswer] = [:], over: Bool = false
 ) -> Observation {
   Observation(
-    identity: me, machine: machine, group: GroupObservation(candidates: members, desiredCapacity: desired),
+    identity: me, machine: machine,
+    group: GroupObservation(
+      candidates: members, scalingGroups: desired.map { [.init(name: "g", desiredCapacity: $0, zones: ["eu-west-1a", "eu-west-1b"])] } ?? []),
     peers: Dictionary(uniqueKeysWithValues: peers.map { (address($0.key), $0.value) }), leaderWaitIsOver: over,
     time: Timestamp(iso8601: "2026-01-02T03:04:05Z")!)
 }

@@ -20,6 +20,8 @@ from moto import settings as moto_settings
 from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.secretsmanager.models import secretsmanager_backends
+from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -41,6 +43,9 @@ POLICY = {
                 "autoscaling:DescribeAutoScalingInstances",
                 "autoscaling:CompleteLifecycleAction",
                 "ec2:DescribeInstances",
+                "ssm:GetParameter",
+                "ssm:PutParameter",
+                "secretsmanager:GetSecretValue",
             ],
             "Resource": "*",
         }
@@ -83,6 +88,8 @@ class Fault:
 
 
 def error(service, code, message, status):
+    if service in ("ssm", "secretsmanager"):
+        return f"{status} Fault", [("Content-Type", "application/x-amz-json-1.1")], json.dumps({"__type": code, "message": message}).encode()
     if service == "ec2":
         body = (
             f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
@@ -115,6 +122,7 @@ class Middleware:
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = __import__("io").BytesIO(body)
         action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
+        action = action or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         source = environ.get("REMOTE_ADDR")
         host = environ.get("HTTP_HOST", "")
         scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")
@@ -135,11 +143,15 @@ class Middleware:
         if answer:
             return respond(*answer)
         captured = {}
-
         def capture(status, headers, exc_info=None):
             captured["status"], captured["headers"] = status, headers
 
-        payload = b"".join(self.application(environ, capture))
+        if action == "PutParameter":
+            # AWS makes a parameter once; two of moto's threads may both find that there is none.
+            with self.aws.serial:
+                payload = b"".join(self.application(environ, capture))
+        else:
+            payload = b"".join(self.application(environ, capture))
         return respond(captured["status"], captured["headers"], payload)
 
     def fault(self, service, action, source, environ):
@@ -159,11 +171,11 @@ class Middleware:
         if kind == "throttle":
             if service == "ec2":
                 return error(service, "RequestLimitExceeded", "Request limit exceeded.", 503)
-            return error(service, "Throttling", "Rate exceeded", 400)
+            return error(service, "Throttling" if service == "autoscaling" else "ThrottlingException", "Rate exceeded", 400)
         if kind == "5xx":
             return "503 Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "1")], b"service unavailable"
         if kind == "denied":
-            code = "UnauthorizedOperation" if service == "ec2" else "AccessDenied"
+            code = {"ec2": "UnauthorizedOperation", "autoscaling": "AccessDenied"}.get(service, "AccessDeniedException")
             return error(service, code, f"not authorized to perform: {service}:{action}", 403)
         if kind == "slow":
             time.sleep(value)
@@ -190,6 +202,7 @@ class Middleware:
 class AWS:
     def __init__(self):
         self.lock = threading.Lock()
+        self.serial = threading.Lock()
         self.calls = []
         self.faults = []
         self.expired_keys = set()
@@ -275,14 +288,15 @@ class AWS:
 
     # The world, as an administrator changes it.
 
-    def create_group(self, name, desired=0):
+    def create_group(self, name, desired=0, zone=None):
+        """Over both zones, or in one."""
         self.client("autoscaling").create_auto_scaling_group(
             AutoScalingGroupName=name,
             MinSize=0,
             MaxSize=20000,
             DesiredCapacity=0,
             LaunchTemplate={"LaunchTemplateName": "consul", "Version": "$Latest"},
-            VPCZoneIdentifier=",".join(self.subnets.values()),
+            VPCZoneIdentifier=self.subnets[zone] if zone else ",".join(self.subnets.values()),
         )
         self.set_desired(name, desired)
 
@@ -333,6 +347,8 @@ class AWS:
         """Groups, instances, faults and records go; network and roles stay."""
         autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.clear()
         ec2_backends[ACCOUNT][REGION].reservations.clear()
+        ssm_backends[ACCOUNT][REGION].reset()
+        secretsmanager_backends[ACCOUNT][REGION].reset()
         for zone in ec2_backends[ACCOUNT][REGION].subnets.values():
             for subnet in zone.values():
                 for address in list(subnet._subnet_ips):

@@ -40,5 +40,15 @@ def healthy(*members, seconds=40):
         assert " healthy leader=" in member.log, f"{member.id} ended with {member.status}\n{member.log[-4000:]}"
 
 
+def wan(member):
+    """Addresses of the living members of the WAN pool."""
+    return sorted(m["Addr"] for m in member.consul("/v1/agent/members?wan=1") or [] if m["Status"] == 1)
+
+
+def servers(member):
+    """Addresses of the living servers that an agent knows."""
+    return sorted(m["Addr"] for m in member.consul("/v1/agent/members") or [] if m["Status"] == 1 and m["Tags"]["role"] == "consul")
+
+
 def peers(member):
     return sorted(member.consul("/v1/status/peers") or [])

@@ -64,6 +64,8 @@ class Instance:
             "/latest/meta-data/instance-id": id,
             "/latest/meta-data/local-ipv4": address,
             "/latest/meta-data/placement/availability-zone": zone,
+            "/latest/meta-data/placement/availability-zone-id": f"euw1-az{ord(zone[-1]) - ord('a') + 1}",
+            f"/latest/meta-data/network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks": "10.0.0.0/16",
         }
 
     def path(self, path):
@@ -152,6 +154,18 @@ class Instance:
     def read(self, path):
         with open(self.path(path)) as file:
             return file.read()
+
+    def write(self, path, text, mode=0o644):
+        target = self.path(path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w") as file:
+            file.write(text)
+        os.chmod(target, mode)
+
+    def lookup(self, name):
+        """The addresses of a name, as any program on the machine finds them."""
+        code = "import sys,socket;print(*{a[4][0] for a in socket.getaddrinfo(sys.argv[1],None,socket.AF_INET)})"
+        return self.run("/usr/bin/python3", "-c", code, name).stdout.split()
 
     def exists(self, path):
         return os.path.exists(self.path(path))

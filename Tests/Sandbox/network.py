@@ -75,8 +75,8 @@ class Network:
         ip("-n", self.switch, "link", "set", port, "up" if up else "down")
 
 
-def listen(namespace, address, port, family=socket.AF_INET):
-    """A listening socket inside a namespace, for a server that runs here. Only a passing thread enters it."""
+def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STREAM):
+    """A listening (or, of datagrams, bound) socket inside a namespace, for a server that runs here. Only a passing thread enters it."""
     result = []
 
     def enter():
@@ -87,11 +87,12 @@ def listen(namespace, address, port, family=socket.AF_INET):
                     raise OSError(ctypes.get_errno(), "setns")
             finally:
                 os.close(handle)
-            server = socket.socket(family, socket.SOCK_STREAM)
+            server = socket.socket(family, kind)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # A fresh IPv6 address is tentative for a moment, unless it is on lo.
             server.bind((address, port))
-            server.listen(256)
+            if kind == socket.SOCK_STREAM:
+                server.listen(256)
             result.append(server)
         except BaseException as error:  # handed to the caller below
             result.append(error)

@@ -11,6 +11,7 @@ from . import network
 from .aws import AWS, REGION, ROLE
 from .instance import Instance
 from .metadata import MetadataService
+from .names import NameServer
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.join(ROOT, ".build")
@@ -42,6 +43,7 @@ class Sandbox:
         namespace, _ = self.network.add_host("aws", AWS_ADDRESS)
         self.aws = AWS()
         self.aws.listen_in(namespace, AWS_ADDRESS, self.certificate)
+        self.names = NameServer(namespace, AWS_ADDRESS, AWS_NAMES)
 
     # Images: what an AMI would hold, laid over this machine's root, or over one with systemd.
 
@@ -70,7 +72,7 @@ class Sandbox:
         put("/usr/local/bin/consul-bootstrap", source=BINARY, mode=0o755)
         put("/usr/bin/consul", source=CONSUL, mode=0o755)
         put("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{AWS_ADDRESS} {name}\n" for name in AWS_NAMES))
-        put("/etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n")
+        put("/etc/resolv.conf", f"nameserver {AWS_ADDRESS}\noptions timeout:1 attempts:1\n")
         put("/etc/ssl/certs/ca-certificates.crt", source=os.path.join(self.directory, "ca.pem"))
         for file, line in (("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"), ("/etc/group", "consul:x:8500:")):
             with open(os.path.join(lower, file.lstrip("/"))) as original:
@@ -140,12 +142,18 @@ class Sandbox:
         self.aws.terminate_instance(instance.id)
         del self.instances[instance.id]
 
+    def vanish(self, instance):
+        """As in an outage: its processes die and its link goes, while AWS still says that it runs."""
+        instance.kill()
+        self.network.set_link(instance.port, False)
+
     def clear(self):
         """Back to an empty region: no instances, groups, faults."""
         for instance in list(self.instances.values()):
             self.terminate(instance)
         self.aws.clear()
         self._used.clear()
+        self.names.broken = False
 
     def down(self):
         if not self.is_up:
@@ -156,10 +164,11 @@ class Sandbox:
             instance.metadata.close()
         if hasattr(self, "aws"):
             self.aws.close()
+            self.names.close()
         remove(self.prefix)
 
 
-AWS_NAMES = [f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs")]
+AWS_NAMES = [f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs", "ssm", "secretsmanager")]
 
 
 def process_start(pid):

@@ -18,6 +18,7 @@ struct cb_spawn {
   gid_t gid;
   const gid_t *groups;           // supplementary groups
   size_t group_count;
+  bool keep_low_ports;           // keep CAP_NET_BIND_SERVICE across the change of user, so that it may bind ports below 1024
   int parent_death_signal;       // sent to the child when the starting *thread* ends; 0 = none
 };
 
@@ -33,6 +34,9 @@ int cb_wait_signal(int status);
 
 // From now on the signal is a byte, its number, written to the (non-blocking) descriptor; the same one for every signal.
 int cb_signal_to_descriptor(int signal_number, int descriptor);
+
+// No core files of this process, and no other user's debugger in it: its memory holds secrets.
+void cb_forbid_core_files(void);
 
 // pipe2, which glibc hides behind _GNU_SOURCE: close-on-exec, and non-blocking if asked for.
 int cb_pipe(int ends[2], bool non_blocking);

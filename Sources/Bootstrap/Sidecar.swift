@@ -1,0 +1,206 @@
+internal import AWS
+internal import Base
+internal import Consul
+package import Decisions
+
+/// Stays beside the agent and keeps it joined: to the servers of other datacenters, to servers that have all been replaced.
+/// Whatever goes wrong here is said, tried again, and never the agent's trouble.
+package struct Sidecar: Sendable {
+  private let settings: Settings
+  private let world: World
+  private let planner: Planner
+
+  package init(settings: Settings, world: World, planner: Planner) {
+    self.settings = settings
+    self.world = world
+    self.planner = planner
+  }
+
+  /// While every wanted server is there, AWS is asked only every so many looks: 5 minutes by default.
+  private static let looksPerCall = 10
+  /// Metadata may be late at boot.
+  private static let locatePause = Duration.seconds(5)
+  /// A WAN join crosses zones: longer than a question to the agent.
+  private static let joinTimeout = Duration.seconds(10)
+  private static let agentTimeout = Duration.seconds(2)
+
+  /// What is remembered from look to look.
+  private struct Memory {
+    var looks = 0
+    var wasComplete = false
+    var servers: Readiness?
+    /// Secrets that were said to have changed.
+    var told: Set<String> = []
+  }
+
+  /// As a process of its own: finds out where it is, puts right what a reboot may have changed, and stays until cancelled.
+  /// - Parameter ready: called once it has begun to look.
+  package func run(ready: @Sendable () -> Void) async throws {
+    while true {
+      do {
+        let place = try await planner.locate()
+        try await adaptToAddress(place)
+        ready()
+        return await stay(at: place)
+      } catch let failure as Failure {
+        warn("not ready yet; trying again", failure)
+        try await world.clock.sleep(for: Self.locatePause)
+      }
+    }
+  }
+
+  /// Until cancelled.
+  package func stay(at place: Planner.Place) async {
+    var memory = Memory()
+    var generator = SystemRandomNumberGenerator()
+    while !Task.isCancelled {
+      // Half to one and a half times the interval: machines that booted together do not call together.
+      let share = Double.random(in: 0.5...1.5, using: &generator)
+      do { try await world.clock.sleep(for: settings.sidecarInterval * share) } catch { return }
+      do {
+        try await look(at: place, &memory)
+      } catch let failure as Failure {
+        warn("cannot look after the agent now", failure)
+      } catch let error as AgentError {
+        world.log.debug("the agent does not answer the sidecar", ["reason": .string(error.explanation)])
+      } catch {
+        if Task.isCancelled { return }
+        world.log.warning("cannot look after the agent now", ["reason": .string("\(error)")])
+      }
+      memory.looks += 1
+    }
+  }
+
+  private func warn(_ message: String, _ failure: Failure) {
+    world.log.warning(message, ["reason": .string(failure.lines.joined(separator: " "))])
+  }
+
+  private var current: CurrentConfiguration {
+    let bytes = try? world.files.readIfPresent(settings.configurationPath)
+    return CurrentConfiguration(bytes.map { .text(String(decoding: $0, as: UTF8.self)) } ?? .absent)
+  }
+
+  private func agent(timeout: Duration = agentTimeout) -> AgentClient {
+    let current = current
+    return AgentClient(
+      address: current.agentAddress(settings), token: current.agentToken.map { Secret($0) }, transport: world.transport, timeout: timeout)
+  }
+
+  private func look(at place: Planner.Place, _ memory: inout Memory) async throws {
+    let isTurn = memory.looks % Self.looksPerCall == 0
+    if isTurn, !settings.secretReferences.isEmpty { try await watchSecrets(place, &memory) }
+    switch settings.role {
+    case .client: try await rejoinServers(place)
+    case .server where settings.layout == .datacenterPerAZ: try await completeWAN(place, isTurn: isTurn, &memory)
+    case .server: break
+    }
+  }
+
+  // MARK: The WAN pool
+
+  private func completeWAN(_ place: Planner.Place, isTurn: Bool, _ memory: inout Memory) async throws {
+    let alive = Set(try await agent().members(wan: true).filter(\.isAlive).compactMap(\.address))
+    if isTurn || !memory.wasComplete || memory.servers == nil { memory.servers = try await planner.look(at: place) }
+    guard let servers = memory.servers else { return }
+    let wanted = selectWANPeers(servers, settings)
+    var missing = wanted.filter { !alive.contains($0) }
+    for address in missing {
+      do {
+        try await agent(timeout: Self.joinTimeout).join(address, wan: true)
+        world.log.info("joined a server of another zone over the WAN", ["address": .string(address.description)])
+        missing.removeAll { $0 == address }
+      } catch let error as AgentError {
+        world.log.progress("cannot join \(address) over the WAN yet", ["reason": .string(error.explanation)])
+      }
+    }
+    let isComplete = missing.isEmpty && servers.knowsOtherZones
+    if isComplete, !memory.wasComplete {
+      world.log.info("the WAN pool is complete", ["others": .integer(Int64(wanted.count))])
+    } else if !isComplete, memory.wasComplete {
+      world.log.warning("servers of other zones are missing from the WAN pool", ["missing": .strings(missing.map(\.description))])
+    }
+    memory.wasComplete = isComplete
+  }
+
+  // MARK: Clients
+
+  /// An agent whose every known server is gone does not look for others (consul#5516).
+  private func rejoinServers(_ place: Planner.Place) async throws {
+    let hasServer = try await agent().members(wan: false).contains { $0.isServer && $0.isAlive }
+    guard !hasServer else { return }
+    let servers = try await planner.look(at: place).members.map(\.address)
+    world.log.warning(
+      "the agent knows no living server; joining it again", ["servers": .strings(servers.map(\.description))])
+    var joined = 0
+    for address in servers {
+      do {
+        try await agent(timeout: Self.joinTimeout).join(address, wan: false)
+        joined += 1
+      } catch let error as AgentError {
+        world.log.warning("cannot join \(address)", ["reason": .string(error.explanation)])
+      }
+    }
+    guard joined > 0 else { return }
+    world.log.info("joined the servers again", ["count": .integer(Int64(joined))])
+    // So that an agent that is restarted finds them, too.
+    try await writeConfiguration(try await planner.plan(at: place, .stay))
+  }
+
+  private func writeConfiguration(_ plan: Plan) async throws {
+    for step in plan.steps {
+      if case .writeConfiguration = step { try await Performer(world: world).perform(step) }
+    }
+  }
+
+  // MARK: A reboot
+
+  /// An agent whose configuration names an address that this machine has lost cannot start. Its data is its own: under raft
+  /// protocol 3 a server keeps its vote under the new address (Consul documentation, "Upgrading: raft protocol 3").
+  private func adaptToAddress(_ place: Planner.Place) async throws {
+    guard let configured = current.bindAddress, settings.overlays.allSatisfy({ $0.value["bind_addr"] == nil }) else { return }
+    let bound = try AddressDecision(place.identity, settings).bind
+    guard configured != bound else { return }
+    world.log.warning(
+      "this machine's address has changed; the agent's configuration is adapted",
+      ["from": .string(configured.description), "to": .string(bound.description)])
+    let plan = try await planner.plan(at: place, .stay)
+    try await writeConfiguration(plan)
+    switch plan.start {
+    case .systemd: try await Performer(world: world).perform(.run(Command("/bin/systemctl", ["restart", SystemdUnit.name])))
+    case .docker: try await Performer(world: world).perform(.run(Command(place.consulPath, ["restart", DockerContainer.agentName])))
+    case .supervise, .none: break
+    }
+  }
+
+  // MARK: Secrets
+
+  private func watchSecrets(_ place: Planner.Place, _ memory: inout Memory) async throws {
+    let current = current
+    let secrets: Secrets
+    do {
+      secrets = try await SecretReader(settings: settings, world: world, client: place.client).read(missingKey: .tolerate)
+    } catch let error as AWSError {
+      throw error.failure("read the secrets", role: await place.client.roleName())
+    }
+    var changed: [(SecretReference?, String)] = []
+    if let key = secrets.gossipKey, !secrets.gossipKeyIsToBeMade, let old = current.gossipKey, key.value != old {
+      changed.append((settings.gossipKey, "install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"))
+    }
+    if let token = secrets.agentToken, let old = current.agentToken, token.value != old {
+      changed.append((settings.agentToken, "run consul-bootstrap again, and restart the agent"))
+    }
+    for (reference, material, name) in [
+      (settings.tls.ca, secrets.ca, "ca"), (settings.tls.cert, secrets.cert, "cert"), (settings.tls.key, secrets.key, "key"),
+    ] {
+      guard case .pem(let pem)? = material, let old = try? world.files.readIfPresent("\(settings.tlsDirectory)/\(name).pem"),
+        Array(pem.value.utf8) != old
+      else { continue }
+      changed.append((reference, "run consul-bootstrap again, and restart the agent"))
+    }
+    for (reference, advice) in changed {
+      guard let name = reference?.description, memory.told.insert(name).inserted else { continue }
+      world.log.warning("\(name) has changed since this agent was configured", ["hint": .string(advice)])
+    }
+    memory.told.formIntersection(changed.compactMap { $0.0?.description })
+  }
+}

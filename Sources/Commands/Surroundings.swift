@@ -1,0 +1,32 @@
+internal import AWS
+internal import Base
+internal import Bootstrap
+internal import Decisions
+internal import Host
+
+/// The real world for a command, and a planner in it.
+struct Surroundings: Sendable {
+  let console: Console
+  let world: World
+  let planner: Planner
+
+  init(options: Options, environment: [String: String], files: LocalFileStore) {
+    console = Console(format: options.logFormat == .json ? .json : .text)
+    let log = Logger(level: options.logLevel, sink: console)
+    let clock = ContinuousClock()
+    let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
+    world = World(
+      environment: environment, transport: transport, files: files, launcher: PosixProcessLauncher(environment: environment),
+      system: LocalSystem(), resolver: AresResolver(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log)
+    let metadata = MetadataClient(
+      environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)
+    let credentials = CredentialCache(
+      providers: [
+        EnvironmentCredentials(environment: environment),
+        ProfileCredentials(profiles: SharedConfiguration(environment: environment, files: files)),
+        ContainerCredentials(environment: environment, transport: transport, files: files),
+        InstanceRoleCredentials(metadata: metadata),
+      ], now: Machine.now)
+    planner = Planner(settings: options.settings, world: world, metadata: metadata, credentials: credentials)
+  }
+}

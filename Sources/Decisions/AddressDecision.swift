@@ -1,0 +1,171 @@
+package import Base
+
+/// A network interface of an instance, as metadata and EC2 describe it.
+package struct NetworkInterface: Sendable, Equatable {
+  /// 0 is the primary one.
+  package let deviceNumber: Int
+  /// This machine's name for it, for example `eth1`; nil for another machine's.
+  package let name: String?
+  /// EC2's `interfaceType`: `interface`, `efa`, `efa-only`, `trunk`, …
+  package let kind: String
+  /// The primary one first.
+  package let privateIPs: [IPv4Address]
+  /// Public addresses, each with the private one that it is translated to.
+  package let publicIPs: [IPv4Address: IPv4Address]
+
+  package init(deviceNumber: Int, name: String?, kind: String, privateIPs: [IPv4Address], publicIPs: [IPv4Address: IPv4Address]) {
+    self.deviceNumber = deviceNumber
+    self.name = name
+    self.kind = kind
+    self.privateIPs = privateIPs
+    self.publicIPs = publicIPs
+  }
+
+  /// Interfaces of these kinds are made for other traffic: EFA's for message passing, trunks for the interfaces of containers.
+  package static let skippedKinds: Set = ["efa", "efa-only", "trunk", "branch"]
+}
+
+/// Which of another instance's addresses its agent is met under: the one that corresponds to this machine's.
+package enum PeerAddressing: Sendable, Equatable {
+  case primary
+  /// The primary address of the interface with this device number.
+  case device(Int, isPublic: Bool)
+  case network(IPv4Network)
+
+  /// The address among an instance's interfaces; nil if it has none that corresponds.
+  package func address(in interfaces: [NetworkInterface]) -> IPv4Address? {
+    switch self {
+    case .primary: return interfaces.first { $0.deviceNumber == 0 }?.privateIPs.first
+    case .device(let number, let isPublic):
+      guard let interface = interfaces.first(where: { $0.deviceNumber == number }) else { return nil }
+      return isPublic ? interface.primaryPublicIP : interface.privateIPs.first
+    case .network(let network):
+      let addresses = interfaces.filter { !NetworkInterface.skippedKinds.contains($0.kind) }
+        .flatMap { $0.privateIPs + $0.publicIPs.keys.sorted() }
+      return addresses.first(where: network.contains)
+    }
+  }
+}
+
+extension NetworkInterface {
+  fileprivate var primaryPublicIP: IPv4Address? {
+    publicIPs.sorted { $0.key < $1.key }.first { $0.value == privateIPs.first }?.key
+  }
+}
+
+/// The addresses that the agent binds and advertises: from metadata, never guessed by Consul.
+package struct AddressDecision: Sendable, Equatable {
+  package let bind: IPv4Address
+  package let advertise: IPv4Address
+  /// Nil: the advertised one.
+  package let advertiseWAN: IPv4Address?
+  package let peers: PeerAddressing
+
+  /// - Throws: `Failure` with status 2 for a choice that fits none or several of this machine's addresses.
+  package init(_ identity: Identity, _ settings: Settings) throws(Failure) {
+    let chooser = AddressChooser(identity: identity)
+    let bound = try chooser.choose(settings.bind, option: "--bind")
+    guard bound.isLocal else {
+      throw Failure(
+        .usage, "--bind: \(bound.address) is on no interface of this machine",
+        details: ["AWS translates it to \(bound.translatesTo.map(\.description) ?? "?")"],
+        hint: "bind a private address, and advertise this one: --advertise \(bound.address)")
+    }
+    bind = bound.address
+    let choice = settings.advertise ?? settings.bind
+    let advertised = settings.advertise == nil ? bound : try chooser.choose(choice, option: "--advertise")
+    advertise = advertised.address
+    switch choice {
+    case .private: peers = .primary
+    case .network(let network): peers = .network(network)
+    case .public, .interface, .address: peers = .device(advertised.deviceNumber, isPublic: !advertised.isLocal)
+    }
+    guard settings.layout == .datacenterPerAZ, settings.wanAddress == .public else {
+      advertiseWAN = nil
+      return
+    }
+    advertiseWAN = try chooser.choose(.public, option: "--wan-address").address
+  }
+
+  /// Whether the interfaces have to be known.
+  package static func needsInterfaces(_ settings: Settings) -> Bool {
+    settings.bind != .private || settings.advertise != nil || settings.wanAddress == .public
+  }
+}
+
+private struct AddressChooser {
+  let identity: Identity
+
+  struct Choice: Hashable {
+    let address: IPv4Address
+    let deviceNumber: Int
+    let interfaceName: String?
+    /// Nil for an address that is on the interface itself.
+    let translatesTo: IPv4Address?
+
+    var isLocal: Bool { translatesTo == nil }
+
+    var text: String {
+      let place = interfaceName ?? "device \(deviceNumber)"
+      return translatesTo.map { "\(address) (public, translated to \($0) on \(place))" } ?? "\(address) (\(place))"
+    }
+  }
+
+  private var all: [Choice] {
+    identity.interfaces.filter { !NetworkInterface.skippedKinds.contains($0.kind) }.flatMap { interface in
+      interface.privateIPs.map {
+        Choice(address: $0, deviceNumber: interface.deviceNumber, interfaceName: interface.name, translatesTo: nil)
+      }
+        + interface.publicIPs.sorted { $0.key < $1.key }.map {
+          Choice(address: $0.key, deviceNumber: interface.deviceNumber, interfaceName: interface.name, translatesTo: $0.value)
+        }
+    }
+  }
+
+  func choose(_ choice: Settings.AddressChoice, option: String) throws(Failure) -> Choice {
+    let wanted: String, matching: [Choice]
+    switch choice {
+    case .private:
+      return Choice(address: identity.privateIP, deviceNumber: 0, interfaceName: nil, translatesTo: nil)
+    case .public:
+      wanted = "a public address"
+      // A VPC may lie in a public range: its addresses need no translation.
+      matching = all.filter { !$0.isLocal || !$0.address.isPrivate }
+    case .interface(let name):
+      guard let interface = identity.interfaces.first(where: { $0.name == name }) else {
+        throw Failure(
+          .usage, "\(option): there is no interface \(name)",
+          details: ["the interfaces here: \(identity.interfaces.compactMap(\.name).joined(separator: ", "))"], hint: "correct \(option)")
+      }
+      if NetworkInterface.skippedKinds.contains(interface.kind) {
+        throw Failure(.usage, "\(option): \(name) is of type \(interface.kind), which carries no agent's traffic", hint: "name another interface")
+      }
+      wanted = "an address of \(name)"
+      matching = all.filter { $0.interfaceName == name && $0.isLocal }
+    case .network(let network):
+      wanted = "an address in \(network)"
+      matching = all.filter { network.contains($0.address) }
+    case .address(let address):
+      wanted = "\(address)"
+      matching = all.filter { $0.address == address }
+    }
+    guard let first = matching.first else {
+      throw Failure(
+        .usage, "\(option): this instance does not have \(wanted)", details: ["its addresses: \(all.map(\.text).joined(separator: ", "))"],
+        hint: "correct \(option)")
+    }
+    guard matching.count == 1 else {
+      throw Failure(
+        .usage, "\(option): this instance has more than one such address", details: matching.map(\.text),
+        hint: "name one of them: \(option) \(first.address)")
+    }
+    return first
+  }
+}
+
+extension IPv4Address {
+  /// RFC 1918, and the shared space of RFC 6598 that VPCs may use, too.
+  fileprivate var isPrivate: Bool {
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"].contains { IPv4Network($0)?.contains(self) ?? false }
+  }
+}

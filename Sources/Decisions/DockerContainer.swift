@@ -1,0 +1,64 @@
+package import Base
+
+/// A container that this program runs, and the commands for it.
+package struct DockerContainer: Sendable, Equatable {
+  package let name: String
+  package let image: String
+  /// The Docker client.
+  package let docker: String
+  package let run: Command
+  /// The value of its label.
+  package let mark: String
+
+  /// Tells our containers from others of the same name, and what they were made of.
+  package static let label = "consul-bootstrap"
+  package static let agentName = "consul"
+  package static let registratorName = "registrator"
+  /// A graceful leave drains for 5 s and waits up to 5 s for raft.
+  private static let stopTimeout = "60"
+
+  private init(name: String, image: String, docker: String, options: [String], arguments: [String]) {
+    self.name = name
+    self.image = image
+    self.docker = docker
+    let options = ["--detach", "--name", name, "--network", "host"] + options
+    // The whole command is its own mark: another command is another container.
+    mark = Command("run", options + [image] + arguments).text
+    run = Command(docker, ["run"] + options + ["--label", "\(Self.label)=\(mark)", image] + arguments)
+  }
+
+  /// - `--restart on-failure` starts a crashed agent again, but not one that has left.
+  /// - The agent runs as its user on the host, so that both sides can read each other's files; root where it binds low
+  ///   ports, which Docker gives to no other user in the host's network.
+  package static func agent(docker: String, image: String, settings: Settings, owner: FileOwner?, files: [String], bindsLowPorts: Bool) -> Self {
+    var options = [
+      "--restart", "on-failure", "--stop-timeout", stopTimeout, "--volume", "\(settings.configDirectory):\(settings.configDirectory):ro",
+      "--volume", "\(settings.dataDirectory):\(settings.dataDirectory)",
+    ]
+    for file in files { options += ["--volume", "\(file):\(file):ro"] }
+    if let owner, !bindsLowPorts { options += ["--user", "\(owner.user):\(owner.group)"] }
+    return Self(
+      name: agentName, image: image, docker: docker, options: options + ["--entrypoint", "consul"],
+      arguments: ["agent", "-config-dir=\(settings.configDirectory)"])
+  }
+
+  /// Registers the machine's other containers with the agent.
+  package static func registrator(docker: String, image: String, agentAddress: String) -> Self {
+    Self(
+      name: registratorName, image: image, docker: docker,
+      options: ["--restart", "always", "--volume", "/var/run/docker.sock:/tmp/docker.sock"], arguments: ["consul://\(agentAddress)"])
+  }
+
+  package static func version(docker: String, image: String) -> Command {
+    Command(docker, ["run", "--rm", "--network", "none", "--entrypoint", "consul", image, "version"])
+  }
+
+  package static func validation(docker: String, image: String, settings: Settings, stagedPath: String, files: [String], arguments: [String])
+    -> Command
+  {
+    let mounts = ([settings.configDirectory, stagedPath] + files).flatMap { ["--volume", "\($0):\($0):ro"] }
+    return Command(docker, ["run", "--rm", "--network", "none"] + mounts + ["--entrypoint", "consul", image, "validate", "-quiet"] + arguments)
+  }
+
+  package static func reload(docker: String) -> Command { Command(docker, ["kill", "--signal", "HUP", agentName]) }
+}
