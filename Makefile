@@ -16,7 +16,7 @@ sources := $(shell find Sources Package.swift -type f)
 
 # What a build needs, and what the sandbox needs on top.
 build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev zlib1g-dev dpkg-dev gcc binutils file
-sandbox_packages := iproute2 procps python3-venv mmdebstrap systemd-container strace jq openssl
+sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl
 bench_packages   := hyperfine
 
 # The release stands in VERSION where there is no git.

@@ -7,6 +7,7 @@ import datetime
 import email.utils
 import json
 import random
+import re
 import ssl
 import threading
 import time
@@ -152,7 +153,22 @@ class Middleware:
                 payload = b"".join(self.application(environ, capture))
         else:
             payload = b"".join(self.application(environ, capture))
+        if action == "DescribeInstances" and self.aws.interfaces:
+            payload = self.with_interfaces(payload.decode()).encode()
+            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
         return respond(captured["status"], captured["headers"], payload)
+
+    def with_interfaces(self, text):
+        """Interfaces of more than one kind and public addresses, which moto does not know."""
+        def replace(match):
+            instance = re.search("<instanceId>(.*?)</instanceId>", match[0])[1]
+            if instance not in self.aws.interfaces:
+                return match[0]
+            public, items = self.aws.interfaces[instance]
+            address = f"<ipAddress>{public}</ipAddress>" if public else ""
+            return re.sub("<networkInterfaceSet>.*?</networkInterfaceSet>", f"{address}<networkInterfaceSet>{items}</networkInterfaceSet>", match[0], flags=re.S)
+
+        return re.sub("<instancesSet>.*?</instancesSet>", replace, text, flags=re.S)
 
     def fault(self, service, action, source, environ):
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")[0]
@@ -208,6 +224,7 @@ class AWS:
         self.expired_keys = set()
         self.clock_offset = 0
         self.hidden = {}
+        self.interfaces = {}
         self.servers = []
         self.application = Middleware(self, DomainDispatcherApplication(create_backend_app))
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
@@ -332,6 +349,9 @@ class AWS:
                 if member.instance.id == instance:
                     member.lifecycle_state = state
 
+    def set_address(self, instance, address):
+        ec2_backends[ACCOUNT][REGION].get_instance(instance).nics[0].private_ip_addresses[0]["PrivateIpAddress"] = address
+
     def terminate_instance(self, instance):
         for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
             group.instance_states = [m for m in group.instance_states if m.instance.id != instance]
@@ -358,6 +378,7 @@ class AWS:
         self.calls.clear()
         self.expired_keys.clear()
         self.hidden.clear()
+        self.interfaces.clear()
         self.clock_offset = 0
 
     def role_credentials(self, seconds=3600):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+from . import network
 from .aws import ACCOUNT, REGION
 
 BOOT = """
@@ -51,7 +52,7 @@ class Instance:
 
     @staticmethod
     def documents(id, zone, address, vpc):
-        mac = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+        mac = network.mac(address)
         identity = {
             "accountId": ACCOUNT, "architecture": "x86_64", "availabilityZone": zone, "imageId": "ami-12345678",
             "instanceId": id, "instanceType": "t3.micro", "pendingTime": "2026-01-01T00:00:00Z", "privateIp": address,
@@ -67,6 +68,38 @@ class Instance:
             "/latest/meta-data/placement/availability-zone-id": f"euw1-az{ord(zone[-1]) - ord('a') + 1}",
             f"/latest/meta-data/network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks": "10.0.0.0/16",
         }
+
+    def set_interfaces(self, *interfaces):
+        """Each a dictionary: `privates` (the primary one first), `publics` (public to private), `kind`. The first one is eth0."""
+        documents, base, macs, items = self.metadata.documents, "/latest/meta-data/network/interfaces/macs/", [], ""
+        for device, interface in enumerate(interfaces):
+            privates, publics = interface["privates"], interface.get("publics", {})
+            address = network.mac(self.address if device == 0 else privates[0])
+            macs.append(address + "/")
+            documents[f"{base}{address}/device-number"] = str(device)
+            documents[f"{base}{address}/local-ipv4s"] = "\n".join(privates)
+            if publics:
+                documents[f"{base}{address}/ipv4-associations/"] = "\n".join(publics)
+            for public, private in publics.items():
+                documents[f"{base}{address}/ipv4-associations/{public}"] = private
+                documents.setdefault("/latest/meta-data/public-ipv4", public)
+            if device > 0:
+                self.sandbox.network.add_interface(self.namespace, f"eth{device}", privates)
+            else:
+                for extra in privates[1:]:
+                    network.ip("-n", self.namespace, "addr", "add", f"{extra}/16", "dev", "eth0")
+            translated = {private: public for public, private in publics.items()}
+            addresses = "".join(
+                f"<item><privateIpAddress>{a}</privateIpAddress><primary>{'true' if a == privates[0] else 'false'}</primary>"
+                + (f"<association><publicIp>{translated[a]}</publicIp></association>" if a in translated else "") + "</item>"
+                for a in privates
+            )  # fmt: skip
+            items += (
+                f"<item><macAddress>{address}</macAddress><attachment><deviceIndex>{device}</deviceIndex></attachment>"
+                f"<interfaceType>{interface.get('kind', 'interface')}</interfaceType><privateIpAddressesSet>{addresses}</privateIpAddressesSet></item>"
+            )
+        documents[base] = "\n".join(macs)
+        self.sandbox.aws.interfaces[self.id] = (documents.get("/latest/meta-data/public-ipv4"), items)
 
     def path(self, path):
         """Where a file of the instance is to be found from outside. (Its layer must not be written to while it is mounted.)"""
@@ -131,7 +164,7 @@ class Instance:
 
     def run(self, *arguments, timeout=60, check=False, **options):
         """Runs a command inside; returns the completed process, with text output."""
-        result = subprocess.run(self.command(arguments, **options), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        result = subprocess.run(self.command(arguments, **options), capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
         if check and result.returncode:
             raise AssertionError(f"{' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
         return result

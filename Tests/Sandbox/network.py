@@ -19,6 +19,11 @@ def ip(*arguments):
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
 
 
+def mac(address):
+    """The hardware address of the interface whose primary address this is."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
 def processes_in(namespace):
     result = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
     return [int(pid) for pid in result.stdout.split()]
@@ -59,11 +64,38 @@ class Network:
             "link set lo up",
             "addr add 169.254.169.254/32 dev lo",
             "-6 addr add fd00:ec2::254/128 dev lo",
+            f"link set eth0 address {mac(address)}",
             f"addr add {address}/16 dev eth0",
             "link set eth0 up",
         ):
             ip("-n", namespace, *line.split())
         return namespace, port
+
+    def add_interface(self, namespace, name, addresses):
+        """One more interface of a host, with its addresses, each in its own /24."""
+        self._count += 1
+        port = f"p{self._count}"
+        ip("-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", name, "netns", namespace)
+        ip("-n", self.switch, "link", "set", port, "master", "br0", "up")
+        ip("-n", namespace, "link", "set", name, "address", mac(addresses[0]))
+        for address in addresses:
+            ip("-n", namespace, "addr", "add", f"{address}/24", "dev", name)
+        ip("-n", namespace, "link", "set", name, "up")
+
+    def translate(self, namespace, public, private):
+        """What the internet gateway does: who calls the public address gets the private one, and who is called over public
+        addresses sees this one's."""
+        ip("-n", namespace, "addr", "add", f"{public}/32", "dev", "eth0")
+        ip("-n", namespace, "route", "replace", "203.0.113.0/24", "dev", "eth0")
+        rules = f"""
+        table ip gateway {{
+          chain in {{ type nat hook prerouting priority dstnat; ip daddr {public} dnat to {private}; }}
+          chain out {{ type nat hook postrouting priority srcnat; ip daddr 203.0.113.0/24 snat to {public}; }}
+        }}"""
+        subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input=rules, text=True, check=True)
+
+    def blackhole(self, namespace, block):
+        ip("-n", namespace, "route", "add", "blackhole", block)
 
     def remove_host(self, namespace, port):
         """The link first: a namespace lives on, with its address, until the last of its sockets is closed."""

@@ -142,6 +142,19 @@ class Sandbox:
         self.aws.terminate_instance(instance.id)
         del self.instances[instance.id]
 
+    def readdress(self, instance, address, user_data=None):
+        """A reboot with another private address."""
+        instance.kill()
+        network.ip("-n", instance.namespace, "addr", "flush", "dev", "eth0", "scope", "global")
+        network.ip("-n", instance.namespace, "link", "set", "eth0", "address", network.mac(address))
+        network.ip("-n", instance.namespace, "addr", "add", f"{address}/16", "dev", "eth0")
+        self.aws.set_address(instance.id, address)
+        instance.address = address
+        instance.metadata.documents.clear()
+        instance.metadata.documents.update(Instance.documents(instance.id, instance.zone, address, self.aws.vpc))
+        self._used.add(address)
+        instance.boot(user_data)
+
     def vanish(self, instance):
         """As in an outage: its processes die and its link goes, while AWS still says that it runs."""
         instance.kill()

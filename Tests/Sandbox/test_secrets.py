@@ -1,0 +1,168 @@
+"""Secrets: where they come from, who makes them, and that nobody else sees them."""
+
+import base64
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+
+from .aws import Fault
+from .conftest import healthy, peers, until
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(range(1, 33))).decode()
+TOKEN = "1dbd9e0c-7b5c-4f3c-9f5a-0123456789ab"
+
+
+def ssm(sandbox, name, value):
+    sandbox.aws.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
+
+
+def everything_seen(member):
+    """Logs, command lines, environments, plans, world-readable files and core files of an instance, as one text."""
+    script = """
+    cat /var/log/cloud-init-output.log
+    cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n'
+    find /etc/consul.d /etc/systemd/system /var/lib/consul-bootstrap /opt/consul /run /tmp /var/log -xdev -type f -perm -004 -exec cat {} +
+    find / /root -maxdepth 1 -name 'core*' -type f -exec cat {} +
+    """
+    return member.run("sh", "-c", script).stdout
+
+
+def certificates(directory):
+    """A CA, and a certificate that is good for servers and clients of dc1."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
+
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Consul CA", "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature")
+    openssl("req", *curve, "-keyout", "agent.key", "-out", "agent.csr", "-subj", "/CN=server.dc1.consul")
+    with open(os.path.join(directory, "agent.ext"), "w") as file:
+        file.write("subjectAltName=DNS:server.dc1.consul,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+    openssl("x509", "-req", "-in", "agent.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "agent.pem", "-days", "30", "-extfile", "agent.ext")
+    return {name: open(os.path.join(directory, file)).read() for name, file in (("ca", "ca.pem"), ("cert", "agent.pem"), ("key", "agent.key"))}
+
+
+def test_five_at_once_make_one_gossip_key_and_nobody_else_sees_it(sandbox):
+    members = sandbox.launch_group(5, options="--gossip-key-create ssm:/consul/gossip --log-level debug --json")
+    healthy(*members)
+    keys = {m.configuration["encrypt"] for m in members}
+    assert len(keys) == 1
+    key = keys.pop()
+    assert len(base64.b64decode(key)) == 32
+    parameter = sandbox.aws.client("ssm").get_parameter(Name="/consul/gossip", WithDecryption=True)["Parameter"]
+    assert parameter["Value"] == key and parameter["Type"] == "SecureString" and parameter["Version"] == 1
+    assert sum(" info made the gossip key" in m.log for m in members) == 1
+    assert len({tuple(peers(m)) for m in members}) == 1 and len(peers(members[0])) == 5
+    member = members[0]
+    dry = member.bootstrap("--dry-run", "--expect", "5", "--gossip-key", "ssm:/consul/gossip")
+    plan = member.bootstrap("--dry-run", "--json", "--expect", "5", "--gossip-key-create", "ssm:/consul/gossip")
+    assert '"encrypt": "(redacted)"' in dry.stdout and json.loads(plan.stdout)["configuration"]["encrypt"] == "(redacted)"
+    # A crash leaves no core file of the process that held the key; of another one it does, so this can fail.
+    member.run("sh", "-c", "ulimit -c unlimited; cd /tmp; sleep 60 & kill -ABRT $!; wait")
+    assert member.run("sh", "-c", "ls /tmp/core*").returncode == 0, "no core files are written here at all"
+    member.run("sh", "-c", "rm /tmp/core*")
+    crashing = member.start("sh", "-c", "ulimit -c unlimited; cd /tmp; exec consul-bootstrap --expect 5 --state-dir /tmp/s --config-dir /tmp/c --data-dir /tmp/d --gossip-key ssm:/consul/gossip --start none --set 'x.y=1' & sleep 0.5; kill -ABRT $!; wait")
+    crashing.wait(timeout=20)
+    member.signal_run(6)
+    until(lambda: member.status is not None)
+    for text in (everything_seen(member), dry.stdout + dry.stderr, plan.stdout + plan.stderr, *(m.log for m in members)):
+        assert key not in text
+    mode = os.stat(member.path("/etc/consul.d/00-consul-bootstrap.json")).st_mode
+    assert stat.S_IMODE(mode) == 0o640 and key in member.read("/etc/consul.d/00-consul-bootstrap.json")
+
+
+def test_tls_acls_and_gossip_of_production_from_all_three_stores(sandbox, tmp_path):
+    material = certificates(tmp_path)
+    ssm(sandbox, "/consul/gossip", KEY + "\n")
+    ssm(sandbox, "/consul/cert", material["cert"])
+    manager = sandbox.aws.client("secretsmanager")
+    manager.create_secret(Name="consul/key", SecretBinary=material["key"].encode())
+    manager.create_secret(Name="consul/tokens", SecretString=json.dumps({"agent": TOKEN}))
+    options = (
+        "--production --gossip-key ssm:/consul/gossip --tls-ca file:/etc/ssl/consul-ca.pem --tls-cert ssm:/consul/cert "
+        "--tls-key secretsmanager:consul/key --agent-token secretsmanager:consul/tokens#agent --group consul"
+    )
+    members = sandbox.launch_group(3, boot=False)
+    for member in members:
+        member.write("/etc/ssl/consul-ca.pem", material["ca"])
+        member.boot(f"#!/bin/sh\nexec consul-bootstrap --expect 3 {options}\n")
+    healthy(*members)
+    for member in members:
+        configuration = member.configuration
+        assert configuration["encrypt"] == KEY and configuration["acl"] == {"enabled": True, "default_policy": "deny", "tokens": {"agent": TOKEN}}
+        assert configuration["ca_file"] == "/etc/ssl/consul-ca.pem" and configuration["cert_file"] == "/etc/consul.d/tls/cert.pem"
+        assert [configuration[k] for k in ("verify_incoming", "verify_outgoing", "verify_server_hostname")] == [True] * 3
+        status = os.stat(member.path("/etc/consul.d/tls/key.pem"))
+        assert stat.S_IMODE(status.st_mode) == 0o640 and status.st_uid == 8500
+        assert member.read("/etc/consul.d/tls/key.pem") == material["key"]
+        seen = everything_seen(member)
+        # The certificate is no secret; the key's second line is enough to tell it.
+        for secret in (KEY, TOKEN, material["key"].splitlines()[1]):
+            assert secret not in seen
+    assert len(peers(members[0])) == 3
+
+
+@pytest.mark.parametrize(
+    "option, setup, status, message",
+    [
+        ("--gossip-key ssm:/missing", None, 12, "there is no parameter /missing"),
+        ("--gossip-key secretsmanager:missing", None, 12, "there is no secret missing"),
+        ("--gossip-key file:/missing", None, 14, "there is no file /missing"),
+        ("--gossip-key file:/etc/empty", None, 14, "file:/etc/empty, the gossip key, is empty"),
+        ("--gossip-key ssm:/bad", "not-a-key-2f8c", 14, "ssm:/bad is not a gossip key"),
+        ("--gossip-key ssm:/bad", "AAECAwQFBgc=", 14, "ssm:/bad is not a gossip key"),
+        ("--tls-ca ssm:/bad", "not-a-key-2f8c", 14, "ssm:/bad is not the CA certificate in PEM form"),
+        ("--gossip-key secretsmanager:json#other", None, 14, "there is no text under the key other"),
+    ],
+)
+def test_a_secret_that_is_missing_empty_or_wrong_ends_the_run_before_anything_is_written(sandbox, option, setup, status, message):
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul")
+    member.write("/etc/empty", "\n")
+    if setup:
+        ssm(sandbox, "/bad", setup)
+    sandbox.aws.client("secretsmanager").create_secret(Name="json", SecretString=json.dumps({"key": "value-7a1d"}))
+    result = member.bootstrap("--expect", "1", *option.split())
+    assert result.returncode == status, result.stderr
+    assert message in result.stderr and "hint:" in result.stderr
+    assert not (setup and setup in result.stderr) and "value-7a1d" not in result.stderr
+    assert not member.exists("/etc/consul.d/00-consul-bootstrap.json") and not os.listdir(member.path("/etc/consul.d"))
+
+
+def test_a_secret_that_may_not_be_read_names_the_action_and_the_secret(sandbox):
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul")
+    for service, action, option in (("ssm", "GetParameter", "--gossip-key ssm:/k"), ("secretsmanager", "GetSecretValue", "--agent-token secretsmanager:t --acl-default-policy deny"), ("ssm", "PutParameter", "--gossip-key-create ssm:/k")):
+        sandbox.aws.faults[:] = [Fault("denied", action=action)]
+        result = member.bootstrap("--expect", "1", *option.split())
+        assert result.returncode == 12, result.stderr
+        assert f"allow {service}:{action} for role consul-server" in result.stderr
+        assert option.split()[1].removeprefix("--") in result.stderr
+        assert not os.listdir(member.path("/etc/consul.d"))
+
+
+def test_a_changed_key_is_noticed_and_said(sandbox):
+    ssm(sandbox, "/consul/gossip", KEY)
+    options = "--expect 1 --gossip-key ssm:/consul/gossip --sidecar-interval 100ms"
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul", user_data=f"#!/bin/sh\nexec consul-bootstrap {options}\n")
+    healthy(member)
+    ssm(sandbox, "/consul/gossip", OTHER_KEY)
+    until(lambda: "ssm:/consul/gossip has changed since this agent was configured" in member.log, 15)
+    assert "consul keyring -install" in member.log and OTHER_KEY not in member.log
+    result = member.bootstrap("--dry-run", *options.split())
+    assert "has changed since this agent was configured" in result.stdout and OTHER_KEY not in result.stdout and KEY not in result.stdout
+
+
+def test_a_reboot_without_aws_keeps_the_secrets(sandbox):
+    ssm(sandbox, "/consul/gossip", KEY)
+    members = sandbox.launch_group(3, options="--gossip-key ssm:/consul/gossip")
+    healthy(*members)
+    member = members[1]
+    sandbox.aws.faults.append(Fault("5xx", source=member.address))
+    member.reboot("#!/bin/sh\nAWS_MAX_ATTEMPTS=1 exec consul-bootstrap --expect 3 --gossip-key ssm:/consul/gossip\n")
+    healthy(member, seconds=60)
+    assert member.configuration["encrypt"] == KEY
