@@ -11,7 +11,10 @@ venv    := $(build)/venv
 python  := $(venv)/bin/python
 libcurl := $(build)/static-libcurl/lib/libcurl.a
 consul  := $(build)/consul/usr/bin/consul
-rootfs  := $(build)/rootfs/etc/os-release
+# Another list of packages is another root file system.
+rootfs_packages := systemd,systemd-sysv,dbus,iproute2,adduser,systemd-resolved,dnsmasq
+comma   := ,
+rootfs  := $(build)/rootfs/var/lib/$(subst $(comma),+,$(rootfs_packages))
 sources := $(shell find Sources Package.swift -type f)
 
 # What a build needs, and what the sandbox needs on top.
@@ -54,8 +57,8 @@ $(consul): .ci/private-apt
 $(rootfs): | deps-sandbox-packages
 	$(call say,making a root file system with systemd)
 	@rm -rf $(build)/rootfs $(build)/rootfs.new
-	@. /etc/os-release && mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,adduser \
-	  --dpkgopt='path-exclude=/usr/share/{doc,man,locale}/*' "$$VERSION_CODENAME" $(build)/rootfs.new
+	@. /etc/os-release && mmdebstrap --quiet --variant=minbase --include=$(rootfs_packages) \
+	  --customize-hook='systemctl --root="$$1" disable systemd-resolved.service dnsmasq.service > /dev/null 2>&1' --dpkgopt='path-exclude=/usr/share/{doc,man,locale}/*' "$$VERSION_CODENAME" $(build)/rootfs.new
 	@rm -rf $(build)/rootfs.new/var/cache/apt/archives/*.deb && mv $(build)/rootfs.new $(build)/rootfs && touch $@
 
 .PHONY: deps-sandbox-packages

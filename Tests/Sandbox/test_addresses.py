@@ -127,3 +127,23 @@ def test_a_reboot_with_a_new_address_keeps_the_vote_and_leaves_no_duplicate(sand
         raft = {s["ID"]: (s["Address"], s["Voter"]) for s in other.consul("/v1/operator/raft/configuration")["Servers"]}
         assert len(raft) == 3 and raft[node] == (f"{new}:8300", True)
     assert member.run("consul", "kv", "get", "precious").stdout.strip() == "data"
+
+
+def test_a_reboot_under_systemd_with_a_new_address_is_adapted_to_by_the_sidecar(sandbox):
+    """User-data does not run again: the agent's unit starts with an address that is gone."""
+    sandbox.aws.create_group("consul")
+    members = [sandbox.launch(group="consul", boot=False, systemd=True) for _ in range(3)]
+    for member in members:
+        member.boot()
+    for run in [member.start("/usr/local/bin/consul-bootstrap", "--expect", "3") for member in members]:
+        output = run.communicate(timeout=90)[0]
+        assert run.returncode == 0, output
+    member = members[2]
+    assert member.run("systemctl", "is-active", "consul-bootstrap").stdout.strip() == "active"
+    sandbox.readdress(member, "10.0.1.77")
+    wanted = sorted(f"{m.address}:8300" for m in members)
+    raft = lambda m: m.run("consul", "operator", "raft", "list-peers").stdout
+    until(lambda: all(all(a in raft(m) for a in wanted) and raft(m).count("true") == 3 for m in members), 90, lambda: raft(members[0]) + member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout)
+    assert len(raft(members[0]).strip().splitlines()) == 4
+    assert member.configuration["bind_addr"] == "10.0.1.77" and "bootstrap_expect" not in member.configuration
+    assert "this machine's address has changed" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
