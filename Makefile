@@ -14,6 +14,7 @@ consul  := $(build)/consul/usr/bin/consul
 # Another list of packages is another root file system.
 rootfs_packages := systemd,systemd-sysv,dbus,iproute2,adduser,systemd-resolved,dnsmasq
 comma   := ,
+docker  := $(build)/docker/usr/sbin/dockerd
 rootfs  := $(build)/rootfs/var/lib/$(subst $(comma),+,$(rootfs_packages))
 sources := $(shell find Sources Package.swift -type f)
 
@@ -41,7 +42,7 @@ endef
 deps-build:
 	$(call apt_install,$(build_packages))
 
-deps-sandbox: deps-build $(consul) $(rootfs) $(venv)/ready
+deps-sandbox: deps-build $(consul) $(docker) $(rootfs) $(venv)/ready
 
 $(libcurl): Sources/CCurl/static-libcurl.sh .ci/private-apt | deps-build
 	$(call say,building a static libcurl from source)
@@ -52,6 +53,14 @@ $(consul): .ci/private-apt
 	$(call say,fetching Consul)
 	@.ci/private-apt $(build)/consul-apt bullseye deb install -y --download-only --no-install-recommends consul
 	@mkdir -p $(build)/consul && dpkg-deb -x $(build)/consul-apt/archives/consul_*.deb $(build)/consul && touch $@
+
+# A Docker engine, to be run inside an instance. Unpacked, not installed: a layer over the machine's own root.
+$(docker): .ci/private-apt
+	$(call say,fetching Docker)
+	@. /etc/os-release && .ci/private-apt $(build)/docker-apt "$$VERSION_CODENAME" deb install -y --download-only --no-install-recommends docker.io
+	@rm -rf $(build)/docker && mkdir -p $(build)/docker
+	@for package in $(build)/docker-apt/archives/*.deb; do dpkg-deb -x $$package $(build)/docker; done
+	@rm -rf $(build)/docker/etc $(build)/docker/lib $(build)/docker-apt/archives/*.deb && touch $@
 
 # A root file system with systemd, for the tests that boot it.
 $(rootfs): | deps-sandbox-packages
@@ -94,7 +103,7 @@ unit: | deps-build
 
 sandbox-test: $(static) deps-sandbox
 	$(call say,sandbox tests)
-	@$(python) -m pytest Tests/Sandbox $(PYTEST)
+	@$(python) -m pytest Tests/Sandbox -n 3 $(PYTEST)
 
 test: lint unit sandbox-test
 

@@ -1,4 +1,5 @@
 internal import Base
+internal import Consul
 package import Decisions
 
 /// Carries out a plan's steps up to the agent's start, each checked first for being done already.
@@ -11,6 +12,8 @@ package struct Performer: Sendable {
   private static let validateTimeout = Duration.seconds(30)
   /// systemctl waits for a stop: as long as the unit lets a leave take, and some.
   private static let systemctlTimeout = Duration.seconds(90)
+
+  private static let reloadTimeout = Duration.seconds(10)
 
   /// - Throws: `Failure` with status 14 or 15.
   package func perform(_ step: Step) async throws {
@@ -39,8 +42,16 @@ package struct Performer: Sendable {
   private func carryOut(_ step: Step) async throws -> Bool {
     let files = world.files
     switch step {
-    case .stopAgent(let command), .run(let command), .reloadAgent(let command, _):
+    case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _):
       try await run(command)
+    case .reloadAgent(.api(let address, let token), _):
+      do {
+        try await AgentClient(address: address, token: token, transport: world.transport, timeout: Self.reloadTimeout).reload()
+      } catch let error as AgentError {
+        throw Failure(
+          .agentNotStarted, "the running agent does not reload", details: [error.explanation],
+          hint: "where ACLs are on, the agent's token needs agent:write on its node")
+      }
     case .moveAside(let path, let target, _):
       guard try files.status(path) != nil else { return false }
       try files.rename(path, to: target)

@@ -40,6 +40,7 @@ package struct Sidecar: Sendable {
       do {
         let place = try await planner.locate()
         try await adaptToAddress(place)
+        try await startContainer(place)
         ready()
         return await stay(at: place)
       } catch let failure as Failure {
@@ -170,6 +171,22 @@ package struct Sidecar: Sendable {
     case .docker: try await Performer(world: world).perform(.run(Command(place.consulPath, ["restart", DockerContainer.agentName])))
     case .supervise, .none: break
     }
+  }
+
+  /// Docker starts a container again after a crash, and leaves one be that has left; a machine's shutdown is such a leave.
+  /// Once for each boot, so that a container that is stopped by hand stays stopped.
+  private func startContainer(_ place: Planner.Place) async throws {
+    guard settings.start == .docker else { return }
+    let record = settings.stateDirectory + "/boot-id"
+    let boot = try world.files.readIfPresent("/proc/sys/kernel/random/boot_id", limit: 4096)
+    guard let boot, try world.files.readIfPresent(record) != boot else { return }
+    for step in try await planner.plan(at: place, .stay).steps {
+      switch step {
+      case .writeConfiguration, .runContainer: try await Performer(world: world).perform(step)
+      default: break
+      }
+    }
+    try world.files.write(record, boot, mode: 0o644, owner: nil)
   }
 
   // MARK: Secrets

@@ -113,6 +113,11 @@ package struct AgentClient: Sendable {
     _ = try await send("PUT", "/v1/agent/join/\(address)\(wan ? "?wan=1" : "")")
   }
 
+  /// `PUT /v1/agent/reload`, which needs `agent:write` where ACLs are on.
+  package func reload() async throws {
+    _ = try await send("PUT", "/v1/agent/reload")
+  }
+
   private func get(_ path: String) async throws -> JSONValue {
     let response = try await send("GET", path)
     guard let value = try? JSONValue(parsing: response.body) else { throw AgentError.malformed }

@@ -59,6 +59,4 @@ package struct DockerContainer: Sendable, Equatable {
     let mounts = ([settings.configDirectory, stagedPath] + files).flatMap { ["--volume", "\($0):\($0):ro"] }
     return Command(docker, ["run", "--rm", "--network", "none"] + mounts + ["--entrypoint", "consul", image, "validate", "-quiet"] + arguments)
   }
-
-  package static func reload(docker: String) -> Command { Command(docker, ["kill", "--signal", "HUP", agentName]) }
 }

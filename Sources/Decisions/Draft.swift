@@ -90,7 +90,7 @@ struct Draft {
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
       if machine.unit != .text(unit.text) { steps.append(.run(systemctl("daemon-reload"))) }
       steps += [.run(systemctl("enable", SystemdUnit.name)), .run(systemctl("start", SystemdUnit.name))]
-      return steps + reload(systemctl("reload", SystemdUnit.name))
+      return steps + reload(.command(systemctl("reload", SystemdUnit.name)))
     case .supervise: return [.superviseAgent(command, owner: owner, mayBindLowPorts: bindsLowPorts)]
     case .docker:
       let docker = machine.consulPath
@@ -99,7 +99,7 @@ struct Draft {
           .agent(
             docker: docker, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles, bindsLowPorts: bindsLowPorts))
       ]
-      steps += reload(DockerContainer.reload(docker: docker))
+      steps += reload(.api(agentAddress: goal.agentAddress, token: goal.token))
       if let image = settings.registratorImage {
         steps.append(.runContainer(.registrator(docker: docker, image: image, agentAddress: goal.agentAddress)))
       }
@@ -113,13 +113,13 @@ struct Draft {
     configuration.value["leave_on_terminate"]?.bool == true ? Command(machine.consulPath, ["leave", "-http-addr=http://\(goal.agentAddress)"]) : nil
   }
 
-  private func reload(_ command: Command) -> [Step] {
+  private func reload(_ way: ReloadWay) -> [Step] {
     guard keepsAgent, case .text(let text) = machine.configuration else { return [] }
     let changed = AgentConfiguration.changedKeys(try? JSONValue(parsing: text), configuration.value)
       .subtracting(AgentConfiguration.joinKeys)
     guard !changed.isEmpty else { return [] }
     // Consul documentation, "Reloadable Configuration": of the keys written here only the log level is.
-    return [.reloadAgent(command, restartKeys: changed.subtracting(["log_level"]).sorted())]
+    return [.reloadAgent(way, restartKeys: changed.subtracting(["log_level"]).sorted())]
   }
 
   // MARK: After the agent

@@ -17,7 +17,7 @@ package enum Step: Sendable, Equatable {
   /// A container of ours: made, replaced when its command has changed, or left as it is.
   case runContainer(DockerContainer)
   /// Tells a running agent of new settings; `restartKeys` take effect at its next start only.
-  case reloadAgent(Command, restartKeys: [String])
+  case reloadAgent(ReloadWay, restartKeys: [String])
   case superviseAgent(Command, owner: FileOwner?, mayBindLowPorts: Bool)
   case prove(ProofGoal)
   /// After the proof: names are resolved through the agent, or left as they were.
@@ -54,7 +54,7 @@ package enum Step: Sendable, Equatable {
   /// The exact command, where there is one.
   package var command: Command? {
     switch self {
-    case .stopAgent(let command), .run(let command), .reloadAgent(let command, _), .superviseAgent(let command, _, _): command
+    case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _), .superviseAgent(let command, _, _): command
     case .runContainer(let container): container.run
     case .writeConfiguration(let file): file.validation
     default: nil
@@ -72,6 +72,14 @@ extension Step {
     default: nil
     }
   }
+}
+
+/// How a running agent is told of new settings.
+package enum ReloadWay: Sendable, Equatable {
+  case command(Command)
+  /// `PUT /v1/agent/reload`. In a container: after any `docker kill`, SIGHUP's included, Docker 20.10 takes the container for
+  /// one that was stopped by hand and does not restart it after a crash.
+  case api(agentAddress: String, token: Secret?)
 }
 
 /// The agent's configuration file, ready to be written.

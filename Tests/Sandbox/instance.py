@@ -18,6 +18,7 @@ mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$DIR/upper,workdir=$DIR/wo
 PLAIN_BOOT = BOOT + """
 mount -t proc proc "$DIR/root/proc"
 mount -t sysfs sysfs "$DIR/root/sys"
+if [ -n "$CGROUPS" ]; then mount --rbind /sys/fs/cgroup "$DIR/root/sys/fs/cgroup"; fi
 mount --rbind /dev "$DIR/root/dev"
 mount -t tmpfs tmpfs "$DIR/root/run"
 mount -t tmpfs tmpfs "$DIR/root/tmp"
@@ -41,9 +42,10 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 class Instance:
-    def __init__(self, sandbox, id, zone, address, namespace, port, metadata, systemd):
+    def __init__(self, sandbox, id, zone, address, namespace, port, metadata, systemd, docker=False):
         self.sandbox, self.id, self.zone, self.address = sandbox, id, zone, address
         self.namespace, self.port, self.metadata, self.systemd = namespace, port, metadata, systemd
+        self.docker = docker
         self.directory = os.path.join(sandbox.directory, id)
         for name in ("upper", "work", "root"):
             os.makedirs(os.path.join(self.directory, name))
@@ -118,13 +120,13 @@ class Instance:
                 file.write(user_data)
             os.chmod(script, 0o755)
         os.makedirs(self.path("/var/log"), exist_ok=True)
-        image = self.sandbox.systemd_image if self.systemd else self.sandbox.image
+        image = self.sandbox.systemd_image if self.systemd else self.sandbox.docker_image if self.docker else self.sandbox.image
         variables = dict(
             ENVIRONMENT, DIR=self.directory, IMAGE=image, NAME="ip-" + self.address.replace(".", "-"),
-            MACHINE=self.id, NAMESPACE=self.namespace,
+            MACHINE=self.id, NAMESPACE=self.namespace, CGROUPS="1" if self.docker else "",
         )  # fmt: skip
-        # systemd-nspawn makes its own namespaces, and enters the network one by its path.
-        command = ["unshare", "--mount"] if self.systemd else ["ip", "netns", "exec", self.namespace, "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+        # systemd-nspawn makes its own namespaces, and enters the network one by its path. (`ip netns exec` would hide the cgroups.)
+        command = ["unshare", "--mount"] if self.systemd else ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
         self.process = subprocess.Popen(
             [*command, "/bin/sh", "-c", SYSTEMD_BOOT if self.systemd else PLAIN_BOOT],
             env=variables, stdin=subprocess.DEVNULL, stdout=open(os.path.join(self.directory, "console.log"), "ab"),

@@ -18,6 +18,7 @@ BUILD = os.path.join(ROOT, ".build")
 STATE = os.path.join(BUILD, "sandbox")
 BINARY = os.path.join(BUILD, "static", "consul-bootstrap")
 CONSUL = os.path.join(BUILD, "consul", "usr", "bin", "consul")
+DOCKER = os.path.join(BUILD, "docker")
 ROOTFS = os.path.join(BUILD, "rootfs")
 AWS_ADDRESS = "10.0.0.2"
 ZONES = (REGION + "a", REGION + "b")
@@ -52,11 +53,21 @@ class Sandbox:
         layer = os.path.join(self.directory, "image")
         self._fill_image(layer, "/")
         self.image = f"{layer}:/"
+        self._docker_image = None
         self.systemd_image = None
         if os.path.exists(ROOTFS):
             layer = os.path.join(self.directory, "systemd-image")
             self._fill_image(layer, ROOTFS)
             self.systemd_image = f"{layer}:{ROOTFS}"
+
+    @property
+    def docker_image(self):
+        """With a Docker engine; copied, since no layer of an overlay may lie within another."""
+        if not self._docker_image:
+            layer = os.path.join(self.directory, "docker")
+            shutil.copytree(os.path.join(DOCKER, "usr"), os.path.join(layer, "usr"), symlinks=True)
+            self._docker_image = f"{layer}:{self.image}"
+        return self._docker_image
 
     def _fill_image(self, layer, lower):
         def put(path, text=None, source=None, mode=0o644):
@@ -95,7 +106,7 @@ class Sandbox:
 
     # Instances.
 
-    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, boot=True, lifecycle=None, hidden_for=0):
+    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, docker=False, boot=True, lifecycle=None, hidden_for=0):
         """Launches one instance, as an Auto Scaling group would."""
         zone = zone or ZONES[len(self.instances) % 2]
         address = address or self._free_address(zone)
@@ -107,7 +118,7 @@ class Sandbox:
         # Names of network namespaces are short; an id's end is as unique here as the whole.
         namespace, port = self.network.add_host(id[-8:], address)
         metadata = MetadataService(namespace, Instance.documents(id, zone, address, self.aws.vpc), self.aws.role_credentials, ROLE)
-        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd)
+        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd, docker)
         self.instances[id] = instance
         if boot:
             instance.boot(user_data)
