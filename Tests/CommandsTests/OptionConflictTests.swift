@@ -1,0 +1,130 @@
+import Base
+import Testing
+
+@testable import Commands
+@testable import Decisions
+
+/// Every option against every layout and role: what does not go together, and what does.
+@Suite struct OptionConflictTests {
+  /// A value for each option that is good by itself.
+  static let samples: [String: String] = [
+    "role": "server", "layout": "single", "group": "g", "tag": "a=b", "expect": "3", "wait-timeout": "1m", "wan-wait": "1m", "start-jitter": "1s",
+    "join": "all", "leader-wait": "40s", "verify-timeout": "5m", "require-wan": "true", "sidecar-interval": "30s", "lifecycle-hook": "h",
+    "datacenter": "dc1", "datacenter-from": "zone-id", "node-name": "n", "client-addr": "0.0.0.0", "ui": "true", "consul-log-level": "info",
+    "raft-multiplier": "1", "retry-interval": "1s", "server-stabilization-time": "1s", "cleanup-dead-servers": "true",
+    "last-contact-threshold": "200ms", "min-quorum": "3", "syslog": "LOCAL0", "telemetry": "statsd=127.0.0.1:8125", "leave-on-terminate": "true",
+    "merge": "/m.json", "set": "a.b=1", "bind": "private", "advertise": "public", "wan-address": "public", "dns": "port-53", "dns-reverse": "false",
+    "dns-address": "docker-bridge", "recursor": "10.0.0.2", "production": "false", "gossip-key": "ssm:k", "gossip-key-create": "ssm:k",
+    "acl-default-policy": "deny", "agent-token": "ssm:t", "tls-ca": "ssm:ca", "tls-cert": "ssm:c", "tls-key": "ssm:k", "verify-incoming": "false",
+    "verify-outgoing": "true", "verify-server-hostname": "true", "tls-auto-encrypt": "false", "consul": "/c", "config-dir": "/c", "data-dir": "/d",
+    "keep-data": "true", "state-dir": "/s", "user": "u", "hostname": "h", "start": "systemd", "image": "i", "registrator": "i", "imdsv1": "true",
+    "dry-run": "true", "json": "true", "log-level": "info", "log-format": "text",
+  ]
+  /// What an option needs beside itself, whatever the layout and role.
+  static let companions: [String: [String]] = [
+    "agent-token": ["--acl-default-policy", "deny"], "tls-cert": ["--tls-key", "ssm:k", "--tls-ca", "ssm:ca"],
+    "tls-key": ["--tls-cert", "ssm:c", "--tls-ca", "ssm:ca"], "verify-outgoing": ["--tls-ca", "ssm:ca"],
+    "verify-server-hostname": ["--tls-ca", "ssm:ca"], "tls-auto-encrypt": ["--tls-ca", "ssm:ca"], "image": ["--start", "docker"],
+    "registrator": ["--start", "docker", "--image", "i"],
+  ]
+  static let layouts: [(name: String, options: [String])] = [
+    ("server", []), ("server per zone", ["--layout", "datacenter-per-az"]), ("client", ["--role", "client"]),
+    ("client per zone", ["--role", "client", "--layout", "datacenter-per-az"]),
+  ]
+  static let serversOnly: Set = [
+    "expect", "join", "leader-wait", "wan-wait", "require-wan", "wan-address", "gossip-key-create", "raft-multiplier", "server-stabilization-time",
+    "cleanup-dead-servers", "last-contact-threshold", "min-quorum",
+  ]
+  static let perZoneOnly: Set = ["wan-wait", "require-wan", "wan-address", "datacenter-from"]
+
+  private func failure(_ arguments: [String]) -> Failure? {
+    do {
+      _ = try OptionParser(files: OneFile(path: "/m.json", text: "{}")).parse(arguments, environment: [:])
+      return nil
+    } catch { return error as? Failure }
+  }
+
+  @Test func `every option has a sample`() { #expect(Set(Self.samples.keys) == Set(Option.all.map(\.name))) }
+
+  @Test(arguments: samples.keys.sorted())
+  func `an option goes with exactly the layouts and roles that have a use for it`(_ name: String) {
+    for layout in Self.layouts {
+      let isClient = layout.name.hasPrefix("client"), isPerZone = layout.name.hasSuffix("zone")
+      // The layout's own option is not said twice; servers and clients need to be found somehow.
+      guard !layout.options.contains("--\(name)"), !(name == "role" && isClient) else { continue }
+      let membership = name == "tag" ? (isClient ? [] : ["--expect", "3"]) : name == "group" ? [] : ["--group", "g"]
+      let arguments = ["--\(name)=\(Self.samples[name]!)"] + (Self.companions[name] ?? []) + layout.options + membership
+      let refused = isClient && Self.serversOnly.contains(name) || !isPerZone && Self.perZoneOnly.contains(name) || isPerZone && name == "datacenter"
+      let failure = failure(arguments)
+      #expect((failure != nil) == refused, "\(layout.name): \(arguments): \(failure?.message ?? "accepted")")
+      if let failure { #expect(failure.status == .usage && failure.message.contains("--\(name)") && failure.hint != nil) }
+    }
+  }
+
+  @Test(arguments: [
+    ("--role client", "--role client needs --group or --tag"),
+    ("--gossip-key ssm:a --gossip-key-create ssm:b", "--gossip-key and --gossip-key-create exclude each other"),
+    ("--gossip-key-create secretsmanager:a", "--gossip-key-create: the value must be ssm:NAME: only parameters are made"),
+    ("--tls-cert ssm:a", "--tls-cert and --tls-key need each other"), ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert needs --tls-ca"),
+    ("--verify-incoming true --tls-ca ssm:a", "--verify-incoming needs --tls-ca, --tls-cert and --tls-key"),
+    ("--verify-outgoing true", "--verify-outgoing, --verify-server-hostname and --tls-auto-encrypt need --tls-ca"),
+    ("--tls-auto-encrypt --tls-ca ssm:a", "--tls-auto-encrypt on a server needs --tls-cert and --tls-key"),
+    (
+      "--role client --group g --tls-auto-encrypt --tls-ca ssm:a --tls-cert ssm:b --tls-key ssm:c",
+      "--tls-auto-encrypt on a client does not go with --tls-cert"
+    ),
+    ("--agent-token ssm:a", "--agent-token needs --acl-default-policy"), ("--production", "--production needs --gossip-key or --gossip-key-create"),
+    ("--production --gossip-key ssm:a", "--production needs --tls-ca, and --tls-cert and --tls-key or on clients --tls-auto-encrypt"),
+    (
+      "--production --gossip-key ssm:a --tls-ca ssm:b --tls-cert ssm:c --tls-key ssm:d --verify-outgoing false",
+      "--production does not go with what weakens it"
+    ),
+    (
+      "--production --gossip-key ssm:a --tls-ca ssm:b --tls-cert ssm:c --tls-key ssm:d --acl-default-policy allow",
+      "--production does not go with what weakens it"
+    ),
+    ("--start docker", "--start docker needs --image"), ("--image i", "--image and --registrator need --start docker"),
+    ("--start docker --image i --consul /c", "--consul does not go with --start docker"),
+    ("--dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
+    ("--dns port-53 --dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
+    ("--start none --dns port-53", "--dns does not go with --start none"),
+  ])
+  func `what does not go together`(_ line: String, _ message: String) {
+    #expect(failure(line.split(separator: " ").map(String.init))?.message == message)
+  }
+
+  @Test(arguments: ["gossip-key", "gossip-key-create", "agent-token", "tls-ca", "tls-cert", "tls-key"])
+  func `a secret itself is refused wherever it stands, and not repeated`(_ name: String) {
+    let secret = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
+    let variable = "CONSUL_BOOTSTRAP_" + name.uppercased().replacing("-", with: "_")
+    for (arguments, environment, file) in [
+      (["--\(name)", secret], [:], nil), ([], [variable: secret], nil), ([], [:], #"{"\#(name)": "\#(secret)"}"#),
+    ] as [([String], [String: String], String?)] {
+      do {
+        _ = try OptionParser(files: OneFile(text: file)).parse(arguments, environment: environment)
+        Issue.record("accepted")
+      } catch let failure as Failure {
+        #expect(failure.status == .usage && !failure.lines.joined().contains(secret))
+        #expect(failure.message.contains("ssm:NAME"))
+      } catch { Issue.record("\(error)") }
+    }
+  }
+
+  @Test func `the sidecar is asked with what the run was asked with, and nothing of the run itself`() throws {
+    guard
+      case .bootstrap(let options) = try OptionParser(files: OneFile()).parse(
+        ["--group", "a", "--group=b", "--expect", "3", "--json", "--log-level", "debug"], environment: ["CONSUL_BOOTSTRAP_UI": "true"])
+    else {
+      Issue.record("no run")
+      return
+    }
+    let text = JSONValue.object(options.settings.given).compactText
+    #expect(text == #"{"expect":"3","group":["a","b"],"log-level":"debug","ui":"true"}"#)
+    let file = OneFile(text: text)
+    guard case .sidecar(let again) = try OptionParser(files: file).parse(["sidecar"], environment: [:]) else {
+      Issue.record("no sidecar")
+      return
+    }
+    #expect(again.settings == options.settings)
+  }
+}
