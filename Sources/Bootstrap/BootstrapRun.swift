@@ -150,12 +150,16 @@ package struct BootstrapRun: Sendable {
     }
   }
 
-  /// What needs a healthy agent.
+  /// What needs a healthy agent. Its trouble is said, and is not the agent's.
   private func performAfterProof(_ plan: Plan) async throws {
     for step in plan.steps {
-      switch step {
-      case .resolveThroughAgent, .runSidecar: try await Performer(world: world).perform(step)
-      default: break
+      do {
+        switch step {
+        case .resolveThroughAgent, .runSidecar: try await Performer(world: world).perform(step)
+        default: break
+        }
+      } catch let failure as Failure {
+        world.log.error(failure.message, ["details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null])
       }
     }
   }

@@ -44,6 +44,8 @@ package struct HealthProof: Sendable {
   private static let eagerBackoff = Backoff(base: .milliseconds(40), cap: .milliseconds(80))
   private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
   private static let eagerFor = Duration.seconds(5)
+  /// A client's question goes on to a server: a fleet of clients that boot at once must not crowd its servers.
+  private static let clientBackoff = Backoff(base: .milliseconds(300), cap: .seconds(2))
   private static let timeout = Duration.seconds(2)
   /// A WAN pool that is only reported gets a moment to come about: a tuned join takes one or two seconds.
   private static let wanGrace = Duration.seconds(3)
@@ -81,7 +83,7 @@ package struct HealthProof: Sendable {
           details: tellingLines(of: await lastLines()), hint: hint(health))
       }
       world.log.progress("waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.spoken)])
-      let backoff = elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
+      let backoff = goal.raftAddress == nil ? Self.clientBackoff : elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
       try await world.clock.sleep(for: backoff.halfJitter(attempt, using: &generator))
     }
     preconditionFailure("the loop above ends by return or throw")

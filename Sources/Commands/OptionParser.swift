@@ -46,6 +46,9 @@ package struct OptionParser: Sendable {
     }
     try finish(&options)
     if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
+    if line.isSidecar, options.isDryRun {
+      throw Failure(.usage, "--dry-run does not go with sidecar", hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
+    }
     return line.isSidecar ? .sidecar(options) : .bootstrap(options)
   }
 

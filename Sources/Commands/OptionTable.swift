@@ -141,7 +141,7 @@ extension Option {
       .configuration, "leave-on-terminate", .value("true|false"), default: "true", "leave the cluster gracefully when stopped"
     ) { value, options throws(OptionValueError) in options.settings.leaveOnTerminate = try boolean(value) },
     Option(.configuration, "merge", .list("FILE"), "JSON file to lay over the configuration; null removes a key") {
-      value, options throws(OptionValueError) in options.mergeFiles.append(try nonEmpty(value))
+      value, options throws(OptionValueError) in options.mergeFiles.append(try path(value))
     },
     Option(
       .configuration, "set", .list("KEY=JSON"), "one key to lay over that, dots for nesting: --set ports.dns=53"

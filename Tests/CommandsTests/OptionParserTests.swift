@@ -68,6 +68,10 @@ struct OneFile: FileReader {
       "write it into a file that only root can read, and lay that over with --merge FILE"
     ),
     (["bootstrap"], "there is no command bootstrap", "the only command is sidecar, all else are options; see consul-bootstrap --help"),
+    (
+      ["sidecar", "--dry-run"], "--dry-run does not go with sidecar",
+      "consul-bootstrap --dry-run shows what a run would do, its sidecar included"
+    ),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
   ])
   func `what is wrong is said, with what to do`(_ arguments: [String], _ message: String, _ hint: String) {

@@ -99,7 +99,8 @@ import Testing
 
 @Suite struct AddressDecisionTests {
   private let interfaces = [
-    NetworkInterface(deviceNumber: 0, name: "eth0", kind: "interface", privateIPs: [address("10.0.1.10")], publicIPs: [address("203.0.113.5"): address("10.0.1.10")]),
+    NetworkInterface(
+      deviceNumber: 0, name: "eth0", kind: "interface", privateIPs: [address("10.0.1.10")], publicIPs: [address("203.0.113.5"): address("10.0.1.10")]),
     NetworkInterface(deviceNumber: 1, name: "eth1", kind: "interface", privateIPs: [address("10.0.9.1"), address("10.0.9.2")], publicIPs: [:]),
     NetworkInterface(deviceNumber: 2, name: "eth2", kind: "efa", privateIPs: [address("10.0.8.1")], publicIPs: [:]),
   ]
@@ -114,7 +115,8 @@ import Testing
 
   @Test func `peers are met under the address that corresponds to ours`() throws {
     let peer = [
-      NetworkInterface(deviceNumber: 0, name: nil, kind: "interface", privateIPs: [address("10.0.1.20")], publicIPs: [address("203.0.113.6"): address("10.0.1.20")]),
+      NetworkInterface(
+        deviceNumber: 0, name: nil, kind: "interface", privateIPs: [address("10.0.1.20")], publicIPs: [address("203.0.113.6"): address("10.0.1.20")]),
       NetworkInterface(deviceNumber: 1, name: nil, kind: "trunk", privateIPs: [address("10.0.9.19")], publicIPs: [:]),
       NetworkInterface(deviceNumber: 2, name: nil, kind: "interface", privateIPs: [address("10.0.9.20")], publicIPs: [:]),
     ]
@@ -130,7 +132,10 @@ import Testing
   @Test func `what fits none or several is refused with the choices`() {
     for (choice, details) in [
       (Settings.AddressChoice.interface("eth1"), ["10.0.9.1 (eth1)", "10.0.9.2 (eth1)"]),
-      (.network(IPv4Network("10.0.8.0/24")!), ["its addresses: 10.0.1.10 (eth0), 203.0.113.5 (public, translated to 10.0.1.10 on eth0), 10.0.9.1 (eth1), 10.0.9.2 (eth1)"]),
+      (
+        .network(IPv4Network("10.0.8.0/24")!),
+        ["its addresses: 10.0.1.10 (eth0), 203.0.113.5 (public, translated to 10.0.1.10 on eth0), 10.0.9.1 (eth1), 10.0.9.2 (eth1)"]
+      ),
       (.interface("eth5"), ["the interfaces here: eth0, eth1, eth2"]), (.public, ["AWS translates it to 10.0.1.10"]),
     ] {
       let failure = #expect(throws: Failure.self) { try decide(choice) }
@@ -138,7 +143,10 @@ import Testing
     }
   }
 
-  @Test(arguments: [("10.0.0.0/16", "0.10.in-addr.arpa"), ("172.31.0.0/16", "31.172.in-addr.arpa"), ("10.0.1.0/24", "1.0.10.in-addr.arpa"), ("172.16.0.0/12", "172.in-addr.arpa")])
+  @Test(arguments: [
+    ("10.0.0.0/16", "0.10.in-addr.arpa"), ("172.31.0.0/16", "31.172.in-addr.arpa"), ("10.0.1.0/24", "1.0.10.in-addr.arpa"),
+    ("172.16.0.0/12", "172.in-addr.arpa"),
+  ])
   func `a network's reverse zone`(_ network: String, _ zone: String) { #expect(IPv4Network(network)?.reverseZone == zone) }
 
   @Test(arguments: ["10.0.0.1/16", "10.0.0.0/33", "10.0.0.0", "10.0.0.0/", "x/8", "10.0.0.0/+8"])
@@ -170,7 +178,8 @@ import Testing
   @Test func `TLS and ACLs as 1.3, 1.8 and 1.12 want them`() throws {
     let oldest = try configuration(ConsulVersion(1, 3, 1), secure), old = try configuration(ConsulVersion(1, 8, 7), secure)
     let new = try configuration(ConsulVersion(1, 12), secure)
-    #expect(oldest["acl_datacenter"] == "dc1" && oldest["acl_default_policy"] == "deny" && oldest["acl_agent_token"] == "TOKEN" && oldest["acl"] == nil)
+    #expect(
+      oldest["acl_datacenter"] == "dc1" && oldest["acl_default_policy"] == "deny" && oldest["acl_agent_token"] == "TOKEN" && oldest["acl"] == nil)
     #expect(old["acl"] == ["enabled": true, "default_policy": "deny", "tokens": ["agent": "TOKEN"]] && old["acl_datacenter"] == nil)
     #expect(old["ca_file"] == "/ca" && old["key_file"] == "/etc/consul.d/tls/key.pem" && old["verify_server_hostname"] == true && old["tls"] == nil)
     #expect(
@@ -193,8 +202,14 @@ import Testing
           $0.tls.autoEncrypt = true
         }, "Consul 1.5.1 does not know auto_encrypt.allow_tls, which --tls-auto-encrypt needs"
       ),
-      (ConsulVersion(1, 0, 7), { $0.telemetry = [.init(sink: .prometheus, value: "60s")] }, "Consul 1.0.7 does not know telemetry.prometheus_retention_time, which --telemetry prometheus needs"),
-      (ConsulVersion(0, 9, 4), { $0.dnsAddress = .address(address("172.17.0.1")) }, "Consul 0.9.4 does not know addresses.dns, which --dns-address needs"),
+      (
+        ConsulVersion(1, 0, 7), { $0.telemetry = [.init(sink: .prometheus, value: "60s")] },
+        "Consul 1.0.7 does not know telemetry.prometheus_retention_time, which --telemetry prometheus needs"
+      ),
+      (
+        ConsulVersion(0, 9, 4), { $0.dnsAddress = .address(address("172.17.0.1")) },
+        "Consul 0.9.4 does not know addresses.dns, which --dns-address needs"
+      ),
       (ConsulVersion(0, 7, 5), { _ in }, "Consul 0.7.5 is too old"),
     ] as [(ConsulVersion, (inout Settings) -> Void, String)] {
       let failure = #expect(throws: Failure.self) { try configuration(version) { settings, _ in change(&settings) } }
@@ -224,7 +239,9 @@ import Testing
     var settings = Settings(), seen = observation()
     secure(&settings, &seen.secrets)
     let plan = try Plan(seen, settings)
-    let shown = plan.steps.map { "\($0.title) \($0.command?.text ?? "") \($0.file?.text ?? "")" }.joined() + plan.configuration.redactedText + plan.warnings.joined()
+    let shown =
+      plan.steps.map { "\($0.title) \($0.command?.text ?? "") \($0.file?.text ?? "")" }.joined() + plan.configuration.redactedText
+      + plan.warnings.joined()
     for secret in ["KEY", "TOKEN", "PEM"] { #expect(!shown.contains(secret)) }
     #expect("\(Secret("x")) \(String(reflecting: Secret("x")))" == "(redacted) (redacted)")
   }

@@ -1,9 +1,10 @@
 """make bench: this program beside what it replaces, in one run, on this machine. Prints a table, draws an SVG beside it.
 
-  python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|small]
+  python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small]
 """
 
 import argparse
+import calendar
 import http.server
 import json
 import os
@@ -222,9 +223,7 @@ def boot_once(sandbox, kind):
     stamps = []
     for member in members:
         found = next(line for line in member.log.splitlines() if mark in line)
-        stamp = re.search(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d\.\d+)Z", found)
-        parts = [float(part) for part in stamp.groups()]
-        stamps.append(__import__("calendar").timegm((*map(int, parts[:5]), 0)) + parts[5])
+        stamps.append(stamp(found))
     started = min(float(m.read("/var/log/started")) for m in members)
     return max(stamps) - started
 
@@ -237,6 +236,79 @@ def boot(sandbox, runs):
     for kind, values in times.items():
         print(f"  five at once, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)", flush=True)
     return times
+
+
+STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d\.\d+)Z")
+
+
+def stamp(line):
+    parts = [float(part) for part in STAMP.search(line).groups()]
+    return calendar.timegm((*map(int, parts[:5]), 0)) + parts[5]
+
+
+def dual_once(sandbox, kind):
+    """Three servers in each of two zones at once; seconds until every one knows a leader and six WAN members, and ours says so."""
+    sandbox.clear()
+    members = []
+    for zone in "ab":
+        sandbox.aws.create_group(f"consul-{zone}", desired=3, zone=f"eu-west-1{zone}")
+        members += [sandbox.launch(zone=f"eu-west-1{zone}", group=f"consul-{zone}", boot=False) for _ in range(3)]
+    for member in members:
+        if kind == "by hand":
+            lan = [m.address for m in members if m.zone == member.zone and m is not member]
+            wan = [m.address for m in members if m.zone != member.zone]
+            configuration = dict(tuned(member.address, lan), datacenter=member.zone, bootstrap_expect=3, retry_join_wan=wan, retry_interval_wan="1s")
+            member.write("/etc/consul.d/consul.json", json.dumps(configuration))
+    line = {
+        "ours": "exec consul-bootstrap --layout datacenter-per-az --group consul-a --group consul-b\n",
+        "by hand": "exec consul agent -config-dir=/etc/consul.d\n",
+    }[kind]
+    for member in members:
+        member.boot(START + line)
+
+    def ready(member):
+        lines = member.log.splitlines()
+        leader = [line for line in lines if "New leader elected" in line]
+        joined = [line for line in lines if "serf.wan: serf: EventMemberJoin" in line]
+        proven = [line for line in lines if " healthy leader=" in line]
+        if not leader or len(joined) < 6 or (kind == "ours" and not proven):
+            return None
+        return max(stamp(line) for line in [leader[0], joined[5], *proven[:1]])
+
+    until(lambda: all(ready(m) for m in members), 60, lambda: "\n".join(m.log[-1500:] for m in members))
+    return max(ready(m) for m in members) - min(float(m.read("/var/log/started")) for m in members)
+
+
+def dual(sandbox, runs):
+    times = {"ours": [], "by hand": []}
+    for _ in range(runs):
+        for kind in times:
+            times[kind].append(dual_once(sandbox, kind))
+    for kind, values in times.items():
+        print(f"  two zones of three, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)", flush=True)
+    return times
+
+
+def fleet(sandbox, runs, size=100):
+    """So many clients at once, each an instance with an agent of its own, all on this one machine: two cores carry no more."""
+    sandbox.clear()
+    servers = sandbox.launch_group(3, options="--group consul")
+    until(lambda: all(" healthy " in m.log for m in servers), 60)
+    clients = [sandbox.launch(tags={"Name": "client"}, boot=False) for _ in range(size)]
+    sandbox.network.introduce({AWS_ADDRESS: f"{sandbox.prefix}-aws", **{m.address: m.namespace for m in servers + clients}})
+    start = time.time() + 5 + size * 0.15
+    line = f"#!/bin/sh\nwhile [ $(date +%s) -lt {start:.0f} ]; do sleep 0.5; done\n"
+    sandbox.aws.calls.clear()
+    for member in clients:
+        member.boot(line + START.partition("\n")[2] + "exec consul-bootstrap --role client --group consul --sidecar-interval 10m\n")
+    until(lambda: all(" healthy leader=" in m.log for m in clients), 300, lambda: f"{sum(' healthy ' in m.log for m in clients)} of {size}")
+    times = []
+    for member in clients:
+        lines = member.log.splitlines()
+        times.append(stamp(next(line for line in lines if " healthy leader=" in line)) - float(member.read("/var/log/started")))
+    calls = sum(call["source"] in {m.address for m in clients} for call in sandbox.aws.calls) / size
+    print(f"  {size} clients at once: median {statistics.median(times):.1f} s, worst {max(times):.1f} s to joined (start jitter up to 10 s included), {calls:.2f} API calls each", flush=True)
+    return {"size": size, "median": statistics.median(times), "worst": max(times), "calls": calls}
 
 
 def small(sandbox, runs):
@@ -270,6 +342,12 @@ def table(results):
             theirs = statistics.median(results["boot"][kind])
             name = {"by hand": "configurations tuned by hand", "auto-join": "Consul's cloud auto-join, tuned"}[kind]
             lines.append(f"| five at once to a leader, against {name} | {ours:.2f} s, proof included | {theirs:.2f} s | {ours / theirs:.2f}× | at most 1.15× |")
+    if "dual" in results:
+        ours, theirs = (statistics.median(results["dual"][kind]) for kind in ("ours", "by hand"))
+        lines.append(f"| two zones of three at once to two leaders and six WAN members, against configurations tuned by hand | {ours:.2f} s, proof included | {theirs:.2f} s | {ours / theirs:.2f}× | at most 1.2× |")
+    if "fleet" in results:
+        row = results["fleet"]
+        lines.append(f"| {row['size']} clients at once to joined, a start jitter of up to 10 s included | median {row['median']:.1f} s, worst {row['worst']:.1f} s, {row['calls']:.2f} API calls each | | | |")
     if "small" in results:
         lines.append(f"| memory while supervising | {results['small']['memory']:.1f} MiB | | | at most 20 MiB |")
         lines.append(f"| `consul-bootstrap --version` | {results['small']['version'] * 1000:.1f} ms | | | at most 10 ms |")
@@ -305,7 +383,7 @@ def plot(results, path):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["discovery", "large", "boot", "small"])
+    parser.add_argument("--only", choices=["discovery", "large", "boot", "dual", "fleet", "small"])
     options = parser.parse_args()
     os.makedirs(RESULTS, exist_ok=True)
     with open("/proc/cpuinfo") as file:
@@ -315,7 +393,7 @@ def main():
     sandbox = Sandbox()
     results = {}
     try:
-        for name in ("small", "boot", "large", "discovery"):
+        for name in ("small", "boot", "dual", "fleet", "large", "discovery"):
             if options.only in (None, name):
                 results[name] = globals()[name](sandbox, options.runs)
     finally:
@@ -329,4 +407,5 @@ def main():
     shutil.rmtree(os.path.join(RESULTS, "tmp"), ignore_errors=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -94,6 +94,15 @@ class Network:
         }}"""
         subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input=rules, text=True, check=True)
 
+    def introduce(self, hosts):
+        """Tells every host where the others are. The kernel's table of neighbours is one for all namespaces, and too small for
+        some hundred hosts that ask; entries that are told do not count.
+
+        - hosts: namespace by address."""
+        lines = "".join(f"neigh replace {address} lladdr {mac(address)} dev eth0 nud permanent\n" for address in hosts)
+        for namespace in hosts.values():
+            subprocess.run(["ip", "-n", namespace, "-force", "-batch", "-"], input=lines, text=True, capture_output=True)
+
     def blackhole(self, namespace, block):
         ip("-n", namespace, "route", "add", "blackhole", block)
 

@@ -121,6 +121,15 @@ def test_servers_of_another_zone_that_appear_later_are_joined_by_the_sidecar(san
     until(lambda: "the WAN pool is complete" in first.log)
 
 
+def test_a_required_wan_pool_that_is_not_there_fails_the_boot_and_is_named(sandbox):
+    sandbox.aws.create_group("consul", desired=2)
+    first = sandbox.launch(zone=A, group="consul", boot=False)
+    sandbox.launch(zone=B, group="consul", boot=False)
+    first.boot(user_data(f"{LAYOUT} --group consul --require-wan --verify-timeout 6s"))
+    until(lambda: first.status is not None)
+    assert first.status == 16 and "1 of 2 servers are in the WAN pool" in first.log and "8302 tcp and udp" in first.log
+
+
 def client_data(options=""):
     return user_data(f"--role client --group consul --start-jitter 100ms --sidecar-interval 1s {options}")
 
@@ -161,8 +170,13 @@ def test_a_client_joins_any_servers_and_outlives_their_replacement(sandbox):
 def test_a_client_joins_the_datacenter_of_its_own_zone(sandbox):
     members = dual(sandbox, "--group consul-a --group consul-b", count=1)
     healthy(*members[A], *members[B])
-    client = sandbox.launch(zone=B, user_data=client_data("--layout datacenter-per-az --group consul-a --group consul-b").replace("--group consul ", ""))
+    client = sandbox.launch(zone=B, tags={"Name": "web"}, user_data=client_data("--layout datacenter-per-az --group consul-a --group consul-b").replace("--group consul ", ""))
     healthy(client)
+    # Found by tag, with one call.
+    sandbox.aws.calls.clear()
+    plan = json.loads(client.bootstrap("--dry-run", "--json", "--role", "client", "--layout", "datacenter-per-az", "--tag", "Name=consul").stdout)
+    assert plan["decision"]["name"] == "join as a client" and plan["peers"] == addresses(members[B])
+    assert [call["action"] for call in sandbox.aws.calls] == ["DescribeInstances"]
     assert client.configuration["datacenter"] == B and client.configuration["retry_join"] == addresses(members[B])
 
 

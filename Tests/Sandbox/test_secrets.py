@@ -166,3 +166,39 @@ def test_a_reboot_without_aws_keeps_the_secrets(sandbox):
     member.reboot("#!/bin/sh\nAWS_MAX_ATTEMPTS=1 exec consul-bootstrap --expect 3 --gossip-key ssm:/consul/gossip\n")
     healthy(member, seconds=60)
     assert member.configuration["encrypt"] == KEY
+
+
+def test_clients_get_their_certificates_from_the_servers(sandbox, tmp_path):
+    material = certificates(tmp_path)
+    ssm(sandbox, "/ca", material["ca"])
+    ssm(sandbox, "/cert", material["cert"])
+    ssm(sandbox, "/key", material["key"])
+    members = sandbox.launch_group(3, options="--tls-ca ssm:/ca --tls-cert ssm:/cert --tls-key ssm:/key --tls-auto-encrypt --verify-server-hostname true")
+    client = sandbox.launch(user_data="#!/bin/sh\nexec consul-bootstrap --role client --group consul --start-jitter 1ms --tls-ca ssm:/ca --tls-auto-encrypt --verify-server-hostname true\n")
+    healthy(*members, client)
+    # Without a certificate the servers would not hear its questions.
+    assert client.consul("/v1/catalog/nodes") and "key_file" not in client.configuration
+    assert client.configuration["auto_encrypt"] == {"tls": True} and not client.exists("/etc/consul.d/tls/key.pem")
+
+
+def test_consul_accepts_everything_that_the_options_can_say(sandbox, tmp_path):
+    material = certificates(tmp_path)
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul")
+    for name, text in material.items():
+        member.write(f"/etc/tls/{name}.pem", text)
+    member.write("/etc/gossip", KEY)
+    member.write("/etc/token", TOKEN)
+    options = """
+    --expect 1 --start none --ui --min-quorum 3 --cleanup-dead-servers true --last-contact-threshold 250ms --syslog LOCAL3
+    --telemetry statsd=127.0.0.1:8125 --telemetry dogstatsd=127.0.0.1:8126 --telemetry statsite=127.0.0.1:8127 --telemetry prometheus=60s
+    --recursor 10.0.0.2 --dns-address 10.0.1.9 --set ports.dns=53 --production --gossip-key file:/etc/gossip --agent-token file:/etc/token
+    --tls-ca file:/etc/tls/ca.pem --tls-cert file:/etc/tls/cert.pem --tls-key file:/etc/tls/key.pem --tls-auto-encrypt
+    --layout datacenter-per-az --wan-wait 1ms
+    """.split()
+    result = member.bootstrap(*options)
+    assert result.returncode == 0, result.stderr
+    configuration = member.configuration
+    assert configuration["telemetry"] == {"statsd_address": "127.0.0.1:8125", "dogstatsd_addr": "127.0.0.1:8126", "statsite_address": "127.0.0.1:8127", "prometheus_retention_time": "60s"}
+    assert configuration["autopilot"] == {"cleanup_dead_servers": True, "last_contact_threshold": "250ms", "min_quorum": 3, "server_stabilization_time": "1s"}
+    assert configuration["syslog_facility"] == "LOCAL3" and configuration["auto_encrypt"] == {"allow_tls": True}
