@@ -51,12 +51,13 @@ struct GroupWaiter: Sendable {
     var generator = SystemRandomNumberGenerator()
     let start = world.uptime()
     var leaderlessSince: Duration?
+    // Who has joined before can do without what it waits for.
+    let patience = rejoins ? min(Self.rejoinPatience, settings.waitTimeout) : settings.waitTimeout
     for attempt in 0... {
       let elapsed = world.uptime() - start
       do {
         observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
       } catch let error as AWSError {
-        let patience = rejoins ? Self.rejoinPatience : settings.waitTimeout
         guard waits, error.mayPass, elapsed < patience else {
           throw error.failure("look at \(subject(observation.identity))", role: await client.roleName())
         }
@@ -85,16 +86,16 @@ struct GroupWaiter: Sendable {
             observation.leaderWaitIsOver = true
             return observation
           }
-          if now - start >= settings.waitTimeout { throw incomplete(readiness, observation, after: now - start) }
+          if now - start >= patience { throw incomplete(readiness, observation, after: now - start) }
           report(readiness, observation, reason: isLeaderless ? reason : nil, elapsed: now - start)
         } else {
           guard waitsForOtherZones(decision, readiness, elapsed: now - start) else { return observation }
           reportOtherZones(readiness, elapsed: now - start)
         }
-      } else if elapsed >= settings.waitTimeout {
+      } else if elapsed >= patience {
         throw Failure(.groupIncomplete, "the group could not be looked at in \(elapsed.spoken)")
       }
-      let pause = min(backoff.halfJitter(attempt, using: &generator), settings.waitTimeout - (world.uptime() - start))
+      let pause = min(backoff.halfJitter(attempt, using: &generator), patience - (world.uptime() - start))
       // An election is over in a second or two: no need to wait long between looks.
       try await world.clock.sleep(for: max(.milliseconds(10), leaderlessSince == nil ? pause : min(pause, .seconds(1))))
     }

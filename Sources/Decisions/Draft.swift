@@ -25,7 +25,8 @@ struct Draft {
   }
 
   private var dnsServer: IPv4Address {
-    goal.agentAddress.split(separator: ":").first.flatMap { IPv4Address($0) } ?? observation.identity.privateIP
+    if settings.dnsAddress != nil { return IPv4Address("127.0.0.1")! }
+    return goal.agentAddress.split(separator: ":").first.flatMap { IPv4Address($0) } ?? observation.identity.privateIP
   }
 
   // MARK: Before the agent

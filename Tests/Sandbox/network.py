@@ -4,6 +4,7 @@ Nothing is added to the machine's own network: bridge and links are made inside 
 """
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -63,7 +64,7 @@ class Network:
         for line in (
             "link set lo up",
             "addr add 169.254.169.254/32 dev lo",
-            "-6 addr add fd00:ec2::254/128 dev lo",
+            "-6 addr add fd00:ec2::254/128 dev lo nodad",
             f"link set eth0 address {mac(address)}",
             f"addr add {address}/16 dev eth0",
             "link set eth0 up",
@@ -130,8 +131,16 @@ def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STR
                 os.close(handle)
             server = socket.socket(family, kind)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # A fresh IPv6 address is tentative for a moment, unless it is on lo.
-            server.bind((address, port))
+            # A fresh IPv6 address is tentative for a moment.
+            deadline = time.time() + 5
+            while True:
+                try:
+                    server.bind((address, port))
+                    break
+                except OSError as error:
+                    if error.errno != errno.EADDRNOTAVAIL or time.time() > deadline:
+                        raise
+                    time.sleep(0.01)
             if kind == socket.SOCK_STREAM:
                 server.listen(256)
             result.append(server)

@@ -176,7 +176,7 @@ def test_a_client_joins_the_datacenter_of_its_own_zone(sandbox):
     sandbox.aws.calls.clear()
     plan = json.loads(client.bootstrap("--dry-run", "--json", "--role", "client", "--layout", "datacenter-per-az", "--tag", "Name=consul").stdout)
     assert plan["decision"]["name"] == "join as a client" and plan["peers"] == addresses(members[B])
-    assert [call["action"] for call in sandbox.aws.calls] == ["DescribeInstances"]
+    assert [call["action"] for call in sandbox.aws.calls_from(client.address)] == ["DescribeInstances"]
     assert client.configuration["datacenter"] == B and client.configuration["retry_join"] == addresses(members[B])
 
 
