@@ -111,6 +111,7 @@ def test_a_reboot_with_a_new_address_keeps_the_vote_and_leaves_no_duplicate(sand
     member = members[1]
     node = member.consul("/v1/agent/self")["Config"]["NodeID"]
     assert members[0].run("consul", "kv", "put", "precious", "data").returncode == 0
+    until(lambda: member.consul("/v1/agent/self")["Stats"]["raft"]["last_log_index"] != "0")
     if graceful:
         member.signal_run(15)
         until(lambda: member.status is not None, 40)

@@ -77,6 +77,8 @@ def test_a_reboot_rejoins_without_waiting_even_when_aws_is_away(sandbox):
     members = sandbox.launch_group(3)
     healthy(*members)
     member = members[2]
+    # A voter by the leader's word may have nothing on its own disk yet.
+    until(lambda: member.consul("/v1/agent/self")["Stats"]["raft"]["last_log_index"] != "0")
     sandbox.aws.faults.append(Fault("5xx", source=member.address))
     member.reboot("#!/bin/sh\nAWS_MAX_ATTEMPTS=1 exec consul-bootstrap --expect 3\n")
     healthy(member, seconds=60)

@@ -162,6 +162,7 @@ def test_a_reboot_without_aws_keeps_the_secrets(sandbox):
     members = sandbox.launch_group(3, options="--gossip-key ssm:/consul/gossip")
     healthy(*members)
     member = members[1]
+    until(lambda: member.consul("/v1/agent/self")["Stats"]["raft"]["last_log_index"] != "0")
     sandbox.aws.faults.append(Fault("5xx", source=member.address))
     member.reboot("#!/bin/sh\nAWS_MAX_ATTEMPTS=1 exec consul-bootstrap --expect 3 --gossip-key ssm:/consul/gossip\n")
     healthy(member, seconds=60)
