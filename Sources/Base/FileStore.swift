@@ -78,8 +78,38 @@ extension FileReader {
   }
 }
 
+/// What a file is, whatever its name.
+package struct FileIdentity: Sendable, Hashable {
+  package let device: UInt64
+  package let inode: UInt64
+
+  package init(device: UInt64, inode: UInt64) {
+    self.device = device
+    self.inode = inode
+  }
+}
+
+/// A file that is open for reading: it can be read on when its name has gone to another. Closed when nobody holds it.
+package protocol OpenFile: Sendable {
+  var identity: FileIdentity { get }
+  /// Throws `FileError`.
+  func size() throws -> Int64
+  /// Milliseconds since 1970 of the last change. Throws `FileError`.
+  func modified() throws -> Int64
+  /// At most so many bytes; none at the end of the file. Throws `FileError`.
+  func read(at offset: Int64, count: Int) throws -> [UInt8]
+}
+
+/// Opens files that grow and change their names. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+package protocol FileOpener: Sendable {
+  /// Nil if there is no regular file at the path.
+  func open(_ path: String) throws -> (any OpenFile)?
+  /// Names in a directory, sorted, without `.` and `..`.
+  func list(_ directory: String) throws -> [String]
+}
+
 /// The machine's files, for who also changes them. Every call throws `FileError`.
-package protocol FileStore: FileReader {
+package protocol FileStore: FileReader, FileOpener {
   /// Whole or not at all: temp file in the same directory, fsync, rename, fsync of the directory.
   func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws
   /// With its missing parents; an existing directory keeps its mode and owner.

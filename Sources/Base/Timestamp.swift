@@ -102,7 +102,8 @@ extension Timestamp {
       second: clock[2])
   }
 
-  private init?(year: Int64?, month: Int64?, day: Int64?, hour: Int64?, minute: Int64?, second: Int64?) {
+  /// Nil for what is no date of the years 1 to 9999; UTC.
+  package init?(year: Int64?, month: Int64?, day: Int64?, hour: Int64?, minute: Int64?, second: Int64?) {
     guard let year, let month, let day, let hour, let minute, let second, (1...9999).contains(year),
       (1...12).contains(month), (1...31).contains(day), (0...23).contains(hour), (0...59).contains(minute),
       (0...60).contains(second)

@@ -85,6 +85,7 @@ package struct BootstrapRun: Sendable {
       case sidecarEnded
     }
     supervisorStarted(supervisor)
+    let sidecar = Sidecar(settings: settings, world: world, planner: planner)
     return try await withThrowingTaskGroup(of: Event.self) { group in
       group.addTask { .ended(try await supervisor.run()) }
       group.addTask {
@@ -102,11 +103,12 @@ package struct BootstrapRun: Sendable {
           try await completeHook(place)
           proven(Outcome(plan: plan, health: proof, agentEnd: nil))
           group.addTask {
-            await Sidecar(settings: settings, world: world, planner: planner).stay(at: place)
+            await sidecar.stay(at: place)
             return .sidecarEnded
           }
         case .sidecarEnded: break
         case .ended(let end):
+          await sidecar.flush()
           group.cancelAll()
           return Outcome(plan: plan, health: health, agentEnd: end)
         }

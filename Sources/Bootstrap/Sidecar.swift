@@ -2,13 +2,16 @@ internal import AWS
 internal import Base
 internal import Consul
 package import Decisions
+internal import LogForwarding
+internal import Synchronization
 
 /// Stays beside the agent and keeps it joined: to the servers of other datacenters, to servers that have all been replaced.
 /// Whatever goes wrong here is said, tried again, and never the agent's trouble.
-package struct Sidecar: Sendable {
+package final class Sidecar: Sendable {
   private let settings: Settings
   private let world: World
   private let planner: Planner
+  private let forwarder = Mutex<LogForwarder?>(nil)
 
   package init(settings: Settings, world: World, planner: Planner) {
     self.settings = settings
@@ -52,6 +55,34 @@ package struct Sidecar: Sendable {
 
   /// Until cancelled.
   package func stay(at place: Planner.Place) async {
+    let forwarder = settings.logSources.isEmpty ? nil : logForwarder(at: place)
+    self.forwarder.withLock { $0 = forwarder }
+    await withTaskGroup(of: Void.self) { group in
+      if let forwarder { group.addTask { await forwarder.run() } }
+      group.addTask { await self.lookAfterAgent(at: place) }
+    }
+  }
+
+  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`.
+  package func flush() async {
+    await forwarder.withLock { $0 }?.end(within: settings.flushTimeout)
+  }
+
+  private func logForwarder(at place: Planner.Place) -> LogForwarder {
+    let identity = place.identity
+    let values = [
+      "az": identity.availabilityZone, "datacenter": (try? settings.datacenterName(for: identity)) ?? settings.datacenter,
+      "group": identity.groupName ?? "no-group", "hostname": world.system.hostName, "instance_id": identity.instanceID, "source": "{source}",
+    ]
+    let expanded = { (text: String) in NameTemplate.expand(text) { values[$0] } ?? text }
+    return LogForwarder(
+      .init(
+        sources: settings.logSources.compactMap { LogSource($0) }, group: expanded(settings.logGroup), stream: expanded(settings.logStream),
+        retention: settings.logRetention), client: place.client, files: world.files, launcher: world.launcher,
+      stateDirectory: settings.stateDirectory, clock: world.clock, now: world.now, log: world.log)
+  }
+
+  private func lookAfterAgent(at place: Planner.Place) async {
     var memory = Memory()
     var generator = SystemRandomNumberGenerator()
     while !Task.isCancelled {

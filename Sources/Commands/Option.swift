@@ -18,6 +18,7 @@ package struct Option: Sendable {
     case configuration = "The agent's configuration"
     case network = "Addresses and names"
     case security = "Encryption and access"
+    case logs = "Logs to CloudWatch"
     case machine = "This machine"
     case run = "This run"
   }

@@ -122,6 +122,11 @@ package struct OptionConflict: Sendable {
     ) {
       settings, _ in settings.resolvesReverse && (settings.dns == .none || settings.dns == .port53)
     },
+    OptionConflict(
+      message: "--log consul does not go with --start supervise or docker", hint: "forward the file that its output goes to: --log file:/PATH"
+    ) {
+      settings, _ in settings.logSources.contains("consul") && (settings.start == .supervise || settings.start == .docker)
+    },
     OptionConflict(message: "--dns does not go with --start none", hint: "names are tried on a running agent") { settings, _ in
       settings.start == Settings.Start.none && settings.dns != .none
     },

@@ -4,7 +4,7 @@ internal import Decisions
 /// Every option, in the order of help and README.
 extension Option {
   package static let all: [Option] =
-    groupOptions + clusterOptions + configurationOptions + networkOptions + securityOptions + machineOptions + runOptions
+    groupOptions + clusterOptions + configurationOptions + networkOptions + securityOptions + logOptions + machineOptions + runOptions
 
   private static let groupOptions = [
     Option(.group, "role", .value("server|client"), default: "server", "what this instance is; a client needs the servers' --group or --tag") {

@@ -10,17 +10,18 @@ struct SidecarCommand: Sendable {
 
   func run(_ signals: Signals) async -> Never {
     let log = surroundings.world.log
+    let sidecar = Sidecar(settings: options.settings, world: surroundings.world, planner: surroundings.planner)
     let task = Task {
       let lock = try RunLock(stateDirectory: options.settings.stateDirectory, name: "sidecar.lock")
       defer { withExtendedLifetime(lock) {} }
-      let sidecar = Sidecar(settings: options.settings, world: surroundings.world, planner: surroundings.planner)
       try await sidecar.run { log.info("the sidecar looks after the agent") }
     }
     signals.deliver { number in
       log.info("ended by signal \(number)")
-      task.cancel()
-      // A look in progress may take a moment to notice; an end that was asked for is no failure.
       Task.detached {
+        await sidecar.flush()
+        task.cancel()
+        // A look in progress may take a moment to notice; an end that was asked for is no failure.
         try? await ContinuousClock().sleep(for: .milliseconds(800))
         Machine.exitAtOnce(0)
       }

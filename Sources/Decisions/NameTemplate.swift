@@ -26,7 +26,8 @@ package struct NameTemplate: Sendable, Equatable {
     return Self.expand(text) { values[$0] } ?? text
   }
 
-  private static func expand(_ text: String, _ value: (String) -> String?) -> String? {
+  /// The text with its fields replaced; nil for an unknown field or an unclosed brace.
+  package static func expand(_ text: String, _ value: (String) -> String?) -> String? {
     var result = ""
     var rest = Substring(text)
     while let open = rest.firstIndex(of: "{") {

@@ -193,7 +193,20 @@ package struct Settings: Sendable, Equatable {
   /// Of registrator, beside it.
   package var registratorImage: String?
 
+  /// `consul`, `journal[:UNIT]`, `file:/PATH`, as LogForwarding reads them.
+  package var logSources: [String] = []
+  /// Templates; see `logFields`.
+  package var logGroup = "/consul/{datacenter}"
+  package var logStream = "{instance_id}/{source}"
+  /// Days; nil: for ever.
+  package var logRetention: Int?
+  /// How long an end waits for what is not sent yet.
+  package var flushTimeout = Duration.seconds(10)
+
   package init() {}
+
+  /// What may stand in `logGroup` and `logStream`. `source` is left for each source to fill in.
+  package static let logFields = ["az", "datacenter", "group", "hostname", "instance_id", "source"]
 
   /// Where the agent serves DNS.
   package var dnsPort: Int64 {

@@ -18,7 +18,8 @@ import Testing
     "acl-default-policy": "deny", "agent-token": "ssm:t", "tls-ca": "ssm:ca", "tls-cert": "ssm:c", "tls-key": "ssm:k", "verify-incoming": "false",
     "verify-outgoing": "true", "verify-server-hostname": "true", "tls-auto-encrypt": "false", "consul": "/c", "config-dir": "/c", "data-dir": "/d",
     "keep-data": "true", "state-dir": "/s", "user": "u", "hostname": "h", "start": "systemd", "image": "i", "registrator": "i", "imdsv1": "true",
-    "dry-run": "true", "json": "true", "log-level": "info", "log-format": "text",
+    "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30", "flush-timeout": "5s", "dry-run": "true",
+    "json": "true", "log-level": "info", "log-format": "text",
   ]
   /// What an option needs beside itself, whatever the layout and role.
   static let companions: [String: [String]] = [
@@ -87,6 +88,8 @@ import Testing
     ("--start docker --image i --consul /c", "--consul does not go with --start docker"),
     ("--dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
     ("--dns port-53 --dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
+    ("--start supervise --log consul", "--log consul does not go with --start supervise or docker"),
+    ("--log syslog:x", #"--log: "syslog:x" must be consul, journal, journal:UNIT or file:/PATH"#),
     ("--start none --dns port-53", "--dns does not go with --start none"),
   ])
   func `what does not go together`(_ line: String, _ message: String) {

@@ -20,6 +20,7 @@ from moto.core.authorization import ActionAuthenticatorMixin
 from moto import settings as moto_settings
 from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
+from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
@@ -47,6 +48,10 @@ POLICY = {
                 "ssm:GetParameter",
                 "ssm:PutParameter",
                 "secretsmanager:GetSecretValue",
+                "logs:CreateLogGroup",
+                "logs:CreateLogStream",
+                "logs:PutLogEvents",
+                "logs:PutRetentionPolicy",
             ],
             "Resource": "*",
         }
@@ -88,8 +93,27 @@ class Fault:
         return True
 
 
+def broken_limit(body):
+    """What PutLogEvents refuses (API reference) and moto takes; None if all is well."""
+    events = json.loads(body).get("logEvents", [])
+    times = [event["timestamp"] for event in events]
+    if not 1 <= len(events) <= 10_000:
+        return f"{len(events)} events"
+    if any(not event["message"] for event in events):
+        return "an empty message"
+    if any(len(event["message"].encode()) + 26 > 262_144 for event in events):
+        return "an event that is too long"
+    if sum(len(event["message"].encode()) + 26 for event in events) > 1_048_576:
+        return "a batch that is too large"
+    if times != sorted(times):
+        return "events that are not in chronological order"
+    if max(times) - min(times) > 24 * 3600 * 1000:
+        return "events more than 24 hours apart"
+    return None
+
+
 def error(service, code, message, status):
-    if service in ("ssm", "secretsmanager"):
+    if service in ("ssm", "secretsmanager", "logs"):
         return f"{status} Fault", [("Content-Type", "application/x-amz-json-1.1")], json.dumps({"__type": code, "message": message}).encode()
     if service == "ec2":
         body = (
@@ -225,6 +249,7 @@ class AWS:
         self.clock_offset = 0
         self.hidden = {}
         self.interfaces = {}
+        self.broken_limits = []
         self.servers = []
         self.application = Middleware(self, DomainDispatcherApplication(create_backend_app))
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
@@ -379,6 +404,8 @@ class AWS:
         self.expired_keys.clear()
         self.hidden.clear()
         self.interfaces.clear()
+        self.broken_limits.clear()
+        logs_backends[ACCOUNT][REGION].reset()
         self.clock_offset = 0
 
     def role_credentials(self, seconds=3600):
@@ -395,6 +422,12 @@ class AWS:
             "Token": role.session_token,
             "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
+
+    def log_events(self, group, stream):
+        """Messages in the order in which the service took them."""
+        streams = logs_backends[ACCOUNT][REGION].groups.get(group)
+        found = streams.streams.get(stream) if streams else None
+        return [event.message for event in found.events] if found else []
 
     def calls_from(self, source, since=0):
         with self.lock:

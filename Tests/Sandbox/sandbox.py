@@ -32,8 +32,10 @@ class Sandbox:
         self.directory = os.path.join(STATE, self.prefix)
         os.makedirs(self.directory, exist_ok=True)
         # Recorded first: whatever interrupts us from here on, `down` finds it.
-        with open(self.directory + ".json", "w") as file:
+        with open(self.directory + ".new", "w") as file:
             json.dump({"pid": os.getpid(), "prefix": self.prefix, "started": process_start(os.getpid())}, file)
+        # Others look at the records while we write ours.
+        os.rename(self.directory + ".new", self.directory + ".json")
         atexit.register(self.down)
         self.instances = {}
         self.is_up = True
@@ -222,8 +224,11 @@ def remove_stale(all=False):
     for name in os.listdir(STATE):
         if not name.endswith(".json"):
             continue
-        with open(os.path.join(STATE, name)) as file:
-            record = json.load(file)
+        try:
+            with open(os.path.join(STATE, name)) as file:
+                record = json.load(file)
+        except FileNotFoundError:
+            continue  # taken down by another, just now
         lives = process_start(record["pid"]) == record["started"]
         if lives and all and record["pid"] != os.getpid():
             os.kill(record["pid"], 15)

@@ -1,0 +1,75 @@
+internal import Base
+
+/// What PutLogEvents did not take of a batch (API reference, RejectedLogEventsInfo); indices into the batch.
+package struct RejectedLogEvents: Sendable, Equatable {
+  /// The first event that is not too new; those from here on were refused. Nil: none was.
+  package let tooNewStart: Int?
+  /// Events before this index were too old.
+  package let tooOldEnd: Int?
+  /// Events before this index had expired by the group's retention.
+  package let expiredEnd: Int?
+
+  package init(tooNewStart: Int?, tooOldEnd: Int?, expiredEnd: Int?) {
+    self.tooNewStart = tooNewStart
+    self.tooOldEnd = tooOldEnd
+    self.expiredEnd = expiredEnd
+  }
+
+  package func contains(_ index: Int) -> Bool {
+    index >= tooNewStart ?? .max || index < max(tooOldEnd ?? 0, expiredEnd ?? 0)
+  }
+}
+
+/// CloudWatch Logs (JSON 1.1, `Logs_20140328`). Throws `AWSError` or `Failure`.
+package struct CloudWatchLogs: Sendable {
+  private let client: AWSClient
+
+  package init(client: AWSClient) { self.client = client }
+
+  /// The days that PutRetentionPolicy takes (API reference).
+  package static let retentionDays: Set = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+  ]
+
+  /// An event as the service takes it: milliseconds since 1970, and a text that is not empty.
+  package typealias Event = (timestamp: Int64, message: String)
+
+  /// Of a group that is there already nothing is said.
+  package func createLogGroup(_ name: String) async throws {
+    try await tolerating("ResourceAlreadyExistsException") { _ = try await call("CreateLogGroup", ["logGroupName": .string(name)]) }
+  }
+
+  /// Of a stream that is there already nothing is said.
+  package func createLogStream(group: String, stream: String) async throws {
+    try await tolerating("ResourceAlreadyExistsException") {
+      _ = try await call("CreateLogStream", ["logGroupName": .string(group), "logStreamName": .string(stream)])
+    }
+  }
+
+  package func putRetentionPolicy(group: String, days: Int) async throws {
+    _ = try await call("PutRetentionPolicy", ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))])
+  }
+
+  /// - Parameter events: in chronological order, inside the limits of one call.
+  /// - Returns: what was refused of them; nil if all were taken.
+  package func putLogEvents(group: String, stream: String, _ events: some Sequence<Event>) async throws -> RejectedLogEvents? {
+    let answer = try await call(
+      "PutLogEvents",
+      [
+        "logGroupName": .string(group), "logStreamName": .string(stream),
+        "logEvents": .array(events.map { .object(["timestamp": .integer($0.timestamp), "message": .string($0.message)]) }),
+      ])
+    guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
+    let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
+    return RejectedLogEvents(
+      tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"), expiredEnd: index("expiredLogEventEndIndex"))
+  }
+
+  private func call(_ action: String, _ body: JSONValue) async throws -> JSONValue {
+    try await client.json(.logs, target: "Logs_20140328", action, body)
+  }
+
+  private func tolerating(_ code: String, _ call: () async throws -> Void) async throws {
+    do { try await call() } catch let error as AWSError where error.code == code {}
+  }
+}

@@ -1,0 +1,55 @@
+package import Base
+
+/// How far every source has been accepted: one file, written whole after each acceptance.
+package actor Checkpoints {
+  private let path: String
+  private let files: any FileStore
+  private var marks: [String: SourceMark]
+
+  /// A file that cannot be read, or makes no sense, is the same as none: everything is sent again rather than lost.
+  package init(path: String, files: any FileStore, log: Logger) {
+    self.path = path
+    self.files = files
+    do {
+      marks = try files.readIfPresent(path, limit: 16 << 20).map { try Self.parse($0) } ?? [:]
+    } catch {
+      log.warning("the checkpoints at \(path) cannot be read; every log is sent from its beginning", ["reason": .string("\(error)")])
+      marks = [:]
+    }
+  }
+
+  package func mark(of source: String) -> SourceMark? { marks[source] }
+
+  /// Throws `FileError`.
+  package func set(_ mark: SourceMark, of source: String) throws {
+    marks[source] = mark
+    try files.write(path, Array(Self.json(marks).prettyText.utf8), mode: 0o600, owner: nil)
+  }
+
+  static func json(_ marks: [String: SourceMark]) -> JSONValue {
+    .object(
+      marks.mapValues { mark in
+        switch mark {
+        case .cursor(let text): ["cursor": .string(text)]
+        case .file(let position):
+          [
+            // Unsigned numbers of 64 bits are texts: JSON's numbers are not that long everywhere.
+            "device": .string(String(position.identity.device)), "inode": .string(String(position.identity.inode)),
+            "offset": .integer(position.offset), "time": .integer(position.time), "fingerprint": .string(String(position.fingerprint)),
+          ]
+        }
+      })
+  }
+
+  /// Entries that make no sense are left out. Throws `JSONSyntaxError`.
+  static func parse(_ bytes: [UInt8]) throws -> [String: SourceMark] {
+    (try JSONValue(parsing: bytes).object ?? [:]).compactMapValues { value in
+      if let cursor = value["cursor"]?.string { return .cursor(cursor) }
+      let number = { (key: String) in value[key]?.string.flatMap { UInt64($0) } }
+      guard let device = number("device"), let inode = number("inode"), let fingerprint = number("fingerprint"),
+        let offset = value["offset"]?.integer, offset >= 0, let time = value["time"]?.integer
+      else { return nil }
+      return .file(FilePosition(identity: FileIdentity(device: device, inode: inode), offset: offset, time: time, fingerprint: fingerprint))
+    }
+  }
+}
