@@ -104,11 +104,10 @@ package struct FileTail: Sendable {
         let bytes = try file.read(at: offset, count: FileTail.chunk)
         guard !bytes.isEmpty else { return [] }
         offset += Int64(bytes.count)
+        // Of a line that is not whole yet, too: the next look compares it.
+        fingerprint = try Fingerprint.of(file, before: offset)
         let lines = splitter.feed(bytes)
-        guard lines.isEmpty else {
-          fingerprint = try Fingerprint.of(file, before: offset)
-          return lines
-        }
+        if !lines.isEmpty { return lines }
       }
     }
   }

@@ -171,6 +171,11 @@ import Testing
     #expect(try all(&tail) == [])
     try scratch.append("1\n2\n")
     #expect(try all(&tail) == ["1", "2"])
+    // Half a line is no truncation.
+    try scratch.append("half")
+    #expect(try all(&tail) == [])
+    try scratch.append(" and half\n")
+    #expect(try all(&tail) == ["half and half"])
     try scratch.append("3\n4")
     let writer = try FileHandle(forWritingTo: URL(filePath: scratch.log))
     try writer.seekToEnd()
