@@ -77,7 +77,8 @@ def test_a_dry_run_writes_no_file_and_starts_nothing_but_consul_version(instance
     # Consul itself tries its temporary directory when it says its version.
     ours = [line for line in ours if "/tmp/consul-test" not in line]
     assert not [line for line in ours if any(f" {call}(" in line for call in ("mkdir", "mkdirat", "rename", "renameat", "unlink", "sethostname", "chown", "fchown"))]
-    programs = {line.split('"')[1] for line in ours if " execve(" in line and "= 0" in line}
+    # A call that another thread's interrupts stands in two lines, the first without its result.
+    programs = {line.split('"')[1] for line in ours if " execve(" in line and "= -1" not in line}
     # `consul version` runs getconf.
     assert programs - {"/usr/bin/getconf"} == {"/usr/local/bin/consul-bootstrap", "/usr/bin/consul"}
     assert not [line for line in ours if "agent" in line and "execve" in line]
