@@ -57,6 +57,14 @@ package final class AWSClient: Sendable {
     self.log = log
   }
 
+  /// The same for calls whose failures are somebody else's matter: each is tried once, and costs the others nothing.
+  package func withoutRetries() -> AWSClient {
+    var retries = retries
+    retries.maximumAttempts = 1
+    return AWSClient(
+      region: region, endpoints: endpoints, credentials: credentials, transport: transport, retries: retries, clock: clock, now: now, log: log)
+  }
+
   /// The role whose credentials sign the calls, for hints; nil if unknown.
   package func roleName() async -> String? {
     try? await credentials.credentials().roleName
@@ -76,10 +84,15 @@ package final class AWSClient: Sendable {
   /// - Parameter target: the prefix of `X-Amz-Target`, for example `Logs_20140328`.
   /// - Throws: `AWSError`, or `Failure` when there are no credentials.
   package func json(_ service: AWSService, target: String, _ action: String, _ body: JSONValue) async throws -> JSONValue {
+    try await json(service, target: target, action, body: Array(body.compactText.utf8))
+  }
+
+  /// The same with a body that is JSON already.
+  package func json(_ service: AWSService, target: String, _ action: String, body: [UInt8]) async throws -> JSONValue {
     try await call(
-      service, action, body: Array(body.compactText.utf8),
+      service, action, body: body,
       headers: [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", "\(target).\(action)")]
-    ) { try JSONValue(parsing: $0) }
+    ) { try $0.isEmpty ? [:] : JSONValue(parsing: $0) }  // an action without an output answers with nothing
   }
 
   private func call<Result>(

@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 
 /// What PutLogEvents did not take of a batch (API reference, RejectedLogEventsInfo); indices into the batch.
 package struct RejectedLogEvents: Sendable, Equatable {
@@ -31,12 +31,12 @@ package struct CloudWatchLogs: Sendable {
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
   ]
 
-  /// An event as the service takes it: milliseconds since 1970, and a text that is not empty.
-  package typealias Event = (timestamp: Int64, message: String)
-
   /// Of a group that is there already nothing is said.
-  package func createLogGroup(_ name: String) async throws {
-    try await tolerating("ResourceAlreadyExistsException") { _ = try await call("CreateLogGroup", ["logGroupName": .string(name)]) }
+  /// - Parameter tags: need `logs:TagResource`, too.
+  package func createLogGroup(_ name: String, tags: [String: String]) async throws {
+    var body: [String: JSONValue] = ["logGroupName": .string(name)]
+    if !tags.isEmpty { body["tags"] = .object(tags.mapValues(JSONValue.string)) }
+    try await tolerating("ResourceAlreadyExistsException") { _ = try await call("CreateLogGroup", .object(body)) }
   }
 
   /// Of a stream that is there already nothing is said.
@@ -50,24 +50,39 @@ package struct CloudWatchLogs: Sendable {
     _ = try await call("PutRetentionPolicy", ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))])
   }
 
-  /// - Parameter events: in chronological order, inside the limits of one call.
+  /// The body is sent as it is: neither the API reference nor the service's model (no `requestcompression` trait) allows a
+  /// compressed one.
+  /// - Parameter events: a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
   /// - Returns: what was refused of them; nil if all were taken.
-  package func putLogEvents(group: String, stream: String, _ events: some Sequence<Event>) async throws -> RejectedLogEvents? {
-    let answer = try await call(
-      "PutLogEvents",
-      [
-        "logGroupName": .string(group), "logStreamName": .string(stream),
-        "logEvents": .array(events.map { .object(["timestamp": .integer($0.timestamp), "message": .string($0.message)]) }),
-      ])
+  package func putLogEvents(group: String, stream: String, _ events: [UInt8]) async throws -> RejectedLogEvents? {
+    var body = Array(#"{"logEvents":"#.utf8)
+    body.reserveCapacity(events.count + 1200)
+    body += events
+    body += ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}".utf8
+    let answer = try await client.json(.logs, target: Self.target, "PutLogEvents", body: body)
     guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
     let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
     return RejectedLogEvents(
       tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"), expiredEnd: index("expiredLogEventEndIndex"))
   }
 
-  private func call(_ action: String, _ body: JSONValue) async throws -> JSONValue {
-    try await client.json(.logs, target: "Logs_20140328", action, body)
+  /// When the newest event of a stream that the service knows of happened: it may lag an hour behind (API reference,
+  /// LogStream). Nil for a stream that is not there or has no event.
+  package func lastEventTime(group: String, stream: String) async throws -> Timestamp? {
+    do {
+      let answer = try await call("DescribeLogStreams", ["logGroupName": .string(group), "logStreamNamePrefix": .string(stream)])
+      let found = answer["logStreams"]?.array?.first { $0["logStreamName"]?.string == stream }
+      return found?["lastEventTimestamp"]?.integer.map { Timestamp(milliseconds: $0) }
+    } catch let error as AWSError where error.code == "ResourceNotFoundException" {
+      return nil
+    }
   }
+
+  private func call(_ action: String, _ body: JSONValue) async throws -> JSONValue {
+    try await client.json(.logs, target: Self.target, action, body)
+  }
+
+  private static let target = "Logs_20140328"
 
   private func tolerating(_ code: String, _ call: () async throws -> Void) async throws {
     do { try await call() } catch let error as AWSError where error.code == code {}

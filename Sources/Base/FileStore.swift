@@ -108,8 +108,19 @@ package protocol FileOpener: Sendable {
   func list(_ directory: String) throws -> [String]
 }
 
+/// A file that grows at its end, whoever else appends to it. Closed when nobody holds it.
+package protocol AppendFile: Sendable {
+  /// All of the bytes, in one write where the system can. Throws `FileError`.
+  func append(_ bytes: ArraySlice<UInt8>) throws
+  /// Whether the path that it was opened by still names it, and its size.
+  func isCurrent() -> Bool
+  func size() throws -> Int64
+}
+
 /// The machine's files, for who also changes them. Every call throws `FileError`.
 package protocol FileStore: FileReader, FileOpener {
+  /// Makes the file, mode 0640, if it is not there. Follows no symbolic link.
+  func append(to path: String) throws -> any AppendFile
   /// Whole or not at all: temp file in the same directory, fsync, rename, fsync of the directory.
   func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws
   /// With its missing parents; an existing directory keeps its mode and owner.

@@ -165,20 +165,45 @@ extension JSONValue {
 
   private static func write(_ string: String, into bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
-    for byte in string.utf8 {
+    var string = string
+    string.withUTF8 { escape($0, into: &bytes) }
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// The inside of a JSON string.
+  package static func escape(_ text: ArraySlice<UInt8>, into bytes: inout [UInt8]) {
+    text.withUnsafeBufferPointer { escape($0, into: &bytes) }
+  }
+
+  private static func escape(_ text: UnsafeBufferPointer<UInt8>, into bytes: inout [UInt8]) {
+    var start = 0
+    for (index, byte) in text.enumerated() where byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f {
+      bytes.append(contentsOf: text[start..<index])
+      start = index + 1
       switch byte {
       case UInt8(ascii: "\""): bytes += "\\\"".utf8
       case UInt8(ascii: "\\"): bytes += "\\\\".utf8
       case UInt8(ascii: "\n"): bytes += "\\n".utf8
       case UInt8(ascii: "\r"): bytes += "\\r".utf8
       case UInt8(ascii: "\t"): bytes += "\\t".utf8
-      case ..<0x20, 0x7f:
+      default:
         let hex = String(byte, radix: 16)
         bytes += ("\\u" + String(repeating: "0", count: 4 - hex.count) + hex).utf8
-      default: bytes.append(byte)
       }
     }
-    bytes.append(UInt8(ascii: "\""))
+    bytes.append(contentsOf: text[start...])
+  }
+
+  /// A number's digits.
+  package static func write(_ number: Int64, into bytes: inout [UInt8]) {
+    guard number >= 0 else { return bytes.append(contentsOf: String(number).utf8) }
+    let start = bytes.count
+    var rest = number
+    repeat {
+      bytes.append(UInt8(48 + rest % 10))
+      rest /= 10
+    } while rest > 0
+    bytes[start...].reverse()
   }
 }
 

@@ -81,13 +81,29 @@ package protocol RunningProcess: Sendable {
   func lastLines() -> [String]
 }
 
+/// A child whose output is read at our pace: where nobody reads, it waits.
+package protocol FollowedProcess: Sendable {
+  /// What it has written, standard error included, at most `count` bytes; empty where there is nothing now, nil at its end.
+  func read(_ count: Int) -> [UInt8]?
+  func stop()
+}
+
+/// Gets a copy of what a child writes. It must never keep the child waiting for anything but this machine.
+package protocol OutputSink: Sendable {
+  func write(_ bytes: ArraySlice<UInt8>)
+}
+
 /// Starts processes. The real one is `PosixProcessLauncher` in Host.
 package protocol ProcessLauncher: Sendable {
   /// Runs to the end; killed with its process group at `timeout` or when the task is cancelled.
   /// - Throws: `LaunchError`.
   func run(_ command: Command, timeout: Duration) async throws -> CommandResult
   /// Starts a child whose output is passed through to ours, as `owner` if given.
-  /// - Parameter mayBindLowPorts: whether that user may bind ports below 1024.
+  /// - Parameters:
+  ///   - mayBindLowPorts: whether that user may bind ports below 1024.
+  ///   - copy: gets the output, too.
   /// - Throws: `LaunchError`.
-  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool) throws -> any RunningProcess
+  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?) throws -> any RunningProcess
+  /// Throws `LaunchError`.
+  func follow(_ command: Command) throws -> any FollowedProcess
 }

@@ -4,14 +4,33 @@ package protocol System: Sendable {
   var isBootedBySystemd: Bool { get }
   var isRoot: Bool { get }
   var hostName: String { get }
+  /// Of this process.
+  var pid: Int32 { get }
   /// Absolute path of this program.
   var programPath: String { get }
   /// Sets the running kernel's host name. Throws `FileError`.
   func setHostName(_ name: String) throws
   /// A user of `/etc/passwd`; nil if there is none.
   func owner(named name: String) -> FileOwner?
+  /// Tells the service manager (sd_notify(3)): `READY=1`, `STATUS=…`, `WATCHDOG=1`. Nothing happens where there is none.
+  func notify(_ state: String)
+  /// The service manager wants to hear `WATCHDOG=1` so often; nil if it does not.
+  var watchdogInterval: Duration? { get }
   /// The first IPv4 address of a network interface; nil if there is none.
   func address(ofInterface name: String) -> IPv4Address?
+}
+
+/// Serves one text to this machine by HTTP. The real one is `LocalTextServer` in Host.
+package protocol TextServer: Sendable {
+  /// Until the returned value is let go. Throws `FileError`.
+  /// - Parameter text: asked for each time; must not block.
+  func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws -> any Sendable
+}
+
+/// This machine only: nobody else may look.
+package enum ServedAddress: Sendable, Equatable {
+  case unix(path: String)
+  case loopback(port: UInt16)
 }
 
 /// Asks one name server. The real one is `AresResolver` in Host.

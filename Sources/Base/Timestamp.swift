@@ -64,6 +64,9 @@ extension Timestamp {
     milliseconds = seconds * 1000 + civil.millisecond
   }
 
+  /// The year, UTC.
+  package var year: Int64 { civil.year }
+
   /// `20130524T000000Z`, as SigV4 wants it.
   package var basic: String {
     let c = civil
@@ -78,7 +81,7 @@ extension Timestamp {
       + "\(c.hour.padded(2)):\(c.minute.padded(2)):\(c.second.padded(2)).\(c.millisecond.padded(3))Z"
   }
 
-  /// Reads `2013-05-24T00:00:00Z`, with or without a fraction; nil for anything else.
+  /// Reads `2013-05-24T00:00:00Z`, with or without a fraction, which is read to the millisecond; nil for anything else.
   package init?(iso8601 text: String) {
     guard text.hasSuffix("Z") else { return nil }
     let halves = text.dropLast().split(separator: "T", omittingEmptySubsequences: false)
@@ -86,7 +89,9 @@ extension Timestamp {
     let date = halves[0].split(separator: "-").map { Int64($0) }
     let clock = halves[1].split(separator: ".").first.map { $0.split(separator: ":").map { Int64($0) } } ?? []
     guard date.count == 3, clock.count == 3 else { return nil }
-    self.init(year: date[0], month: date[1], day: date[2], hour: clock[0], minute: clock[1], second: clock[2])
+    guard let time = Timestamp(year: date[0], month: date[1], day: date[2], hour: clock[0], minute: clock[1], second: clock[2]) else { return nil }
+    let fraction = halves[1].split(separator: ".").dropFirst().first ?? ""
+    self.init(milliseconds: time.milliseconds + (Int64((fraction + "000").prefix(3)) ?? 0))
   }
 
   /// Reads HTTP's `Tue, 15 Nov 1994 08:12:31 GMT` (RFC 9110 section 5.6.7, the preferred form); nil for anything else.

@@ -1,6 +1,7 @@
 internal import AWS
 package import Base
 package import Decisions
+internal import LogForwarding
 
 /// The main job: observe, decide, act, prove; and under supervise, stay until the agent ends.
 package struct BootstrapRun: Sendable {
@@ -8,14 +9,18 @@ package struct BootstrapRun: Sendable {
   private let world: World
   private let planner: Planner
   /// Signals go here once an agent runs under us; until then they cancel the run.
-  private let supervisorStarted: @Sendable (Supervisor) -> Void
+  private let supervisorStarted: @Sendable (Supervisor, Sidecar) -> Void
+  /// Nil where a sidecar forwards the logs already; called once this run does not any more.
+  private let forwardingEnded: (@Sendable () -> Void)?
 
   package init(
-    settings: Settings, world: World, planner: Planner, supervisorStarted: @escaping @Sendable (Supervisor) -> Void
+    settings: Settings, world: World, planner: Planner, forwardingEnded: (@Sendable () -> Void)?,
+    supervisorStarted: @escaping @Sendable (Supervisor, Sidecar) -> Void
   ) {
     self.settings = settings
     self.world = world
     self.planner = planner
+    self.forwardingEnded = forwardingEnded
     self.supervisorStarted = supervisorStarted
   }
 
@@ -32,15 +37,56 @@ package struct BootstrapRun: Sendable {
   /// - Throws: `Failure`, or `CancellationError`.
   package func run(proven: @Sendable (Outcome) -> Void) async throws -> Outcome {
     let place = try await planner.locate()
+    let isSupervised = (settings.start ?? (world.system.isBootedBySystemd ? .systemd : .supervise)) == .supervise
+    // What the agent writes while the service is away, or before anything is sent.
+    let spool =
+      settings.forwards("consul") && settings.logAgent == nil && isSupervised
+      ? Spool(directory: settings.stateDirectory + "/log-queue", limit: Int64(settings.logQueue), files: world.files, log: world.log) : nil
+    // Logs matter most where no cluster comes of it. Under supervise they stay this process's.
+    let early = forwardingEnded.map { ended in
+      let duty = LogDuty(settings: settings, world: world, place: place, spool: spool)
+      return EarlyForwarding(duty, ended: isSupervised ? nil : ended)
+    }
     do {
-      return try await carryOut(try await planner.plan(at: place, .run), place, proven: proven)
-    } catch let failure as Failure {
-      await abandonHook(place)
-      throw failure
+      let outcome = try await carryOut(try await planner.plan(at: place, .run), place, spool, early, proven: proven)
+      await early?.end()
+      return outcome
+    } catch {
+      if let failure = error as? Failure {
+        await abandonHook(place)
+        world.log.debug("the run has failed", ["reason": .string(failure.message)])
+      }
+      await early?.end()
+      throw error
     }
   }
 
-  private func carryOut(_ plan: Plan, _ place: Planner.Place, proven: @Sendable (Outcome) -> Void) async throws -> Outcome {
+  /// Forwards the logs from the first line on, until a sidecar does.
+  private actor EarlyForwarding {
+    private let duty: LogDuty
+    private let work: Task<Void, Never>
+    private let ended: (@Sendable () -> Void)?
+    private var hasEnded = false
+
+    init(_ duty: LogDuty, ended: (@Sendable () -> Void)?) {
+      self.duty = duty
+      self.ended = ended
+      work = Task { await duty.run() }
+    }
+
+    func end() async {
+      guard !hasEnded else { return }
+      hasEnded = true
+      await duty.flush()
+      work.cancel()
+      await work.value
+      ended?()
+    }
+  }
+
+  private func carryOut(
+    _ plan: Plan, _ place: Planner.Place, _ spool: Spool?, _ early: EarlyForwarding?, proven: @Sendable (Outcome) -> Void
+  ) async throws -> Outcome {
     world.log.info(
       "decision: \(plan.decision.name)", ["evidence": .strings(plan.decision.evidence), "peers": .strings(plan.peers.map(\.description))])
     for warning in plan.warnings {
@@ -53,9 +99,9 @@ package struct BootstrapRun: Sendable {
     for step in plan.steps {
       switch step {
       case .superviseAgent(let command, let owner, let mayBindLowPorts):
-        supervisor = Supervisor(command, owner: owner, mayBindLowPorts: mayBindLowPorts, world: world)
+        supervisor = Supervisor(command, owner: owner, mayBindLowPorts: mayBindLowPorts, copy: spool, world: world)
       case .prove(let wanted): goal = wanted
-      case .completeLifecycleAction, .resolveThroughAgent, .runSidecar: break
+      case .completeLifecycleAction, .resolveThroughAgent, .runSidecar, .setUpLogAgent: break
       default: try await performer.perform(step)
       }
     }
@@ -65,27 +111,30 @@ package struct BootstrapRun: Sendable {
       proven(outcome)
       return outcome
     }
-    if let supervisor { return try await supervise(supervisor, goal, plan, place, proven: proven) }
+    if let supervisor { return try await supervise(supervisor, spool, early, goal, plan, place, proven: proven) }
     let agent = BackgroundAgent(start: plan.start, consulPath: place.consulPath, world: world)
     let health = try await HealthProof(goal, world: world).prove(
       within: settings.verifyTimeout, crash: { await agent.crashReason() }, lastLines: { await agent.lastLines() })
+    let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
+    // The sidecar goes on with the logs where this run leaves them.
+    await early?.end()
     try await performAfterProof(plan)
     try await completeHook(place)
-    let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
     proven(outcome)
     return outcome
   }
 
   private func supervise(
-    _ supervisor: Supervisor, _ goal: ProofGoal, _ plan: Plan, _ place: Planner.Place, proven: @Sendable (Outcome) -> Void
+    _ supervisor: Supervisor, _ spool: Spool?, _ early: EarlyForwarding?, _ goal: ProofGoal, _ plan: Plan, _ place: Planner.Place,
+    proven: @Sendable (Outcome) -> Void
   ) async throws -> Outcome {
     enum Event: Sendable {
       case ended(ProcessEnd)
       case healthy(Health)
       case sidecarEnded
     }
-    supervisorStarted(supervisor)
-    let sidecar = Sidecar(settings: settings, world: world, planner: planner)
+    let sidecar = Sidecar(settings: settings, world: world, planner: planner, spool: spool)
+    supervisorStarted(supervisor, sidecar)
     return try await withThrowingTaskGroup(of: Event.self) { group in
       group.addTask { .ended(try await supervisor.run()) }
       group.addTask {
@@ -103,6 +152,7 @@ package struct BootstrapRun: Sendable {
           try await completeHook(place)
           proven(Outcome(plan: plan, health: proof, agentEnd: nil))
           group.addTask {
+            await early?.end()
             await sidecar.stay(at: place)
             return .sidecarEnded
           }
@@ -157,7 +207,7 @@ package struct BootstrapRun: Sendable {
     for step in plan.steps {
       do {
         switch step {
-        case .resolveThroughAgent, .runSidecar: try await Performer(world: world).perform(step)
+        case .resolveThroughAgent, .runSidecar, .setUpLogAgent: try await Performer(world: world).perform(step)
         default: break
         }
       } catch let failure as Failure {

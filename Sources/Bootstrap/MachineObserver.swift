@@ -1,6 +1,7 @@
 internal import Base
 package import Consul
 package import Decisions
+internal import LogForwarding
 
 /// Looks at this machine. Reads only; `consul version` is the one program it runs.
 package struct MachineObserver: Sendable {
@@ -88,6 +89,7 @@ package struct MachineObserver: Sendable {
       otherConfigurationFiles: try otherConfigurationFiles())
     machine.programPath = world.system.programPath
     machine.environment = world.environment
+    machine.syslogFile = LogSource.syslogFile(world.files)
     if settings.dnsAddress == .dockerBridge { machine.dockerBridge = world.system.address(ofInterface: "docker0") }
     if settings.dns != .none {
       machine.nameServers = nameServers()

@@ -78,6 +78,8 @@ package struct Performer: Sendable {
       return try await run(container)
     case .runSidecar(let unit):
       return try await run(unit)
+    case .setUpLogAgent(let setup):
+      return try await setUp(setup)
     case .resolveThroughAgent(let change):
       return try await ResolverChanger(world: world).perform(change)
     case .superviseAgent, .prove, .completeLifecycleAction:
@@ -101,8 +103,31 @@ package struct Performer: Sendable {
     let text = try writeUnit(SidecarUnit.path, unit.text)
     if text { try await run(Command("/bin/systemctl", ["daemon-reload"])) }
     try await run(Command("/bin/systemctl", ["enable", SidecarUnit.name]))
-    try await run(Command("/bin/systemctl", [options || text ? "restart" : "start", SidecarUnit.name]))
+    // The configuration file may say something else than when it was started.
+    try await run(Command("/bin/systemctl", [options || text ? "restart" : "reload-or-restart", SidecarUnit.name]))
     return options || text
+  }
+
+  private func setUp(_ setup: LogAgentConfiguration) async throws -> Bool {
+    let agent = setup.agent
+    try world.files.createDirectory(String(agent.path[..<(agent.path.lastIndex(of: "/") ?? agent.path.startIndex)]), mode: 0o755, owner: nil)
+    let isNew = try writeIfChanged(agent.path, setup.text, mode: 0o644, owner: nil)
+    if let command = agent.command {
+      guard world.files.isExecutable(command.program) else {
+        throw Failure(.agentNotStarted, "\(agent.name) is not installed", details: ["there is no \(command.program)"], hint: "bake it into the image")
+      }
+      if isNew { try await run(command) }
+    }
+    for unit in agent.units {
+      let known = try await world.launcher.run(Command("/bin/systemctl", ["cat", unit]), timeout: Self.systemctlTimeout)
+      guard known.succeeded else { continue }
+      try await run(Command("/bin/systemctl", ["enable", unit]))
+      try await run(Command("/bin/systemctl", [isNew && agent.command == nil ? "restart" : "start", unit]))
+      return isNew
+    }
+    throw Failure(
+      .agentNotStarted, "\(agent.name) is not installed", details: ["there is no unit \(agent.units.joined(separator: " or "))"],
+      hint: "bake it into the image, or leave out --log-agent: this program forwards by itself")
   }
 
   /// `docker inspect` prints whether it runs and the command that it was made with.

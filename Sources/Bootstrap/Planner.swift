@@ -17,6 +17,9 @@ package struct Planner: Sendable {
     self.credentials = credentials
   }
 
+  /// The same with other settings.
+  func with(_ settings: Settings) -> Planner { Planner(settings: settings, world: world, metadata: metadata, credentials: credentials) }
+
   /// Where this run takes place: what the metadata service says, and a client for the region.
   package struct Place: Sendable {
     package let identity: Identity

@@ -2,21 +2,33 @@ internal import AWS
 internal import Base
 internal import Consul
 package import Decisions
-internal import LogForwarding
+package import LogForwarding
 internal import Synchronization
 
 /// Stays beside the agent and keeps it joined: to the servers of other datacenters, to servers that have all been replaced.
 /// Whatever goes wrong here is said, tried again, and never the agent's trouble.
 package final class Sidecar: Sendable {
-  private let settings: Settings
   private let world: World
-  private let planner: Planner
-  private let forwarder = Mutex<LogForwarder?>(nil)
+  /// What the agent writes, where it runs under us.
+  private let spool: Spool?
+  private let state: Mutex<State>
 
-  package init(settings: Settings, world: World, planner: Planner) {
-    self.settings = settings
+  private struct State {
+    var settings: Settings
+    var planner: Planner
+    var duty: LogDuty?
+    /// Everything that it does; cancelled by a reload, and begun anew.
+    var work: Task<Void, Never>?
+    var wantsReload = false
+  }
+
+  private var settings: Settings { state.withLock { $0.settings } }
+  private var planner: Planner { state.withLock { $0.planner } }
+
+  package init(settings: Settings, world: World, planner: Planner, spool: Spool?) {
     self.world = world
-    self.planner = planner
+    self.spool = spool
+    state = Mutex(State(settings: settings, planner: planner))
   }
 
   /// While every wanted server is there, AWS is asked only every so many looks: 5 minutes by default.
@@ -55,32 +67,47 @@ package final class Sidecar: Sendable {
 
   /// Until cancelled.
   package func stay(at place: Planner.Place) async {
-    let forwarder = settings.logSources.isEmpty ? nil : logForwarder(at: place)
-    self.forwarder.withLock { $0 = forwarder }
-    await withTaskGroup(of: Void.self) { group in
-      if let forwarder { group.addTask { await forwarder.run() } }
-      group.addTask { await self.lookAfterAgent(at: place) }
+    repeat {
+      let duty = LogDuty(settings: settings, world: world, place: place, spool: spool)
+      let work = Task {
+        await withTaskGroup(of: Void.self) { group in
+          group.addTask { await duty.run() }
+          group.addTask { await self.lookAfterAgent(at: place) }
+        }
+      }
+      state.withLock { state in
+        state.duty = duty
+        state.work = work
+        state.wantsReload = false
+      }
+      await withTaskCancellationHandler {
+        await work.value
+      } onCancel: {
+        work.cancel()
+      }
+    } while !Task.isCancelled && state.withLock { $0.wantsReload }
+  }
+
+  /// Goes on with other settings. What is read by then is sent first, for no longer than `--flush-timeout`.
+  package func reload(_ settings: Settings) {
+    let planner = planner.with(settings)
+    let (duty, work, isNew) = state.withLock { state in
+      let isNew = state.settings != settings
+      state.settings = settings
+      state.planner = planner
+      if isNew { state.wantsReload = true }
+      return (state.duty, state.work, isNew)
+    }
+    world.log.info(isNew ? "the options have changed; going on with the new ones" : "the options are as before")
+    guard isNew, let work else { return }
+    Task {
+      await duty?.flush()
+      work.cancel()
     }
   }
 
   /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`.
-  package func flush() async {
-    await forwarder.withLock { $0 }?.end(within: settings.flushTimeout)
-  }
-
-  private func logForwarder(at place: Planner.Place) -> LogForwarder {
-    let identity = place.identity
-    let values = [
-      "az": identity.availabilityZone, "datacenter": (try? settings.datacenterName(for: identity)) ?? settings.datacenter,
-      "group": identity.groupName ?? "no-group", "hostname": world.system.hostName, "instance_id": identity.instanceID, "source": "{source}",
-    ]
-    let expanded = { (text: String) in NameTemplate.expand(text) { values[$0] } ?? text }
-    return LogForwarder(
-      .init(
-        sources: settings.logSources.compactMap { LogSource($0) }, group: expanded(settings.logGroup), stream: expanded(settings.logStream),
-        retention: settings.logRetention), client: place.client, files: world.files, launcher: world.launcher,
-      stateDirectory: settings.stateDirectory, clock: world.clock, now: world.now, log: world.log)
-  }
+  package func flush() async { await state.withLock { $0.duty }?.flush() }
 
   private func lookAfterAgent(at place: Planner.Place) async {
     var memory = Memory()

@@ -5,6 +5,8 @@ package actor Supervisor {
   private let command: Command
   private let owner: FileOwner?
   private let mayBindLowPorts: Bool
+  /// Gets the agent's output, too.
+  private let copy: (any OutputSink)?
   private let world: World
   private var process: (any RunningProcess)?
   private var isStopping = false
@@ -21,7 +23,8 @@ package actor Supervisor {
   /// As many crashes before the first answer mean that it will not come up.
   private static let hopelessAfter = 3
 
-  package init(_ command: Command, owner: FileOwner?, mayBindLowPorts: Bool, world: World) {
+  package init(_ command: Command, owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?, world: World) {
+    self.copy = copy
     self.command = command
     self.owner = owner
     self.mayBindLowPorts = mayBindLowPorts
@@ -36,7 +39,7 @@ package actor Supervisor {
       let started = world.uptime()
       let process: any RunningProcess
       do {
-        process = try world.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts)
+        process = try world.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts, copy: copy)
       } catch let error as LaunchError {
         throw Failure(
           .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],

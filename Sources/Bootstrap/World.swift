@@ -15,11 +15,14 @@ package struct World: Sendable {
   /// For time-outs: time since the start of the process, which no correction of the clock moves.
   package let uptime: @Sendable () -> Duration
   package let log: Logger
+  package let textServer: any TextServer
+  /// A POSIX extended regular expression; nil for what is none.
+  package let pattern: @Sendable (String) -> (any TextPattern)?
 
   package init(
     environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
     system: any System, resolver: any NameResolver, clock: any Clock<Duration>, now: @escaping WallClock, uptime: @escaping @Sendable () -> Duration,
-    log: Logger
+    log: Logger, textServer: any TextServer, pattern: @escaping @Sendable (String) -> (any TextPattern)?
   ) {
     self.environment = environment
     self.transport = transport
@@ -31,5 +34,7 @@ package struct World: Sendable {
     self.now = now
     self.uptime = uptime
     self.log = log
+    self.textServer = textServer
+    self.pattern = pattern
   }
 }

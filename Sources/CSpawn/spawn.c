@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -60,6 +61,8 @@ static void become(const struct cb_spawn *spawn, int report_fd) {
     if (syscall(SYS_setresuid, spawn->uid, spawn->uid, spawn->uid) != 0) give_up(report_fd, stage_setuid);
     if (spawn->keep_low_ports && keep_low_ports() != 0) give_up(report_fd, stage_capability);
   }
+  // Descriptors that a library left open, as sockets of name servers; kernels before 5.11 do not know the flag.
+  syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
   // After the change of user, which would clear it.
   if (spawn->parent_death_signal && prctl(PR_SET_PDEATHSIG, spawn->parent_death_signal) != 0)
     give_up(report_fd, stage_prctl);

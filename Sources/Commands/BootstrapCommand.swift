@@ -8,10 +8,15 @@ internal import Synchronization
 struct BootstrapCommand: Sendable {
   private let options: Options
   private let console: Console
+  private let ownLog: OwnLog?
   private let world: World
   private let planner: Planner
+  /// Reads the options again, for a reload.
+  private let reread: @Sendable () throws -> Settings
 
-  init(options: Options, surroundings: Surroundings) {
+  init(options: Options, surroundings: Surroundings, reread: @escaping @Sendable () throws -> Settings) {
+    self.reread = reread
+    ownLog = surroundings.ownLog
     self.options = options
     console = surroundings.console
     world = surroundings.world
@@ -21,7 +26,9 @@ struct BootstrapCommand: Sendable {
   func run(_ signals: Signals) async -> Never {
     let router = SignalRouter()
     let task = Task { try await options.isDryRun ? dryRun() : bootstrap(router) }
-    signals.deliver { number in router.receive(number, cancel: { task.cancel() }) }
+    signals.deliver { number in
+      router.receive(number, cancel: { task.cancel() }, reload: { SidecarCommand.reload($0, reread, world.log) })
+    }
     let status: Int32
     do {
       status = try await task.value
@@ -50,8 +57,12 @@ struct BootstrapCommand: Sendable {
   private func bootstrap(_ router: SignalRouter) async throws -> Int32 {
     let lock = try RunLock(stateDirectory: options.settings.stateDirectory)
     defer { withExtendedLifetime(lock) {} }
+    let forwarding = options.settings.logs.isEmpty ? nil : ForwardingLock(stateDirectory: options.settings.stateDirectory)
+    var forwardingEnded: (@Sendable () -> Void)?
+    if let forwarding { forwardingEnded = { forwarding.release() } }
     let run = BootstrapRun(
-      settings: options.settings, world: world, planner: planner, supervisorStarted: { router.route(to: $0) })
+      settings: options.settings, world: world, planner: planner, forwardingEnded: forwardingEnded,
+      supervisorStarted: { router.route(to: $0, $1) })
     let outcome = try await run.run { outcome in succeed(outcome) }
     return outcome.agentEnd?.shellStatus ?? 0
   }
@@ -94,14 +105,31 @@ struct BootstrapCommand: Sendable {
         ])
     } else {
       console.write(text: Program.errorText(failure))
+      if let ownLog {
+        Logger(level: .error, sink: ownLog).error(failure.lines.joined(separator: " "), ["status": .integer(Int64(failure.status.rawValue))])
+      }
     }
   }
+}
+
+/// Whoever holds the sidecar's lock forwards the logs.
+private final class ForwardingLock: Sendable {
+  private let lock: Mutex<RunLock?>
+
+  /// Nil if a sidecar holds it.
+  init?(stateDirectory: String) {
+    guard let lock = try? RunLock(stateDirectory: stateDirectory, name: "sidecar.lock") else { return nil }
+    self.lock = Mutex(lock)
+  }
+
+  func release() { lock.withLock { $0 = nil } }
 }
 
 /// Where a signal goes: it ends the run, until an agent runs under us; then it is the agent's.
 private final class SignalRouter: Sendable {
   private struct State {
     var supervisor: Supervisor?
+    var sidecar: Sidecar?
     var received: Int32?
     var endedBy: Int32?
   }
@@ -111,16 +139,23 @@ private final class SignalRouter: Sendable {
   var received: Int32? { state.withLock { $0.received } }
   var endedBy: Int32? { state.withLock { $0.endedBy } }
 
-  func route(to supervisor: Supervisor) { state.withLock { $0.supervisor = supervisor } }
+  func route(to supervisor: Supervisor, _ sidecar: Sidecar) {
+    state.withLock { state in
+      state.supervisor = supervisor
+      state.sidecar = sidecar
+    }
+  }
 
-  func receive(_ number: Int32, cancel: () -> Void) {
-    let supervisor = state.withLock { state in
+  func receive(_ number: Int32, cancel: () -> Void, reload: (Sidecar) -> Void) {
+    let (supervisor, sidecar) = state.withLock { state in
       state.received = number
       if state.supervisor == nil { state.endedBy = number }
-      return state.supervisor
+      return (state.supervisor, state.sidecar)
     }
     if let supervisor {
       Task { await supervisor.signal(number) }
+      // SIGHUP: the agent reads its configuration again, and so do we.
+      if number == 1, let sidecar { reload(sidecar) }
       return
     }
     cancel()

@@ -9,13 +9,18 @@ package enum Help {
       Usage: consul-bootstrap [options]
              consul-bootstrap --dry-run [options]
              consul-bootstrap sidecar [options]
+             consul-bootstrap status [--check] [--json]
 
       Waits until the Auto Scaling group is complete, decides between a new cluster and joining the one that is there,
       writes the agent's configuration, starts the agent and proves that it is healthy. Running it again is safe.
 
       The sidecar stays beside the agent: it joins servers of other zones over the WAN, takes a client back to servers that
       have all been replaced, adapts the configuration to an address that a reboot has changed, and says when a secret has
-      changed. A run starts it: as consul-bootstrap.service under systemd, in the same process under supervise.
+      changed. It forwards logs to CloudWatch (--log). A run starts it: as consul-bootstrap.service under systemd, in the same
+      process under supervise. SIGHUP makes it read its options again.
+
+      status says how the agent, its quorum and the forwarding of the logs are; with --check, only what is wrong, with exit
+      status 1.
 
       """
     for section in Option.Section.allCases {
@@ -44,6 +49,7 @@ package enum Help {
 
       """
     for status in ExitStatus.allCases {
+      if status == .usage { text += "    1  with status --check: something is wrong\n" }
       let number = String(status.rawValue)
       text += "  \(String(repeating: " ", count: 3 - number.count))\(number)  \(status.meaning)\n"
     }

@@ -1,43 +1,149 @@
 internal import AWS
 internal import Base
 internal import Decisions
+internal import Host
 internal import LogForwarding
 
 extension Option {
   static let logOptions = [
     Option(
       .logs, "log", .list("SOURCE"),
-      "forward to CloudWatch Logs: consul (its unit's journal), journal, journal:UNIT, or file:/PATH with * and ? in its last part"
+      "forward to CloudWatch Logs: consul (the agent's output), bootstrap (this program's), syslog, journal, journal:UNIT, file:/PATH with * and ? "
+        + "in its last part; or a JSON object with source and group, stream, retention, multiline-start, timestamp-key of its own"
     ) { value, options throws(OptionValueError) in
-      guard LogSource(value) != nil else {
-        throw OptionValueError(expectation: "must be consul, journal, journal:UNIT or file:/PATH")
+      let request = try logRequest(value)
+      guard !options.settings.logs.contains(where: { $0.source == request.source }) else {
+        throw OptionValueError(expectation: "is there already: a source has one stream")
       }
-      options.settings.logSources.append(value)
+      options.settings.logs.append(request)
     },
     Option(
       .logs, "log-group", .value("TEMPLATE"), default: Settings().logGroup, "the log group; fields: " + Settings.logFields.joined(separator: ", ")
     ) { value, options throws(OptionValueError) in
-      // API reference, CreateLogGroup.
-      options.settings.logGroup = try logName(value, allowed: { $0.isLetter || $0.isNumber || "_-/.#".contains($0) })
+      options.settings.logGroup = try logGroup(value)
     },
     Option(.logs, "log-stream", .value("TEMPLATE"), default: Settings().logStream, "the log stream; fields as for --log-group") {
       value, options throws(OptionValueError) in
-      // API reference, CreateLogStream.
-      options.settings.logStream = try logName(value, allowed: { $0 != ":" && $0 != "*" })
+      options.settings.logStream = try logStream(value)
     },
     Option(.logs, "log-retention", .value("DAYS"), default: "for ever", "how long a log group that is made here keeps its events") {
       value, options throws(OptionValueError) in
-      guard let days = Int(value), CloudWatchLogs.retentionDays.contains(days) else {
-        throw OptionValueError(
-          expectation: "must be one of " + CloudWatchLogs.retentionDays.sorted().map(String.init).joined(separator: ", "))
+      options.settings.logRetention = try retention(value)
+    },
+    Option(.logs, "log-tag", .list("KEY=VALUE"), "a tag for log groups that are made here") { value, options throws(OptionValueError) in
+      let halves = value.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      // API reference, CreateLogGroup: keys of 1 to 128 characters, values of up to 256.
+      guard halves.count == 2, (1...128).contains(halves[0].count), halves[1].count <= 256, !halves[0].hasPrefix("aws:") else {
+        throw OptionValueError(expectation: "must be KEY=VALUE")
       }
-      options.settings.logRetention = days
+      options.settings.logTags.append(.init(key: halves[0], value: halves[1]))
+    },
+    Option(
+      .logs, "multiline-start", .value("REGEX"),
+      "a record begins with a line in which this is found (POSIX extended), and goes on until the next; indentation stands for ^[^[:blank:]]"
+    ) { value, options throws(OptionValueError) in
+      options.settings.multilineStart = try pattern(value)
+    },
+    Option(.logs, "log-memory", .value("SIZE"), default: "8MiB", "memory for what is read and not accepted yet") {
+      value, options throws(OptionValueError) in options.settings.logMemory = try size(value, 1 << 20...1 << 30)
+    },
+    Option(.logs, "log-queue", .value("SIZE"), default: "64MiB", "disk for the supervised agent's output while the service is away") {
+      value, options throws(OptionValueError) in options.settings.logQueue = try size(value, 1 << 20...1 << 40)
     },
     Option(.logs, "flush-timeout", .value("DURATION"), default: "10s", "how long the sidecar's end waits for logs that are not sent yet") {
       value, options throws(OptionValueError) in options.settings.flushTimeout = try duration(value)
     },
+    Option(.logs, "log-agent", .value("AGENT"), "let AWS's agent forward, and watch it: awslogs or amazon-cloudwatch-agent") {
+      value, options throws(OptionValueError) in options.settings.logAgent = try choice(value)
+    },
+    Option(
+      .logs, "log-agent-patience", .value("DURATION"), default: "1h",
+      "how long its streams may receive nothing while their files go on; the service tells with a delay of up to an hour"
+    ) {
+      value, options throws(OptionValueError) in options.settings.logAgentPatience = try duration(value)
+    },
+    Option(.logs, "metrics", .value("ADDRESS"), "serve the forwarding's numbers to Prometheus: unix:/PATH or 127.0.0.1:PORT") {
+      value, options throws(OptionValueError) in options.settings.metricsAddress = try metricsAddress(value)
+    },
   ]
 }
+
+/// `file:/var/log/app.log`, or `{"source": "file:/var/log/app.log", "group": "/app"}`.
+private func logRequest(_ value: String) throws(OptionValueError) -> Settings.LogRequest {
+  guard value.hasPrefix("{") else { return Settings.LogRequest(source: try logSource(value)) }
+  guard let members = (try? JSONValue(parsing: value))?.object else { throw OptionValueError(expectation: "begins with { but is no JSON object") }
+  guard let source = members["source"]?.string else { throw OptionValueError(expectation: "needs a source, for example \"file:/var/log/app.log\"") }
+  var request = Settings.LogRequest(source: try logSource(source))
+  for (key, member) in members.sorted(by: { $0.key < $1.key }) {
+    let text = member.string ?? member.integer.map(String.init) ?? ""
+    switch key {
+    case "source": break
+    case "group": request.group = try within(key) { () throws(OptionValueError) in try logGroup(text) }
+    case "stream": request.stream = try within(key) { () throws(OptionValueError) in try logStream(text) }
+    case "retention": request.retention = try within(key) { () throws(OptionValueError) in try retention(text) }
+    case "multiline-start": request.multilineStart = try within(key) { () throws(OptionValueError) in try pattern(text) }
+    case "timestamp-key": request.timestampKey = try within(key) { () throws(OptionValueError) in try nonEmpty(text) }
+    default:
+      throw OptionValueError(
+        expectation: "has an unknown member \(key); there are source, group, stream, retention, multiline-start, timestamp-key")
+    }
+  }
+  return request
+}
+
+private func within<Value>(_ key: String, _ read: () throws(OptionValueError) -> Value) throws(OptionValueError) -> Value {
+  do { return try read() } catch { throw OptionValueError(expectation: "has a \(key) that \(error.expectation)") }
+}
+
+private func logSource(_ value: String) throws(OptionValueError) -> String {
+  guard LogSource(value) != nil else {
+    throw OptionValueError(expectation: "must be consul, bootstrap, syslog, journal, journal:UNIT or file:/PATH")
+  }
+  return value
+}
+
+private func retention(_ value: String) throws(OptionValueError) -> Int {
+  guard let days = Int(value), CloudWatchLogs.retentionDays.contains(days) else {
+    throw OptionValueError(
+      expectation: "must be one of " + CloudWatchLogs.retentionDays.sorted().map(String.init).joined(separator: ", "))
+  }
+  return days
+}
+
+private func pattern(_ value: String) throws(OptionValueError) -> String {
+  if value == "indentation" { return "^[^[:blank:]]" }
+  guard !value.isEmpty, PosixPattern(value) != nil else {
+    throw OptionValueError(expectation: "must be a POSIX extended regular expression (regex(7)), or indentation")
+  }
+  return value
+}
+
+/// `64MiB`, `500kB`, `1048576`.
+private func size(_ value: String, _ range: ClosedRange<Int>) throws(OptionValueError) -> Int {
+  let wrong = OptionValueError(expectation: "must be a size such as 8MiB, from \(range.lowerBound >> 20)MiB to \(range.upperBound >> 20)MiB")
+  let units = ["": 1, "B": 1, "kB": 1000, "MB": 1_000_000, "GB": 1_000_000_000, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30]
+  let digits = value.prefix { $0.isASCII && $0.isNumber }
+  guard let number = Int(digits), let unit = units[String(value.dropFirst(digits.count))],
+    case let (bytes, overflow) = number.multipliedReportingOverflow(by: unit),
+    !overflow, range.contains(bytes)
+  else { throw wrong }
+  return bytes
+}
+
+private func metricsAddress(_ value: String) throws(OptionValueError) -> ServedAddress {
+  // sockaddr_un has room for 107 bytes and a zero (unix(7)).
+  if value.hasPrefix("unix:/"), value.utf8.count <= 5 + 107 { return .unix(path: String(value.dropFirst(5))) }
+  if value.hasPrefix("127.0.0.1:"), let port = UInt16(value.dropFirst(10)), port > 0 { return .loopback(port: port) }
+  throw OptionValueError(expectation: "must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business")
+}
+
+/// API reference, CreateLogGroup.
+private func logGroup(_ value: String) throws(OptionValueError) -> String {
+  try logName(value, allowed: { $0.isLetter || $0.isNumber || "_-/.#".contains($0) })
+}
+
+/// API reference, CreateLogStream.
+private func logStream(_ value: String) throws(OptionValueError) -> String { try logName(value, allowed: { $0 != ":" && $0 != "*" }) }
 
 private func logName(_ value: String, allowed: (Character) -> Bool) throws(OptionValueError) -> String {
   guard let plain = NameTemplate.expand(value, { Settings.logFields.contains($0) ? "x" : nil }), (1...512).contains(plain.utf8.count),

@@ -59,6 +59,8 @@ package struct Options: Sendable {
   package var settings = Settings()
   package var isDryRun = false
   package var wantsJSON = false
+  /// `status` is a question of a monitor's.
+  package var checks = false
   package var allowsIMDSv1 = false
   package var logLevel = LogLevel.info
   package var logFormat = LogFormat.text

@@ -122,10 +122,20 @@ package struct OptionConflict: Sendable {
     ) {
       settings, _ in settings.resolvesReverse && (settings.dns == .none || settings.dns == .port53)
     },
+    OptionConflict(message: "--log consul does not go with --start none", hint: "name what starts the agent, or forward journal:UNIT or file:/PATH") {
+      settings, _ in settings.forwards("consul") && settings.start == Settings.Start.none
+    },
+    OptionConflict(message: "--log-agent needs --log", hint: "say what it is to forward") { settings, _ in
+      settings.logAgent != nil && settings.logs.isEmpty
+    },
     OptionConflict(
-      message: "--log consul does not go with --start supervise or docker", hint: "forward the file that its output goes to: --log file:/PATH"
-    ) {
-      settings, _ in settings.logSources.contains("consul") && (settings.start == .supervise || settings.start == .docker)
+      message: "--log-agent reads files only", hint: "leave out journal and consul, or --log-agent: this program forwards both"
+    ) { settings, _ in settings.logAgent != nil && settings.logs.contains { $0.source == "consul" || $0.source.hasPrefix("journal") } },
+    OptionConflict(message: "--log-agent does not go with --log-tag", hint: "tag the log group yourself: the agent makes it") { settings, given in
+      settings.logAgent != nil && given.contains("log-tag")
+    },
+    OptionConflict(message: "--metrics needs --log", hint: "without it there are no numbers") { settings, _ in
+      settings.metricsAddress != nil && settings.logs.isEmpty
     },
     OptionConflict(message: "--dns does not go with --start none", hint: "names are tried on a running agent") { settings, _ in
       settings.start == Settings.Start.none && settings.dns != .none

@@ -11,6 +11,7 @@ package struct OptionParser: Sendable {
   package enum Request: Sendable {
     case bootstrap(Options)
     case sidecar(Options)
+    case status(Options)
     case help
     case version
   }
@@ -24,7 +25,14 @@ package struct OptionParser: Sendable {
     if line.wantsHelp { return .help }
     if line.wantsVersion { return .version }
     var options = Options()
-    let file = try configurationFile(line.configPath, environment: environment)
+    // The machine's own file stays where it is, and may change: the sidecar reads it again, below what the run was given.
+    let machineFile = try configurationFile(Self.configurationFile, isRequired: false)
+    let asked = line.configPath ?? environment[Option.environmentPrefix + "CONFIG"]
+    var file = try asked.map { try configurationFile($0, isRequired: true) } ?? machineFile
+    if line.command == .sidecar { file.merge(machineFile) { given, _ in given } }
+    if line.command == .status, asked == nil {
+      file.merge((try? configurationFile(Settings().sidecarConfigurationPath, isRequired: false)) ?? [:]) { given, _ in given }
+    }
     let variables = try variables(environment)
     var given: Set<String> = []
     for option in Option.all {
@@ -32,7 +40,10 @@ package struct OptionParser: Sendable {
       let values = line.values[option.name] ?? variables[option.name] ?? file[option.name] ?? []
       if !values.isEmpty {
         given.insert(option.name)
-        if option.section != .run || option.name.hasPrefix("log-") { options.settings.given[option.name] = option.json(values.map(\.text)) }
+        let isTheMachines = asked == nil && line.values[option.name] == nil && variables[option.name] == nil
+        if !isTheMachines, option.section != .run || option.name.hasPrefix("log-") {
+          options.settings.given[option.name] = option.json(values.map(\.text))
+        }
       }
       for value in values {
         do {
@@ -46,10 +57,18 @@ package struct OptionParser: Sendable {
     }
     try finish(&options)
     if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
-    if line.isSidecar, options.isDryRun {
-      throw Failure(.usage, "--dry-run does not go with sidecar", hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
+    if options.isDryRun, let command = line.command {
+      throw Failure(
+        .usage, "--dry-run does not go with \(command.rawValue)", hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
     }
-    return line.isSidecar ? .sidecar(options) : .bootstrap(options)
+    if options.checks, line.command != .status {
+      throw Failure(.usage, "--check goes with status only", hint: "consul-bootstrap status --check")
+    }
+    return switch line.command {
+    case .sidecar: .sidecar(options)
+    case .status: .status(options)
+    case nil: .bootstrap(options)
+    }
   }
 
   /// A value and who said it.
@@ -67,10 +86,12 @@ package struct OptionParser: Sendable {
 
   // MARK: Command line
 
+  private enum Subcommand: String, CaseIterable { case sidecar, status }
+
   private struct CommandLine {
     var values: [String: [Value]] = [:]
     var configPath: String?
-    var isSidecar = false
+    var command: Subcommand?
     var wantsHelp = false
     var wantsVersion = false
   }
@@ -81,10 +102,10 @@ package struct OptionParser: Sendable {
     while let argument = rest.popFirst() {
       if argument == "-h" || argument == "--help" { line.wantsHelp = true; continue }
       if argument == "-V" || argument == "--version" { line.wantsVersion = true; continue }
-      if argument == "sidecar", !line.isSidecar { line.isSidecar = true; continue }
+      if line.command == nil, let command = Subcommand(rawValue: argument) { line.command = command; continue }
       guard argument.hasPrefix("--"), argument.count > 2 else {
         throw Failure(
-          .usage, "there is no command \(argument)", hint: "the only command is sidecar, all else are options; see consul-bootstrap --help")
+          .usage, "there is no command \(argument)", hint: "the commands are sidecar and status, all else are options; see consul-bootstrap --help")
       }
       let halves = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(halves[0]), attached = halves.count == 2 ? String(halves[1]) : nil
@@ -154,13 +175,11 @@ package struct OptionParser: Sendable {
 
   // MARK: Configuration file
 
-  private func configurationFile(_ named: String?, environment: [String: String]) throws -> [String: [Value]] {
-    let asked = named ?? environment[Option.environmentPrefix + "CONFIG"]
-    let path = asked ?? Self.configurationFile
+  private func configurationFile(_ path: String, isRequired: Bool) throws -> [String: [Value]] {
     let bytes: [UInt8]
     do {
       guard let found = try files.readIfPresent(path) else {
-        guard asked == nil else { throw Failure(.usage, "there is no configuration file \(path)", hint: "correct --config") }
+        guard !isRequired else { throw Failure(.usage, "there is no configuration file \(path)", hint: "correct --config") }
         return [:]
       }
       bytes = found
@@ -183,6 +202,8 @@ package struct OptionParser: Sendable {
         case .string(let text): text
         case .integer(let number): String(number)
         case .bool(let bool): bool ? "true" : "false"
+        // A log source with fields of its own: the option reads it.
+        case .object where key == "log": item.compactText
         default: nil
         }
       }

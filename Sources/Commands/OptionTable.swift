@@ -193,6 +193,10 @@ extension Option {
     Option(.run, "json", .flag, default: "false", "report as JSON") { value, options throws(OptionValueError) in
       options.wantsJSON = try boolean(value)
     },
+    Option(.run, "check", .flag, default: "false", "with status: say only what is wrong, and exit with 1 if anything is") {
+      value, options throws(OptionValueError) in
+      options.checks = try boolean(value)
+    },
     Option(.run, "log-level", .value("LEVEL"), default: "info", "debug, info, warning or error") {
       value, options throws(OptionValueError) in
       guard let level = LogLevel(name: value) else { throw OptionValueError(expectation: "must be debug, info, warning or error") }

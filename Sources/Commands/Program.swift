@@ -1,4 +1,5 @@
 internal import Base
+internal import Decisions
 internal import Host
 
 /// The composition root: the one place that knows `Host`.
@@ -15,15 +16,28 @@ package enum Program {
     let files = LocalFileStore()
     let environment = Machine.environment
     do {
-      switch try OptionParser(files: files).parse(Array(CommandLine.arguments.dropFirst()), environment: environment) {
+      let parse = { @Sendable in try OptionParser(files: files).parse(Array(CommandLine.arguments.dropFirst()), environment: environment) }
+      let request = try parse()
+      /// For a reload: what the options are by now.
+      let reread = { @Sendable () throws -> Settings in
+        switch try parse() {
+        case .bootstrap(let options), .sidecar(let options), .status(let options):
+          return options.settings
+        case .help, .version: throw CancellationError()
+        }
+      }
+      switch request {
       case .help: Machine.write(Help.text)
       case .version: Machine.write("consul-bootstrap \(programVersion)\n")
       case .bootstrap(let options):
         let surroundings = Surroundings(options: options, environment: environment, files: files)
-        await BootstrapCommand(options: options, surroundings: surroundings).run(signals)
+        await BootstrapCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
       case .sidecar(let options):
         let surroundings = Surroundings(options: options, environment: environment, files: files)
-        await SidecarCommand(options: options, surroundings: surroundings).run(signals)
+        await SidecarCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
+      case .status(let options):
+        let surroundings = Surroundings(options: options, environment: environment, files: files)
+        await StatusCommand(options: options, surroundings: surroundings).run()
       }
     } catch let failure as Failure {
       Machine.write(errorText(failure), toStandardError: true)

@@ -7,17 +7,31 @@ internal import Host
 struct SidecarCommand: Sendable {
   let options: Options
   let surroundings: Surroundings
+  /// Reads the options again, for a reload.
+  let reread: @Sendable () throws -> Settings
 
   func run(_ signals: Signals) async -> Never {
-    let log = surroundings.world.log
-    let sidecar = Sidecar(settings: options.settings, world: surroundings.world, planner: surroundings.planner)
+    let world = surroundings.world, log = world.log
+    let sidecar = Sidecar(settings: options.settings, world: world, planner: surroundings.planner, spool: nil)
     let task = Task {
       let lock = try RunLock(stateDirectory: options.settings.stateDirectory, name: "sidecar.lock")
       defer { withExtendedLifetime(lock) {} }
-      try await sidecar.run { log.info("the sidecar looks after the agent") }
+      // At once: a unit that waits for somebody else's answer before it is ready hangs whoever starts it.
+      world.system.notify("READY=1\nSTATUS=looking for the instance's identity")
+      async let watchdog: Void = feedWatchdog(world)
+      try await sidecar.run {
+        log.info("the sidecar looks after the agent")
+        world.system.notify("STATUS=looking after the agent")
+      }
+      await watchdog
     }
     signals.deliver { number in
+      guard number != 1 else {
+        Self.reload(sidecar, reread, log)
+        return
+      }
       log.info("ended by signal \(number)")
+      world.system.notify("STOPPING=1")
       Task.detached {
         await sidecar.flush()
         task.cancel()
@@ -33,5 +47,26 @@ struct SidecarCommand: Sendable {
       Machine.exit(failure.status.rawValue)
     } catch {}
     Machine.exit(0)
+  }
+
+  /// As long as tasks run at all: what each of them waits for is its own affair.
+  private func feedWatchdog(_ world: World) async {
+    guard let interval = world.system.watchdogInterval else { return }
+    while !Task.isCancelled {
+      world.system.notify("WATCHDOG=1")
+      // Twice in the time, as sd_watchdog_enabled(3) has it.
+      try? await world.clock.sleep(for: interval / 2)
+    }
+  }
+
+  /// Options that are wrong by now change nothing.
+  static func reload(_ sidecar: Sidecar, _ reread: () throws -> Settings, _ log: Logger) {
+    do {
+      sidecar.reload(try reread())
+    } catch let failure as Failure {
+      log.error("cannot read the options again; going on with the ones before", ["reason": .string(failure.lines.joined(separator: " "))])
+    } catch {
+      log.error("cannot read the options again; going on with the ones before", ["reason": .string("\(error)")])
+    }
   }
 }

@@ -7,17 +7,28 @@ internal import Host
 /// The real world for a command, and a planner in it.
 struct Surroundings: Sendable {
   let console: Console
+  /// This program's log as a file, where it is forwarded.
+  let ownLog: OwnLog?
   let world: World
   let planner: Planner
 
   init(options: Options, environment: [String: String], files: LocalFileStore) {
-    console = Console(format: options.logFormat == .json ? .json : .text)
-    let log = Logger(level: options.logLevel, sink: console)
+    let format = options.logFormat == .json ? Console.Format.json : .text
+    console = Console(format: format)
+    let ownLog = options.settings.forwards("bootstrap") && !options.isDryRun ? OwnLog(path: Settings.ownLogPath, format: format) : nil
+    self.ownLog = ownLog
+    let log: Logger
+    if let ownLog {
+      log = Logger(level: options.logLevel, sink: TwoSinks(console, ownLog))
+    } else {
+      log = Logger(level: options.logLevel, sink: console)
+    }
     let clock = ContinuousClock()
     let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
     world = World(
       environment: environment, transport: transport, files: files, launcher: PosixProcessLauncher(environment: environment),
-      system: LocalSystem(), resolver: AresResolver(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log)
+      system: LocalSystem(), resolver: AresResolver(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log,
+      textServer: LocalTextServer(), pattern: { PosixPattern($0) })
     let metadata = MetadataClient(
       environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)
     let credentials = CredentialCache(

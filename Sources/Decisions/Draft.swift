@@ -130,6 +130,11 @@ struct Draft {
     if start != .none {
       steps.append(.prove(goal))
       if let resolver { steps.append(.resolveThroughAgent(resolver)) }
+      if let setup = LogAgentConfiguration(
+        settings, observation.identity, hostName: machine.hostName, groupName: observation.identity.groupName, syslogFile: machine.syslogFile)
+      {
+        steps.append(.setUpLogAgent(setup))
+      }
       if machine.isBootedBySystemd, start != .supervise {
         steps.append(.runSidecar(SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
       }

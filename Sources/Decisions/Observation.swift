@@ -121,6 +121,8 @@ package struct MachineObservation: Sendable, Equatable {
   /// `/etc/resolv.conf` is a link: something writes it.
   package var resolverConfigurationIsManaged = false
   package var environment: [String: String] = [:]
+  /// The machine's log, where it is a file.
+  package var syslogFile: String?
   /// This program.
   package var programPath = "/usr/local/bin/consul-bootstrap"
   /// Other files of the configuration directory, sorted, with whether each sets `bootstrap` or `bootstrap_expect`.

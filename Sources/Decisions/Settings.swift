@@ -193,13 +193,26 @@ package struct Settings: Sendable, Equatable {
   /// Of registrator, beside it.
   package var registratorImage: String?
 
-  /// `consul`, `journal[:UNIT]`, `file:/PATH`, as LogForwarding reads them.
-  package var logSources: [String] = []
+  package var logs: [LogRequest] = []
   /// Templates; see `logFields`.
   package var logGroup = "/consul/{datacenter}"
   package var logStream = "{instance_id}/{source}"
   /// Days; nil: for ever.
   package var logRetention: Int?
+  /// Of log groups that are made here.
+  package var logTags: [Tag] = []
+  /// A POSIX extended regular expression for the first line of every record; nil: each line is a record.
+  package var multilineStart: String?
+  /// Bytes for what is read and not accepted yet.
+  package var logMemory = 8 << 20
+  /// Bytes on disk for what the agent writes while the service is away, under supervise.
+  package var logQueue = 64 << 20
+  /// Nil: this program forwards.
+  package var logAgent: LogAgent?
+  /// How long a stream of that agent's may receive nothing while its file goes on.
+  package var logAgentPatience = Duration.seconds(3600)
+  /// Where the numbers of the forwarding are served; nil: nowhere.
+  package var metricsAddress: ServedAddress?
   /// How long an end waits for what is not sent yet.
   package var flushTimeout = Duration.seconds(10)
 
@@ -207,6 +220,31 @@ package struct Settings: Sendable, Equatable {
 
   /// What may stand in `logGroup` and `logStream`. `source` is left for each source to fill in.
   package static let logFields = ["az", "datacenter", "group", "hostname", "instance_id", "source"]
+
+  /// This program's own log, where it is forwarded.
+  package static let ownLogPath = "/var/log/consul-bootstrap.log"
+
+  /// What is to be forwarded, with what is said of it alone.
+  package struct LogRequest: Sendable, Equatable {
+    /// `consul`, `bootstrap`, `syslog`, `journal[:UNIT]`, `file:/PATH`, as LogForwarding reads them.
+    package var source: String
+    package var group: String?
+    package var stream: String?
+    package var retention: Int?
+    package var multilineStart: String?
+    /// The member of JSON lines that holds the time.
+    package var timestampKey: String?
+
+    package init(source: String) { self.source = source }
+  }
+
+  /// A forwarder of AWS's own that is used instead.
+  package enum LogAgent: String, Sendable, CaseIterable {
+    case awslogs
+    case cloudWatchAgent = "amazon-cloudwatch-agent"
+  }
+
+  package func forwards(_ source: String) -> Bool { logs.contains { $0.source == source } }
 
   /// Where the agent serves DNS.
   package var dnsPort: Int64 {

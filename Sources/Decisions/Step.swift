@@ -24,6 +24,8 @@ package enum Step: Sendable, Equatable {
   case resolveThroughAgent(ResolverChange)
   /// The sidecar's unit and what it is asked with; restarted if either has changed.
   case runSidecar(SidecarUnit)
+  /// What an agent of AWS's forwards; it is started, and read again if that has changed.
+  case setUpLogAgent(LogAgentConfiguration)
   case completeLifecycleAction(hook: String)
 
   /// For people: what will happen.
@@ -46,6 +48,7 @@ package enum Step: Sendable, Equatable {
     case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
     case .prove(let goal): "prove: \(goal.text)"
     case .resolveThroughAgent(let change): "write \(change.path) and try \(change.names.joined(separator: ", ")); undone if they are not resolved"
+    case .setUpLogAgent(let setup): "write \(setup.agent.path), and have \(setup.agent.name) forward the logs"
     case .runSidecar(let unit): "write \(unit.optionsPath) and \(SidecarUnit.path), and start \(SidecarUnit.name)"
     case .completeLifecycleAction(let hook): "complete lifecycle hook \(hook): CONTINUE after proof, ABANDON after failure"
     }
@@ -69,6 +72,7 @@ extension Step {
     case .writeUnit(let path, let text): (path, text)
     case .resolveThroughAgent(let change): (change.path, change.text)
     case .runSidecar(let unit): (SidecarUnit.path, unit.text)
+    case .setUpLogAgent(let setup): (setup.agent.path, setup.text)
     default: nil
     }
   }

@@ -64,11 +64,21 @@ package struct SidecarUnit: Sendable, Equatable {
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
   ]
 
-  /// - Nothing of the system is writable but the configuration and our own state.
+  /// - `Type=notify`: ready once it runs, whatever AWS says; so nobody who starts it hangs.
+  /// - `WatchdogSec`: a process that hangs is killed and started again.
+  /// - Nothing of the system is writable but the configuration, our own state and our own log. What it may forward is
+  ///   anywhere: nothing is hidden from it.
+  /// - Neither `ProtectKernelTunables` nor `ProtectControlGroups`: with either, journalctl in a unit of a systemd-nspawn
+  ///   container finds no entry behind a cursor (systemd 252).
+  /// - Memory and weights: its trouble is never the agent's. At most 24 MiB are its own; journalctl and the page cache count, too.
   /// - `Restart=always`: its end is never wanted, and never the agent's.
   package init(program: String, settings: Settings, environment: [String: String]) {
     optionsPath = settings.sidecarConfigurationPath
     options = JSONValue.object(settings.given).prettyText
+    var writable = [settings.configDirectory, settings.stateDirectory]
+    // Made by the first line, and renamed.
+    if settings.forwards("bootstrap") { writable.append("/var/log") }
+    if case .unix(let path)? = settings.metricsAddress { writable.append("-" + (path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "/run")) }
     let variables = environment.filter { key, value in
       (Self.passedVariables.contains(key) || key.hasPrefix("AWS_ENDPOINT_URL")) && !value.isEmpty && !value.contains("@") && !value.contains("\"")
         && !value.contains("\n")
@@ -83,15 +93,34 @@ package struct SidecarUnit: Sendable, Equatable {
       StartLimitIntervalSec=0
 
       [Service]
-      Type=exec
+      Type=notify
+      NotifyAccess=main
+      WatchdogSec=120
       \(lines)ExecStart=\(Command(program, ["sidecar", "--config", optionsPath]).text)
+      ExecReload=/bin/kill -HUP $MAINPID
       Restart=always
       RestartSec=10
-      NoNewPrivileges=true
-      ProtectSystem=full
-      ProtectHome=read-only
-      ReadWritePaths=\(settings.configDirectory) \(settings.stateDirectory)
+      TimeoutStopSec=\(settings.flushTimeout.components.seconds + 20)
+      MemoryHigh=\((settings.logMemory >> 20) + 88)M
+      MemoryMax=\((settings.logMemory >> 20) + 184)M
+      TasksMax=64
+      CPUWeight=20
+      IOWeight=20
+      OOMScoreAdjust=500
       LimitCORE=0
+      NoNewPrivileges=true
+      ProtectSystem=strict
+      ProtectHome=read-only
+      ReadWritePaths=\(writable.joined(separator: " "))
+      ProtectKernelModules=true
+      ProtectClock=true
+      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+      RestrictNamespaces=true
+      RestrictRealtime=true
+      RestrictSUIDSGID=true
+      LockPersonality=true
+      MemoryDenyWriteExecute=true
+      SystemCallArchitectures=native
 
       [Install]
       WantedBy=multi-user.target

@@ -56,6 +56,13 @@ package final class Console: LogSink {
   }
 
   private func text(_ record: LogRecord) -> String {
+    guard isTerminal else { return Self.line(record, format) }
+    let line = Self.sentence(record)
+    return record.level == .info ? line : "\(record.level.name): \(line)"
+  }
+
+  /// A time-stamped record, without a newline.
+  static func line(_ record: LogRecord, _ format: Format) -> String {
     switch format {
     case .json:
       var members = Dictionary(record.attributes.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last })
@@ -63,13 +70,14 @@ package final class Console: LogSink {
       members["level"] = .string(record.level.name)
       members["message"] = .string(record.message)
       return JSONValue.object(members).compactText
-    case .text:
-      let attributes = record.attributes.map { " \($0.key)=\($0.value.string.map(Self.quoted) ?? $0.value.compactText)" }.joined()
-      // Lines end where records end.
-      let line = "\(record.message)\(attributes)".split(whereSeparator: \.isNewline).joined(separator: " ")
-      if isTerminal { return record.level == .info ? line : "\(record.level.name): \(line)" }
-      return "\(Machine.now().iso8601) \(record.level.name) \(line)"
+    case .text: return "\(Machine.now().iso8601) \(record.level.name) \(sentence(record))"
     }
+  }
+
+  /// Lines end where records end.
+  private static func sentence(_ record: LogRecord) -> String {
+    let attributes = record.attributes.map { " \($0.key)=\($0.value.string.map(quoted) ?? $0.value.compactText)" }.joined()
+    return "\(record.message)\(attributes)".split(whereSeparator: \.isNewline).joined(separator: " ")
   }
 
   private static func quoted(_ text: String) -> String {

@@ -59,6 +59,61 @@ final class LocalOpenFile: OpenFile {
   }
 }
 
+/// A file that is open for appending, by its descriptor.
+final class LocalAppendFile: AppendFile {
+  private let path: String
+  private let descriptor: Int32
+
+  init(_ path: String) throws {
+    let file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0o640)
+    guard file >= 0 else {
+      let number = errno
+      throw FileError("append to", path, errno: number, reason: errorText(number))
+    }
+    self.path = path
+    descriptor = file
+  }
+
+  deinit { close(descriptor) }
+
+  func append(_ bytes: ArraySlice<UInt8>) throws {
+    var rest = bytes
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else {
+        let number = errno
+        throw FileError("append to", path, errno: number, reason: errorText(number))
+      }
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  func isCurrent() -> Bool {
+    var ours = stat(), named = stat()
+    return fstat(descriptor, &ours) == 0 && lstat(path, &named) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev
+  }
+
+  /// Gives the file the name `.1`, unless another process has just done so; nil if that fails.
+  func rotated() -> LocalAppendFile? {
+    guard flock(descriptor, LOCK_EX) == 0 else { return nil }
+    defer { flock(descriptor, LOCK_UN) }
+    if isCurrent() { rename(path, path + ".1") }
+    return try? LocalAppendFile(path)
+  }
+
+  func size() throws -> Int64 {
+    var info = stat()
+    guard fstat(descriptor, &info) == 0 else {
+      let number = errno
+      throw FileError("look at", path, errno: number, reason: errorText(number))
+    }
+    return Int64(info.st_size)
+  }
+}
+
 extension LocalFileStore {
+  package func append(to path: String) throws -> any AppendFile { try LocalAppendFile(path) }
+
   package func open(_ path: String) throws -> (any OpenFile)? { try LocalOpenFile(path) }
 }

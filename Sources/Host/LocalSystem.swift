@@ -10,6 +10,8 @@ package struct LocalSystem: System {
 
   package var isRoot: Bool { geteuid() == 0 }
 
+  package var pid: Int32 { getpid() }
+
   package var hostName: String {
     var name = [CChar](repeating: 0, count: 256)
     guard gethostname(&name, name.count - 1) == 0 else { return "" }
@@ -31,6 +33,25 @@ package struct LocalSystem: System {
     return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : "/usr/local/bin/consul-bootstrap"
   }
 
+  package func notify(_ state: String) {
+    guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/") || path.hasPrefix("@"), path.utf8.count < 108 else {
+      return
+    }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    withUnixAddress(path) { address, length in
+      _ = state.withCString { sendto(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL), address, length) }
+    }
+  }
+
+  package var watchdogInterval: Duration? {
+    guard let text = getenv("WATCHDOG_USEC").map({ String(cString: $0) }), let microseconds = Int64(text), microseconds > 0 else { return nil }
+    // Set for another process, if it names one (sd_watchdog_enabled(3)).
+    if let pid = getenv("WATCHDOG_PID").map({ String(cString: $0) }), pid != String(getpid()) { return nil }
+    return .microseconds(microseconds)
+  }
+
   package func address(ofInterface name: String) -> IPv4Address? {
     var list: UnsafeMutablePointer<ifaddrs>?
     guard getifaddrs(&list) == 0 else { return nil }
@@ -45,4 +66,16 @@ package struct LocalSystem: System {
     }
     return nil
   }
+}
+
+/// A path as unix(7) wants it; a leading `@` stands for the abstract namespace.
+func withUnixAddress<Result>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
+  var address = sockaddr_un()
+  address.sun_family = sa_family_t(AF_UNIX)
+  var bytes = Array(path.utf8.prefix(107))
+  if bytes.first == 64 { bytes[0] = 0 }
+  withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+  // The family's two bytes, the path, and its zero where it is a name in the file system.
+  let length = socklen_t(2 + bytes.count + (bytes.first == 0 ? 0 : 1))
+  return withUnsafePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) } }
 }

@@ -14,7 +14,7 @@ package struct PosixProcessLauncher: ProcessLauncher {
   }
 
   package func run(_ command: Command, timeout: Duration) async throws -> CommandResult {
-    let child = try ChildProcess(command, environment: environment, owner: nil, mayBindLowPorts: false, passesThrough: false)
+    let child = try ChildProcess(command, environment: environment, owner: nil, mayBindLowPorts: false, passesThrough: false, copy: nil)
     return try await withThrowingTaskGroup(of: ProcessEnd?.self) { group in
       group.addTask { await child.end() }
       group.addTask {
@@ -30,9 +30,13 @@ package struct PosixProcessLauncher: ProcessLauncher {
     }
   }
 
-  package func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool) throws -> any RunningProcess {
-    try ChildProcess(command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, passesThrough: true)
+  package func start(
+    _ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?
+  ) throws -> any RunningProcess {
+    try ChildProcess(command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, passesThrough: true, copy: copy)
   }
+
+  package func follow(_ command: Command) throws -> any FollowedProcess { try FollowedChild(command, environment: environment) }
 }
 
 /// One child, running or ended.
@@ -60,7 +64,9 @@ private final class ChildProcess: RunningProcess {
 
   private static let outputLimit = 256 << 10
 
-  init(_ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, passesThrough: Bool) throws {
+  init(_ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, passesThrough: Bool, copy: (any OutputSink)?)
+    throws
+  {
     let groups = owner.map { UserDatabase().groups(of: $0) } ?? []
     let state = SharedState()
     let started = StartSignal()
@@ -76,7 +82,7 @@ private final class ChildProcess: RunningProcess {
         close(out.write)
         close(err.write)
         started.finish(.success(pid))
-        Self.readAll([(out.read, 1), (err.read, 2)], passesThrough: passesThrough, into: state)
+        Self.readAll([(out.read, 1), (err.read, 2)], passesThrough: passesThrough, copy: copy, into: state)
         let end = Self.reap(pid)
         let waiters = state.value.withLock { state in
           state.life = .ended(end)
@@ -125,7 +131,7 @@ private final class ChildProcess: RunningProcess {
     output().split(whereSeparator: \.isNewline).suffix(40).map(String.init)
   }
 
-  private static func spawn(
+  static func spawn(
     _ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, groups: [UInt32], stdout: Int32,
     stderr: Int32
   ) -> Result<Int32, LaunchError> {
@@ -157,7 +163,8 @@ private final class ChildProcess: RunningProcess {
   }
 
   /// Until both ends are closed.
-  private static func readAll(_ sources: [(descriptor: Int32, target: Int32)], passesThrough: Bool, into state: SharedState) {
+  private static func readAll(_ sources: [(descriptor: Int32, target: Int32)], passesThrough: Bool, copy: (any OutputSink)?, into state: SharedState)
+  {
     var polled = sources.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
     var buffer = [UInt8](repeating: 0, count: 1 << 14)
     while polled.contains(where: { $0.fd >= 0 }) {
@@ -170,6 +177,7 @@ private final class ChildProcess: RunningProcess {
           polled[index].fd = -1
           continue
         }
+        copy?.write(buffer[..<count])
         if passesThrough { writeAll(buffer[..<count], to: sources[index].target) }
         state.value.withLock { state in
           state.output += buffer[..<count]
@@ -189,11 +197,75 @@ private final class ChildProcess: RunningProcess {
     }
   }
 
-  private static func reap(_ pid: Int32) -> ProcessEnd {
+  static func reap(_ pid: Int32) -> ProcessEnd {
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
     return cb_wait_exited(status) ? .exited(cb_wait_exit_status(status)) : .signalled(cb_wait_signal(status))
   }
+}
+
+/// A child that follows something for us; it ends with us, or when it is stopped.
+private final class FollowedChild: FollowedProcess {
+  private let pipe: (read: Int32, write: Int32)
+  private let pid: Int32
+  /// The number is its own until it has been reaped.
+  private let isReaped = SharedFlag()
+
+  private final class SharedFlag: Sendable {
+    let value = Mutex(false)
+  }
+
+  init(_ command: Command, environment: [String: String]) throws {
+    let pipe = makePipe(), started = StartSignal(), isReaped = isReaped
+    startThread {
+      switch ChildProcess.spawn(
+        command, environment: environment, owner: nil, mayBindLowPorts: false, groups: [], stdout: pipe.write, stderr: pipe.write)
+      {
+      case .failure(let error):
+        close(pipe.write)
+        started.finish(.failure(error))
+      case .success(let pid):
+        close(pipe.write)
+        started.finish(.success(pid))
+        // Waits without reaping, so that the number cannot belong to somebody else while it is signalled.
+        var info = siginfo_t()
+        while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) < 0, errno == EINTR {}
+        isReaped.value.withLock { reaped in
+          reaped = true
+          _ = ChildProcess.reap(pid)
+        }
+      }
+    }
+    self.pipe = pipe
+    do {
+      pid = try started.wait().get()
+    } catch {
+      close(pipe.read)
+      throw error
+    }
+    _ = fcntl(pipe.read, F_SETFL, O_NONBLOCK)
+  }
+
+  deinit {
+    stop()
+    close(pipe.read)
+  }
+
+  func read(_ count: Int) -> [UInt8]? {
+    while true {
+      var got = 0
+      let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+        got = Glibc.read(pipe.read, buffer.baseAddress, count)
+        initialized = max(0, got)
+      }
+      if got > 0 { return bytes }
+      if got == 0 { return nil }
+      if errno == EINTR { continue }
+      return errno == EAGAIN ? [] : nil
+    }
+  }
+
+  func stop() { isReaped.value.withLock { if !$0 { kill(-pid, SIGKILL) } } }
 }
 
 /// Hands the outcome of a start from the child's thread to its creator, which waits some milliseconds for it.

@@ -31,6 +31,7 @@ package actor Checkpoints {
       marks.mapValues { mark in
         switch mark {
         case .cursor(let text): ["cursor": .string(text)]
+        case .spool(let position): ["segment": .integer(position.segment), "offset": .integer(position.offset)]
         case .file(let position):
           [
             // Unsigned numbers of 64 bits are texts: JSON's numbers are not that long everywhere.
@@ -45,6 +46,9 @@ package actor Checkpoints {
   static func parse(_ bytes: [UInt8]) throws -> [String: SourceMark] {
     (try JSONValue(parsing: bytes).object ?? [:]).compactMapValues { value in
       if let cursor = value["cursor"]?.string { return .cursor(cursor) }
+      if let segment = value["segment"]?.integer, let offset = value["offset"]?.integer, segment >= 0, offset >= 0 {
+        return .spool(SpoolPosition(segment: segment, offset: offset))
+      }
       let number = { (key: String) in value[key]?.string.flatMap { UInt64($0) } }
       guard let device = number("device"), let inode = number("inode"), let fingerprint = number("fingerprint"),
         let offset = value["offset"]?.integer, offset >= 0, let time = value["time"]?.integer

@@ -22,29 +22,14 @@ package struct FilePosition: Sendable, Equatable {
 ///
 /// What was written between a copy and its truncation is lost by that kind of rotation itself (logrotate(8), copytruncate).
 package struct FileTail: Sendable {
-  /// A line, and where it ends.
-  package struct Line: Sendable {
-    package let text: String
-    fileprivate let file: any OpenFile
-    /// Of the byte behind it.
-    package let end: Int64
-    /// Written to a rotated file after the file that took its place was read on: no place to go on from.
-    package let isLate: Bool
-
-    /// For a checkpoint.
-    /// - Parameter time: before which everything of the file up to here was written; see `FilePosition.time`.
-    /// - Throws: `FileError`.
-    package func position(time: Int64) throws -> FilePosition {
-      FilePosition(identity: file.identity, offset: end, time: time, fingerprint: try Fingerprint.of(file, before: end))
-    }
-  }
-
   /// What happened to the path, for the log.
   package enum Event: Sendable, Equatable {
     case rotated
     case truncated(copyFound: Bool)
     /// The file that the checkpoint speaks of is gone, with what had not been read of it.
     case lostRest(of: FilePosition)
+    /// Rotated more often than files can be held: so many bytes of the oldest were not read.
+    case gaveUp(bytes: Int64)
   }
 
   private let path: String
@@ -73,14 +58,26 @@ package struct FileTail: Sendable {
     var fingerprint: UInt64
     /// When it had last been changed at the last look.
     var seen: Int64
+    /// Its size at the last look, and what it began with: what has not been read yet must not be taken for something else.
+    var size: Int64
+    var head: (length: Int64, fingerprint: UInt64)
 
     /// - Parameter offset: the beginning of a line.
     init(_ file: any OpenFile, offset: Int64, limit: Int) throws {
       self.file = file
       self.offset = offset
-      splitter = LineSplitter(offset: Int(offset), limit: limit)
+      splitter = LineSplitter(offset: offset, limit: limit)
       fingerprint = try Fingerprint.of(file, before: offset)
       seen = try file.modified()
+      size = try file.size()
+      head = try Fingerprint.head(of: file, size: size)
+    }
+
+    /// What there is by now, if it is what there was.
+    mutating func remember(_ file: any OpenFile, modified: Int64) throws {
+      seen = modified
+      size = max(size, try file.size())
+      if head.length < Fingerprint.length, head.length < size { head = try Fingerprint.head(of: file, size: size) }
     }
 
     /// The same place of a copy.
@@ -90,24 +87,26 @@ package struct FileTail: Sendable {
       splitter = other.splitter
       fingerprint = other.fingerprint
       seen = other.seen
+      size = other.size
+      head = other.head
     }
 
-    /// The bytes before the offset are still those that were read.
+    /// The file has all that was seen: it begins with the same bytes, and those before the offset are the ones that were read.
     func isIn(_ file: any OpenFile) throws -> Bool {
-      guard try file.size() >= offset else { return false }
-      return try Fingerprint.of(file, before: offset) == fingerprint
+      guard try file.size() >= max(offset, size) else { return false }
+      return try Fingerprint.of(file, before: head.length) == head.fingerprint && Fingerprint.of(file, before: offset) == fingerprint
     }
 
     /// The lines of the next chunk; none at the end of the file, or of a line that is not whole yet.
-    mutating func read() throws -> [LineSplitter.Line] {
+    mutating func read(_ count: Int) throws -> LineChunk {
       while true {
-        let bytes = try file.read(at: offset, count: FileTail.chunk)
-        guard !bytes.isEmpty else { return [] }
+        let bytes = try file.read(at: offset, count: count)
+        guard !bytes.isEmpty else { return LineChunk() }
         offset += Int64(bytes.count)
         // Of a line that is not whole yet, too: the next look compares it.
         fingerprint = try Fingerprint.of(file, before: offset)
-        let lines = splitter.feed(bytes)
-        if !lines.isEmpty { return lines }
+        let chunk = splitter.feed(bytes)
+        if !chunk.isEmpty { return chunk }
       }
     }
   }
@@ -122,48 +121,56 @@ package struct FileTail: Sendable {
     self.limit = limit
   }
 
-  fileprivate static let chunk = 256 << 10
+  /// Files that are held for reading while the service is away, each of them disk space that nobody else can free.
+  private static let mostHeld = 64
   /// Some 10 seconds: longer than a program takes to open its log again after the signal that follows a rotation.
   private static let lingerLooks = 50
   /// A rotation renames a handful of files within a millisecond.
   private static let listings = 20
 
-  /// The next lines, about 256 KiB of them; none when there is nothing new.
+  /// The next lines; none when there is nothing new. Lines that were written to a rotated file after the file that took its
+  /// place was read on are no place to go on from: their chunk has no mark.
+  /// - Parameters:
+  ///   - count: bytes, at most.
+  ///   - time: now, in milliseconds since 1970.
   /// - Throws: `FileError`.
-  package mutating func read() throws -> (lines: [Line], events: [Event]) {
+  package mutating func read(_ count: Int = 256 << 10, time: Int64) throws -> (chunk: LineChunk, events: [Event]) {
     var events = seen
     seen = []
     try look(&events)
-    let late = try readLingering()
+    let late = try readLingering(count)
     if !late.isEmpty { return (late, events) }
     while !finishing.isEmpty {
       let file = finishing[0].file
-      let lines = try finishing[0].read()
-      if lines.isEmpty {
-        let reader = finishing.removeFirst()
-        done = done.suffix(15) + [file.identity]
-        lingering.append((reader, Self.lingerLooks))
-      } else {
-        return (lines.map { Line(text: $0.text, file: file, end: Int64($0.end), isLate: false) }, events)
-      }
+      let chunk = try finishing[0].read(count)
+      if !chunk.isEmpty { return (Self.marked(chunk, file, time), events) }
+      let reader = finishing.removeFirst()
+      done = done.suffix(15) + [file.identity]
+      lingering.append((reader, Self.lingerLooks))
     }
-    guard let file = current?.file, let lines = try current?.read() else { return ([], events) }
-    return (lines.map { Line(text: $0.text, file: file, end: Int64($0.end), isLate: false) }, events)
+    guard let file = current?.file, let chunk = try current?.read(count) else { return (LineChunk(), events) }
+    return (Self.marked(chunk, file, time), events)
   }
 
-  private mutating func readLingering() throws -> [Line] {
+  private static func marked(_ chunk: LineChunk, _ file: any OpenFile, _ time: Int64) -> LineChunk {
+    var chunk = chunk
+    chunk.mark = { line in
+      .file(FilePosition(identity: file.identity, offset: line.end, time: time, fingerprint: try Fingerprint.of(file, before: line.end)))
+    }
+    return chunk
+  }
+
+  private mutating func readLingering(_ count: Int) throws -> LineChunk {
     for index in lingering.indices {
-      let file = lingering[index].reader.file
-      var lines = try lingering[index].reader.read()
-      if lines.isEmpty, lingering[index].looks <= 0 {
+      let chunk = try lingering[index].reader.read(count)
+      if !chunk.isEmpty { return chunk }
+      if lingering[index].looks <= 0 {
         // What has no newline by now is a line.
         var last = lingering.remove(at: index).reader
-        lines = last.splitter.finish().map { [$0] } ?? []
-        return lines.map { Line(text: $0.text, file: file, end: Int64($0.end), isLate: true) }
+        return last.splitter.finish()
       }
-      if !lines.isEmpty { return lines.map { Line(text: $0.text, file: file, end: Int64($0.end), isLate: true) } }
     }
-    return []
+    return LineChunk()
   }
 
   /// The beginning of the file that the path names now, to be kept before anything of it is sent: without it a file that is
@@ -187,6 +194,10 @@ package struct FileTail: Sendable {
 
   private mutating func look(_ events: inout [Event]) throws {
     do { try lookOnce(&events) } catch is Unsteady {}
+    while finishing.count > Self.mostHeld {
+      let reader = finishing.removeFirst()
+      events.append(.gaveUp(bytes: max(0, try reader.file.size() - reader.offset)))
+    }
   }
 
   /// Changes nothing if it throws.
@@ -211,7 +222,7 @@ package struct FileTail: Sendable {
         if reader.offset == 0, time != reader.seen, try present.size() == 0 {
           finishing += try siblings(changedSince: reader.seen, except: present.identity)
         }
-        current?.seen = time
+        try current?.remember(present, modified: time)
         return
       }
       // Truncated: what was not read yet is in the copy, if there is one.
@@ -323,7 +334,13 @@ package struct FileTail: Sendable {
 /// FNV-1a, 64 bits, of at most the last 256 bytes before a place: tells apart files that have the same name or number, not
 /// files that somebody makes alike on purpose.
 enum Fingerprint {
-  private static let length: Int64 = 256
+  static let length: Int64 = 256
+
+  /// Of the first bytes of a file. Throws `FileError`.
+  static func head(of file: any OpenFile, size: Int64) throws -> (length: Int64, fingerprint: UInt64) {
+    let length = min(size, Self.length)
+    return (length, try of(file, before: length))
+  }
 
   /// Throws `FileError`.
   static func of(_ file: any OpenFile, before offset: Int64) throws -> UInt64 {

@@ -3,18 +3,6 @@
 /// - A line ends with `\n` or `\r\n`; bytes that are no UTF-8 become U+FFFD.
 /// - A line longer than an event may be is cut at a character's boundary, and its parts say so; nothing is dropped.
 package struct LineSplitter: Sendable {
-  /// A line, or a part of a long one.
-  package struct Line: Sendable, Equatable {
-    package let text: String
-    /// Bytes of the stream up to its end, its newline included.
-    package let end: Int
-
-    package init(text: String, end: Int) {
-      self.text = text
-      self.end = end
-    }
-  }
-
   /// CloudWatch Logs takes events of 1 MB now and took 256 KB before (API reference, PutLogEvents): this fits both, with the
   /// 26 bytes that each event counts beside its text.
   package static let longestEvent = 262_144 - 26
@@ -26,13 +14,15 @@ package struct LineSplitter: Sendable {
   private let limit: Int
   private var rest: [UInt8] = []
   /// Bytes before `rest`.
-  private var consumed: Int
+  private var consumed: Int64
   private var isContinuation = false
+  /// Bytes of `rest` that are known to hold no newline.
+  private var searched = 0
 
   /// - Parameters:
   ///   - offset: of the first byte to come.
   ///   - limit: of an event's text, in bytes of UTF-8; at least 64.
-  package init(offset: Int = 0, limit: Int = longestEvent) {
+  package init(offset: Int64 = 0, limit: Int = longestEvent) {
     precondition(limit >= 64)
     self.limit = limit
     consumed = offset
@@ -41,53 +31,100 @@ package struct LineSplitter: Sendable {
   /// Bytes that are no line yet.
   package var pending: Int { rest.count }
 
-  /// The lines that these bytes complete.
-  package mutating func feed(_ bytes: some Collection<UInt8>) -> [Line] {
-    rest += bytes
-    var lines: [Line] = []
+  /// The lines that these bytes complete; their ends count the bytes of the stream.
+  package mutating func feed(_ bytes: [UInt8]) -> LineChunk {
+    var chunk = LineChunk()
+    // Most chunks begin where a line does: they are used as they are.
+    chunk.bytes = rest.isEmpty ? bytes : rest + bytes
+    let count = chunk.bytes.count
+    let isASCII = Self.isASCII(chunk.bytes, from: 0)
+    chunk.lines.reserveCapacity(count / 128)
     var start = 0
-    while start < rest.count {
-      let window = rest[start..<min(rest.count, start + longestPart + 1)]
-      if let newline = window.firstIndex(of: 10) {
-        lines.append(line(rest[start..<newline], next: newline + 1))
+    var from = searched
+    while start < count {
+      let reach = min(count, start + longestPart + 1)
+      if let newline = Self.newline(chunk.bytes, max(start, from)..<reach) {
+        append(start..<newline, next: newline + 1, isASCII, &chunk)
         start = newline + 1
-      } else if window.count > longestPart {
-        let cut = boundary(in: rest[start..<start + longestPart])
-        lines.append(part(rest[start..<cut], next: cut))
+      } else if reach - start > longestPart {
+        let cut = boundary(in: chunk.bytes[start..<start + longestPart])
+        appendPart(start..<cut, &chunk)
         start = cut
       } else {
         break
       }
+      from = 0
     }
-    consumed += start
-    rest.removeFirst(start)
-    return lines
+    rest = start < count ? Array(chunk.bytes[start..<count]) : []
+    searched = rest.count
+    consumed += Int64(start)
+    return chunk
   }
 
-  /// What is there without a newline, when no more will come; nil if nothing is.
-  package mutating func finish() -> Line? {
-    guard !rest.isEmpty else { return nil }
-    defer {
-      consumed += rest.count
-      rest = []
-    }
-    return line(rest[...], next: rest.count)
+  /// What is there without a newline, when no more will come; no line if nothing is.
+  package mutating func finish() -> LineChunk {
+    var chunk = LineChunk()
+    guard !rest.isEmpty else { return chunk }
+    chunk.bytes = rest
+    append(0..<rest.count, next: rest.count, false, &chunk)
+    consumed += Int64(rest.count)
+    rest = []
+    searched = 0
+    return chunk
   }
 
-  /// Room for both marks. U+FFFD takes three bytes where one stood: a part is counted as if all of it were replaced only if
-  /// it turns out to be longer than an event.
+  /// Room for both marks. U+FFFD takes three bytes where one stood: a part is counted as if all of it were replaced.
   private var longestPart: Int { (limit - Self.cutMark.utf8.count - Self.continuationMark.utf8.count) / 3 }
 
-  private mutating func line(_ bytes: ArraySlice<UInt8>, next: Int) -> Line {
-    let text = String(decoding: bytes.last == 13 ? bytes.dropLast() : bytes, as: UTF8.self)
-    defer { isContinuation = false }
-    return Line(text: isContinuation ? Self.continuationMark + text : text, end: consumed + next)
+  private mutating func append(_ range: Range<Int>, next: Int, _ isASCII: Bool, _ chunk: inout LineChunk) {
+    let hasReturn = !range.isEmpty && chunk.bytes[range.upperBound - 1] == 13
+    let text = range.lowerBound..<range.upperBound - (hasReturn ? 1 : 0)
+    let end = consumed + Int64(next)
+    if isContinuation {
+      chunk.append(Self.continuationMark + String(decoding: chunk.bytes[text], as: UTF8.self), end: end)
+    } else if isASCII {
+      chunk.lines.append(.init(text: text, end: end))
+    } else {
+      let repaired = String(decoding: chunk.bytes[text], as: UTF8.self)
+      if repaired.utf8.elementsEqual(chunk.bytes[text]) {
+        chunk.lines.append(.init(text: text, end: end))
+      } else {
+        chunk.append(repaired, end: end)
+      }
+    }
+    isContinuation = false
   }
 
-  private mutating func part(_ bytes: ArraySlice<UInt8>, next: Int) -> Line {
-    let text = String(decoding: bytes, as: UTF8.self) + Self.cutMark
-    defer { isContinuation = true }
-    return Line(text: isContinuation ? Self.continuationMark + text : text, end: consumed + next)
+  private mutating func appendPart(_ range: Range<Int>, _ chunk: inout LineChunk) {
+    let text = String(decoding: chunk.bytes[range], as: UTF8.self) + Self.cutMark
+    chunk.append(isContinuation ? Self.continuationMark + text : text, end: consumed + Int64(range.upperBound))
+    isContinuation = true
+  }
+
+  private static func newline(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
+    bytes.withUnsafeBufferPointer { bytes in
+      var index = range.lowerBound
+      // Sixteen at a time: a line is some hundred bytes long.
+      let wanted = SIMD16<UInt8>(repeating: 10)
+      while index + 16 <= range.upperBound {
+        let piece = UnsafeRawPointer(bytes.baseAddress! + index).loadUnaligned(as: SIMD16<UInt8>.self)
+        if any(piece .== wanted) { break }
+        index += 16
+      }
+      while index < range.upperBound {
+        if bytes[index] == 10 { return index }
+        index += 1
+      }
+      return nil
+    }
+  }
+
+  static func isASCII(_ bytes: [UInt8], from start: Int) -> Bool {
+    bytes.withUnsafeBufferPointer { bytes in
+      var all: UInt8 = 0
+      for byte in bytes[start...] { all |= byte }
+      return all < 0x80
+    }
   }
 
   /// The end of the last whole character, at most three bytes before the end; the end itself where there is none.

@@ -1,22 +1,8 @@
-/// One event of CloudWatch Logs, and how far its source has been read with it.
-package struct LogEvent: Sendable, Equatable {
-  /// Milliseconds since 1970.
-  package let timestamp: Int64
-  /// Never empty: the service takes no empty message.
-  package let message: String
+internal import Base
 
-  package init(timestamp: Int64, message: String) {
-    self.timestamp = timestamp
-    self.message = message.isEmpty ? " " : message
-  }
-
-  /// As the service counts it: UTF-8 and 26 bytes (API reference, PutLogEvents).
-  package var size: Int { message.utf8.count + 26 }
-}
-
-/// Events for one call of PutLogEvents, inside all of its limits.
+/// Events for one call of PutLogEvents, inside all of its limits, their texts already as JSON wants them.
 package struct LogBatch: Sendable {
-  /// The limits of PutLogEvents (API reference): bytes as `LogEvent.size` counts them, events, and the time that they span.
+  /// The limits of PutLogEvents (API reference): bytes of UTF-8 and 26 for each event, events, and the time that they span.
   package struct Limits: Sendable {
     package var bytes = 1_048_576
     package var events = 10_000
@@ -25,33 +11,91 @@ package struct LogBatch: Sendable {
     package init() {}
   }
 
-  /// In the order in which they were read, which is what counts for a reader; `chronological` is what the service wants.
-  package private(set) var events: [LogEvent] = []
+  /// One event.
+  package struct Event: Sendable, Equatable {
+    /// Milliseconds since 1970.
+    package let timestamp: Int64
+    /// Its text in `escaped`, without the quotes.
+    let text: Range<Int>
+    /// As the service counts it.
+    let size: Int
+  }
+
+  /// In the order in which they were read.
+  package private(set) var events: [Event] = []
   package private(set) var size = 0
+  private var escaped: [UInt8] = []
   private let limits: Limits
   private var earliest = Int64.max
   private var latest = Int64.min
+  private var isChronological = true
 
   package init(limits: Limits = Limits()) { self.limits = limits }
 
   package var isEmpty: Bool { events.isEmpty }
 
+  /// - Parameter text: valid UTF-8; the service takes no empty message, so a blank stands for none.
   /// - Returns: false if the event does not fit any more: this batch is to be sent first.
-  package mutating func append(_ event: LogEvent) -> Bool {
+  package mutating func append(_ text: ArraySlice<UInt8>, at timestamp: Int64) -> Bool {
+    let eventSize = max(1, text.count) + 26
     if !events.isEmpty {
-      guard size + event.size <= limits.bytes, events.count < limits.events,
-        max(latest, event.timestamp) - min(earliest, event.timestamp) < limits.span
+      guard size + eventSize <= limits.bytes, events.count < limits.events,
+        max(latest, timestamp) - min(earliest, timestamp) < limits.span
       else { return false }
     }
-    events.append(event)
-    size += event.size
-    earliest = min(earliest, event.timestamp)
-    latest = max(latest, event.timestamp)
+    let start = escaped.count
+    if text.isEmpty { escaped.append(32) } else { JSONValue.escape(text, into: &escaped) }
+    events.append(Event(timestamp: timestamp, text: start..<escaped.count, size: eventSize))
+    size += eventSize
+    if timestamp < latest { isChronological = false }
+    earliest = min(earliest, timestamp)
+    latest = max(latest, timestamp)
     return true
   }
 
-  /// Sorted by time; events of the same time keep their order.
-  package var chronological: [LogEvent] {
-    events.enumerated().sorted { ($0.element.timestamp, $0.offset) < ($1.element.timestamp, $1.offset) }.map(\.element)
+  /// As for a new one; keeps its memory.
+  package mutating func removeAll() {
+    events.removeAll(keepingCapacity: true)
+    escaped.removeAll(keepingCapacity: true)
+    size = 0
+    earliest = .max
+    latest = .min
+    isChronological = true
+  }
+
+  /// Sorted by time, which the service wants; events of the same time keep their order.
+  package var chronological: [Event] {
+    if isChronological { return events }
+    return events.enumerated().sorted { ($0.element.timestamp, $0.offset) < ($1.element.timestamp, $1.offset) }.map(\.element)
+  }
+
+  /// JSON's array of events.
+  package func json(_ events: [Event]) -> [UInt8] {
+    var json: [UInt8] = []
+    json.reserveCapacity(escaped.count + events.count * 48 + 2)
+    json.append(UInt8(ascii: "["))
+    for (index, event) in events.enumerated() {
+      if index > 0 { json.append(UInt8(ascii: ",")) }
+      append(event, to: &json)
+    }
+    json.append(UInt8(ascii: "]"))
+    return json
+  }
+
+  /// `{"message":…,"timestamp":…}`
+  package func append(_ event: Event, to json: inout [UInt8]) {
+    json += Self.opening
+    escaped.withUnsafeBufferPointer { json.append(contentsOf: $0[event.text]) }
+    json += Self.middle
+    JSONValue.write(event.timestamp, into: &json)
+    json.append(UInt8(ascii: "}"))
+  }
+
+  private static let opening = Array(#"{"message":""#.utf8)
+  private static let middle = Array(#"","timestamp":"#.utf8)
+
+  /// For tests: the text that went in.
+  func message(_ event: Event) -> String {
+    (try? JSONValue(parsing: "\"\(String(decoding: escaped[event.text], as: UTF8.self))\""))?.string ?? ""
   }
 }

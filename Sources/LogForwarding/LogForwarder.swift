@@ -4,30 +4,45 @@ internal import Synchronization
 
 /// Forwards every source to its stream. Its trouble is its own: nothing here stops or slows the agent.
 package final class LogForwarder: Sendable {
-  /// What is to be forwarded, and where to.
-  package struct Plan: Sendable, Equatable {
-    package var sources: [LogSource]
+  /// What a source is on this machine.
+  package enum Input: Sendable {
+    /// A path, or a pattern of `*` and `?` in its last part: then each file is a stream of its own.
+    case file(pattern: String)
+    case journal(unit: String?)
+    case container(name: String, docker: String)
+    case spool(Spool)
+  }
+
+  /// One source, and where to.
+  package struct Request: Sendable {
+    /// As `--log` names it; what its checkpoint is kept by.
+    package var name: String
+    package var input: Input
     /// The fields of the instance filled in, `{source}` not yet.
     package var group: String
     package var stream: String
     /// Days; nil: for ever.
     package var retention: Int?
+    package var tags: [String: String] = [:]
+    /// Of JSON lines.
+    package var timestampKey: String?
+    package var recordStart: (any TextPattern)?
 
-    package init(sources: [LogSource], group: String, stream: String, retention: Int?) {
-      self.sources = sources
+    package init(name: String, input: Input, group: String, stream: String) {
+      self.name = name
+      self.input = input
       self.group = group
       self.stream = stream
-      self.retention = retention
     }
   }
 
-  private let plan: Plan
+  private let requests: [Request]
   private let logs: CloudWatchLogs
   private let files: any FileStore
   private let launcher: any ProcessLauncher
   private let checkpoints: Checkpoints
   private let deadLetters: DeadLetters
-  private let statusPath: String
+  private let memory: Int
   private let clock: any Clock<Duration>
   private let now: WallClock
   private let log: Logger
@@ -37,21 +52,24 @@ package final class LogForwarder: Sendable {
 
   /// New files that match a pattern are found within this time.
   private static let patternPause = Duration.seconds(2)
-  /// `status` reads what is at most so old.
-  private static let statusPause = Duration.seconds(2)
+  /// A stream never gets less: its share is no bound where there are more than memory / 64 KiB of them.
+  private static let leastShare = 16 << 10
 
-  /// - Parameter stateDirectory: where checkpoints, dead letters and the status are.
+  /// - Parameters:
+  ///   - memory: bytes for what is read and not accepted yet, of all streams together.
+  ///   - stateDirectory: where checkpoints and dead letters are.
   package init(
-    _ plan: Plan, client: AWSClient, files: any FileStore, launcher: any ProcessLauncher, stateDirectory: String, clock: any Clock<Duration>,
-    now: @escaping WallClock, log: Logger
+    _ requests: [Request], memory: Int, client: AWSClient, files: any FileStore, launcher: any ProcessLauncher, stateDirectory: String,
+    clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
   ) {
-    self.plan = plan
-    logs = CloudWatchLogs(client: client)
+    self.requests = requests
+    self.memory = memory
+    // Here each failure is counted, and waited for as long as it takes.
+    logs = CloudWatchLogs(client: client.withoutRetries())
     self.files = files
     self.launcher = launcher
     checkpoints = Checkpoints(path: stateDirectory + "/log-checkpoints.json", files: files, log: log)
     deadLetters = DeadLetters(path: stateDirectory + "/log-dead-letters.jsonl", files: files)
-    statusPath = stateDirectory + "/log-status.json"
     self.clock = clock
     self.now = now
     self.log = log
@@ -60,21 +78,22 @@ package final class LogForwarder: Sendable {
   /// Until the task is cancelled: at once. After `end()`: once everything that is there has been accepted.
   package func run() async {
     await withTaskGroup(of: Void.self) { group in
-      group.addTask { await self.reportStatus() }
-      await withTaskGroup(of: Void.self) { sources in
-        for source in plan.sources {
-          sources.addTask {
-            switch source {
-            case .file(let pattern): await self.follow(pattern)
-            case .journal(let unit): await self.forward(source.description, unit: unit)
-            case .consul: await self.forward(source.description, unit: "consul")
-            }
+      for request in requests {
+        group.addTask {
+          switch request.input {
+          case .file(let pattern) where LogFiles.isPattern(pattern): await self.follow(pattern, request)
+          case .file(let path):
+            await self.forward(request.name, request) { FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log) }
+          case .journal(let unit):
+            await self.forward(request.name, request) { CommandSource(.journal(unit: unit), mark: $0, launcher: self.launcher) }
+          case .container(let name, let docker):
+            await self.forward(request.name, request) { CommandSource(.container(name, docker: docker), mark: $0, launcher: self.launcher) }
+          case .spool(let spool):
+            await self.forward(request.name, request) { SpoolSource(spool, mark: $0, now: self.now) }
           }
         }
       }
-      group.cancelAll()
     }
-    await writeStatus()
     ended.store(true, ordering: .relaxed)
   }
 
@@ -88,35 +107,29 @@ package final class LogForwarder: Sendable {
 
   private var isEnding: Bool { ending.load(ordering: .relaxed) }
 
-  private func forward(_ name: String, unit: String?) async {
-    await forward(name, JournalSource(unit: unit, mark: await checkpoints.mark(of: name), launcher: launcher))
-  }
-
-  private func forward(_ name: String, _ lines: any LineSource) async {
+  private func forward(_ name: String, _ request: Request, _ source: (SourceMark?) -> any LineSource) async {
+    let part = LogStreamName.part(of: name)
+    let plan = LogStreamPlan(
+      source: name, group: request.group.replacing("{source}", with: part), stream: request.stream.replacing("{source}", with: part),
+      retention: request.retention, tags: request.tags, times: LogTimestamp(key: request.timestampKey), recordStart: request.recordStart)
     let stream = LogStream(
-      source: name, lines: lines, group: plan.group.replacing("{source}", with: Self.streamPart(name)),
-      stream: plan.stream.replacing("{source}", with: Self.streamPart(name)), retention: plan.retention, logs: logs, checkpoints: checkpoints,
-      deadLetters: deadLetters, clock: clock, now: now, log: log)
+      plan, lines: source(await checkpoints.mark(of: name)), logs: logs, checkpoints: checkpoints, deadLetters: deadLetters,
+      share: { self.share }, clock: clock, now: now, log: log)
     streams.withLock { $0[name] = stream }
     await stream.run(isEnding: { self.isEnding })
   }
 
-  /// Stream names take neither `:` nor `*` (API reference, CreateLogStream).
-  static func streamPart(_ source: String) -> String {
-    let name = source.hasPrefix("file:/") ? String(source.dropFirst(6)) : source
-    return name.replacing(":", with: "-").replacing("*", with: "_")
-  }
+  /// What one stream may hold: its events are in memory as text, as JSON, as the request's body, and once more in libcurl.
+  private var share: Int { max(Self.leastShare, memory / 4 / max(1, streams.withLock { $0.count })) }
 
   /// A task for each file that matches, and for those that appear later.
-  private func follow(_ pattern: String) async {
+  private func follow(_ pattern: String, _ request: Request) async {
     await withTaskGroup(of: Void.self) { group in
       var known: Set<String> = []
       repeat {
         for path in LogFiles.matching(pattern, files) where known.insert(path).inserted {
           group.addTask {
-            let name = "file:\(path)"
-            await self.forward(
-              name, FileSource(path: path, mark: await self.checkpoints.mark(of: name), opener: self.files, now: self.now, log: self.log))
+            await self.forward("file:\(path)", request) { FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log) }
           }
         }
         if isEnding { break }
@@ -125,42 +138,21 @@ package final class LogForwarder: Sendable {
     }
   }
 
-  // MARK: Status
-
-  private func reportStatus() async {
-    while !Task.isCancelled {
-      await writeStatus()
-      try? await clock.sleep(for: Self.statusPause)
-    }
-  }
-
-  private func writeStatus() async {
-    var list: [JSONValue] = []
-    for (_, stream) in streams.withLock({ $0 }).sorted(by: { $0.key < $1.key }) { list.append(Self.json(await stream.status, now: now())) }
-    let report = JSONValue.object(["time": .string(now().iso8601), "streams": .array(list)])
-    do {
-      try files.write(statusPath, Array(report.prettyText.utf8), mode: 0o644, owner: nil)
-    } catch {
-      log.debug("cannot write \(statusPath)")
-    }
-  }
-
-  private static func json(_ status: LogStreamStatus, now: Timestamp) -> JSONValue {
-    .object([
-      "source": .string(status.source), "group": .string(status.group), "stream": .string(status.stream),
-      "sent_events": .integer(Int64(status.sentEvents)), "sent_bytes": .integer(Int64(status.sentBytes)),
-      "retries": .integer(Int64(status.retries)), "rejected_events": .integer(Int64(status.rejected)),
-      "last_acceptance": status.lastAcceptance.map { .string($0.iso8601) } ?? .null,
-      "last_error": status.lastError.map(JSONValue.string) ?? .null,
-      "behind_bytes": status.behindBytes.map(JSONValue.integer) ?? .null,
-      "lag_seconds": status.oldestUnsent.map { .integer(max(0, (now - $0).components.seconds)) } ?? .integer(0),
-    ])
+  /// Of every stream, by name.
+  package func status() async -> [LogStreamStatus] {
+    var list: [LogStreamStatus] = []
+    for (_, stream) in streams.withLock({ $0 }).sorted(by: { $0.key < $1.key }) { list.append(await stream.status) }
+    return list
   }
 }
 
 extension LogFiles {
+  static func isPattern(_ path: String) -> Bool {
+    path.drop { $0 == "/" }.contains { $0 == "*" || $0 == "?" }
+  }
+
   /// The regular files that a path with `*` and `?` in its last part names, sorted; compressed ones only if it names them itself.
-  static func matching(_ pattern: String, _ files: any FileOpener) -> [String] {
+  package static func matching(_ pattern: String, _ files: any FileOpener) -> [String] {
     guard let slash = pattern.lastIndex(of: "/") else { return [] }
     let directory = String(pattern[..<slash]), last = String(pattern[pattern.index(after: slash)...])
     guard last.contains("*") || last.contains("?") else { return [pattern] }

@@ -6,26 +6,43 @@ package struct LogStreamStatus: Sendable, Equatable {
   package let source: String
   package let group: String
   package let stream: String
-  package var sentEvents = 0
-  package var sentBytes = 0
-  package var retries = 0
-  package var rejected = 0
+  package var sentEvents: Int64 = 0
+  package var sentBytes: Int64 = 0
+  package var retries: Int64 = 0
+  package var rejected: Int64 = 0
+  package var losses = SourceLosses()
   package var lastAcceptance: Timestamp?
   package var lastError: String?
+  /// The error is one that no repetition mends.
+  package var isParked = false
   package var behindBytes: Int64?
   /// The time of the oldest event that is read and not accepted yet.
   package var oldestUnsent: Timestamp?
+  /// Since when something waits to be accepted.
+  package var waitingSince: Timestamp?
+}
+
+/// Where a stream's events go, and how its lines are read.
+struct LogStreamPlan: Sendable {
+  let source: String
+  let group: String
+  let stream: String
+  /// Days; nil: for ever. For a group that is made here.
+  let retention: Int?
+  let tags: [String: String]
+  let times: LogTimestamp
+  /// Lines of one record are joined.
+  let recordStart: (any TextPattern)?
 }
 
 /// Sends one source to one stream, at least once: a mark is kept only after the service has accepted what is before it.
 actor LogStream {
-  private let source: String
-  private let group: String
-  private let stream: String
-  private let retention: Int?
+  private let plan: LogStreamPlan
   private let logs: CloudWatchLogs
   private let checkpoints: Checkpoints
   private let deadLetters: DeadLetters
+  /// Bytes of events that this stream may hold.
+  private let share: @Sendable () -> Int
   private let clock: any Clock<Duration>
   private let now: WallClock
   private let log: Logger
@@ -41,28 +58,42 @@ actor LogStream {
   private static let lookPause = Duration.milliseconds(200)
   /// Between reads of a source that had nothing new.
   private static let idlePause = Duration.milliseconds(250)
+  /// Between reads of a source that cannot be read.
+  private static let troublePause = Duration.seconds(5)
   /// A service that throttles or fails is asked again for as long as it takes.
   private static let backoff = Backoff(base: .milliseconds(500), cap: .seconds(30))
   /// What no repetition mends (a missing permission) is tried again now and then.
   private static let parkedPause = Duration.seconds(60)
+  /// Of one read.
+  private static let chunk = 256 << 10
+  /// CloudWatch Logs refuses what is more than two hours ahead (API reference, PutLogEvents): such a time cannot be right.
+  private static let tolerableAhead = Duration.seconds(2 * 3600)
 
   init(
-    source: String, lines: any LineSource, group: String, stream: String, retention: Int?, logs: CloudWatchLogs, checkpoints: Checkpoints,
-    deadLetters: DeadLetters,
-    clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
+    _ plan: LogStreamPlan, lines: any LineSource, logs: CloudWatchLogs, checkpoints: Checkpoints, deadLetters: DeadLetters,
+    share: @escaping @Sendable () -> Int, clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
   ) {
-    self.source = source
+    self.plan = plan
     self.lines = lines
-    self.group = group
-    self.stream = stream
-    self.retention = retention
     self.logs = logs
     self.checkpoints = checkpoints
     self.deadLetters = deadLetters
+    self.share = share
     self.clock = clock
     self.now = now
     self.log = log
-    status = LogStreamStatus(source: source, group: group, stream: stream)
+    status = LogStreamStatus(source: plan.source, group: plan.group, stream: plan.stream)
+  }
+
+  private typealias Mark = () throws -> SourceMark?
+
+  /// What is read and not accepted yet.
+  private struct Pending {
+    var batch: LogBatch
+    /// Behind the last event of the batch.
+    var mark: Mark?
+    /// When its first event was read.
+    var since: Timestamp?
   }
 
   /// Until `isEnding` says so and nothing is left, or the task is cancelled: then what was not accepted is read again next time.
@@ -73,79 +104,114 @@ actor LogStream {
         look()
       }
     }
-    defer { watcher.cancel() }
-    var batch = LogBatch(), last: SourceLine?, since: Timestamp?
-    var troubles = 0
-    var isMarked = await checkpoints.mark(of: source) != nil
+    defer {
+      watcher.cancel()
+      lines?.stop()
+    }
+    var pending = Pending(batch: newBatch())
+    var joiner = plan.recordStart.map { RecordJoiner(start: $0) }
+    var joinedAt = now()
+    var hasTrouble = false
+    var isMarked = await checkpoints.mark(of: plan.source) != nil
     while !Task.isCancelled {
-      var found: [SourceLine] = []
+      var found = LineChunk()
       do {
         if !isMarked, let beginning = try lines?.beginning() {
-          try await checkpoints.set(beginning, of: source)
+          try await checkpoints.set(beginning, of: plan.source)
           isMarked = true
         }
         found = try await read()
-        troubles = 0
+        hasTrouble = false
       } catch {
         if Task.isCancelled { return }
-        troubles += 1
-        note("cannot read \(source): \((error as? FileError)?.explanation ?? (error as? LaunchError)?.explanation ?? "\(error)")")
+        hasTrouble = true
+        note("cannot read \(plan.source): \((error as? FileError)?.explanation ?? (error as? LaunchError)?.explanation ?? "\(error)")")
       }
-      for line in found {
-        let event = LogEvent(
-          timestamp: (line.time ?? LogTimestamp.find(in: line.text, now: now()) ?? now()).milliseconds, message: line.text)
-        if batch.isEmpty { since = now() }
-        if !batch.append(event) {
-          guard await deliver(batch, through: last) else { return }
-          batch = LogBatch()
-          since = now()
-          _ = batch.append(event)
-        }
-        if line.mark != nil { last = line }
+      let isIdle = found.isEmpty
+      if !isIdle { joinedAt = now() }
+      if joiner != nil {
+        found = joiner!.feed(found)
+        if isIdle, joiner!.isPending, isEnding() || now() - joinedAt >= Self.flushAge { found = joiner!.flush() }
       }
+      guard await take(found, &pending) else { return }
+      if let losses = lines?.losses { status.losses = losses }
       status.behindBytes = lines?.behind()
-      status.oldestUnsent = batch.events.first.map { Timestamp(milliseconds: $0.timestamp) }
-      if !batch.isEmpty, let begun = since, isEnding() || now() - begun >= Self.flushAge {
-        guard await deliver(batch, through: last) else { return }
-        batch = LogBatch()
+      if let since = pending.since, isEnding() || now() - since >= Self.flushAge {
+        guard await deliver(&pending) else { return }
       }
-      guard found.isEmpty else { continue }
-      if isEnding(), batch.isEmpty, troubles == 0 { return }
-      do { try await clock.sleep(for: troubles > 0 ? Self.parkedPause / 12 : Self.idlePause) } catch { return }
+      guard isIdle else { continue }
+      if isEnding(), pending.batch.isEmpty, joiner?.isPending != true, !hasTrouble { return }
+      do { try await clock.sleep(for: hasTrouble ? Self.troublePause : Self.idlePause) } catch { return }
     }
   }
 
-  private func read() async throws -> [SourceLine] {
-    guard var taken = lines else { return [] }
+  private func newBatch() -> LogBatch {
+    var limits = LogBatch.Limits()
+    limits.bytes = min(limits.bytes, share())
+    return LogBatch(limits: limits)
+  }
+
+  private func read() async throws -> LineChunk {
+    guard var taken = lines else { return LineChunk() }
     lines = nil
     defer { lines = taken }
-    return try await taken.read()
+    return try await taken.read(min(Self.chunk, share()))
   }
 
   /// While a delivery takes its time.
   private func look() {
-    do { try lines?.look() } catch { log.debug("cannot look at \(source)", ["reason": .string("\(error)")]) }
+    do { try lines?.look() } catch { log.debug("cannot look at \(plan.source)", ["reason": .string("\(error)")]) }
+  }
+
+  /// Puts the lines into the batch, and sends it whenever it is full.
+  /// - Returns: false if the task was cancelled.
+  private func take(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
+    guard !chunk.isEmpty else { return true }
+    let now = now()
+    let mark = { (line: LineChunk.Line) in chunk.mark.map { mark in { try mark(line) } } }
+    var previous: LineChunk.Line?
+    for line in chunk.lines {
+      let text = chunk.bytes[line.text]
+      var time = line.time ?? plan.times.find(in: text, now: now) ?? now
+      if time > now + Self.tolerableAhead { time = now }
+      if !pending.batch.append(text, at: time.milliseconds) {
+        if let previous, let place = mark(previous) { pending.mark = place }
+        guard await deliver(&pending) else { return false }
+        _ = pending.batch.append(text, at: time.milliseconds)
+      }
+      if pending.since == nil { pending.since = now }
+      previous = line
+    }
+    if let previous, let place = mark(previous) { pending.mark = place }
+    return true
   }
 
   /// - Returns: false if the task was cancelled before the service accepted the batch.
-  private func deliver(_ batch: LogBatch, through last: SourceLine?) async -> Bool {
+  private func deliver(_ pending: inout Pending) async -> Bool {
     var generator = SystemRandomNumberGenerator()
-    let events = batch.chronological
+    let batch = pending.batch, events = batch.chronological
+    status.oldestUnsent = events.first.map { Timestamp(milliseconds: $0.timestamp) }
+    status.waitingSince = pending.since
     for attempt in 0... {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
         try await make()
-        let rejected = try await logs.putLogEvents(group: group, stream: stream, events.lazy.map { ($0.timestamp, $0.message) })
-        await accepted(events, rejected, through: last)
+        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, batch.json(events))
+        await accepted(events, of: batch, rejected, pending.mark)
+        pending.mark = nil
+        pending.since = nil
+        // Another, for the share may have changed.
+        pending.batch = newBatch()
         return true
       } catch let error as AWSError {
         if error.code == "ResourceNotFoundException" { isMade = false }
         if error.mayPass || error.kind == .expiredCredentials || !isMade {
           status.retries += 1
+          status.isParked = false
           status.lastError = error.explanation
-          log.debug("cannot send \(source) now", ["reason": .string(error.explanation)])
+          log.debug("cannot send \(plan.source) now", ["reason": .string(error.explanation)])
         } else {
-          note(error.failure("send \(source) to \(group)", role: nil).lines.joined(separator: " "))
+          note(error.failure("send \(plan.source) to \(plan.group)", role: nil).lines.joined(separator: " "))
           pause = Self.parkedPause
         }
       } catch let failure as Failure {
@@ -154,31 +220,39 @@ actor LogStream {
       } catch {
         return false
       }
+      status.behindBytes = lines?.behind()
       do { try await clock.sleep(for: pause) } catch { return false }
     }
     return false
   }
 
-  private func accepted(_ events: [LogEvent], _ rejected: RejectedLogEvents?, through last: SourceLine?) async {
-    status.sentEvents += events.count
-    status.sentBytes += events.reduce(0) { $0 + $1.size }
+  private func accepted(_ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: Mark?) async {
+    status.sentEvents += Int64(events.count)
+    status.sentBytes += Int64(batch.size)
     status.lastAcceptance = now()
     status.lastError = nil
+    status.isParked = false
+    status.oldestUnsent = nil
+    status.waitingSince = nil
+    if parkedFor != nil { log.info("log forwarding of \(plan.source) goes on") }
     parkedFor = nil
     do {
       if let rejected {
-        let refused = events.indices.filter(rejected.contains)
-        status.rejected += refused.count
-        status.sentEvents -= refused.count
+        let refused = events.indices.filter(rejected.contains).map { events[$0] }
+        status.rejected += Int64(refused.count)
+        status.sentEvents -= Int64(refused.count)
+        status.sentBytes -= Int64(refused.reduce(0) { $0 + $1.size })
         log.warning(
-          "CloudWatch Logs refused events of \(source); they are kept", ["count": .integer(Int64(refused.count)), "file": .string(deadLetters.path)])
-        try await deadLetters.append(refused.map { events[$0] }, source: source)
+          "CloudWatch Logs refused events of \(plan.source); they are kept",
+          ["count": .integer(Int64(refused.count)), "file": .string(deadLetters.path)])
+        try await deadLetters.append(refused, of: batch, source: plan.source)
       }
-      if let mark = try last?.mark?() { try await checkpoints.set(mark, of: source) }
-    } catch let error as FileError {
-      note("cannot keep the place in \(source): \(error.explanation)")
+      if let mark = try mark?() {
+        try await checkpoints.set(mark, of: plan.source)
+        lines?.accepted(mark)
+      }
     } catch {
-      note("cannot keep the place in \(source): \(error)")
+      note("cannot keep the place in \(plan.source): \((error as? FileError)?.explanation ?? "\(error)")")
     }
   }
 
@@ -186,13 +260,19 @@ actor LogStream {
   private func make() async throws {
     guard !isMade else { return }
     do {
-      try await logs.createLogStream(group: group, stream: stream)
+      try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.code == "ResourceNotFoundException" {
-      try await logs.createLogGroup(group)
-      if let retention { try await logs.putRetentionPolicy(group: group, days: retention) }
-      try await logs.createLogStream(group: group, stream: stream)
+      try await logs.createLogGroup(plan.group, tags: plan.tags)
+      if let retention = plan.retention {
+        do {
+          try await logs.putRetentionPolicy(group: plan.group, days: retention)
+        } catch let error as AWSError where error.kind == .denied {
+          log.warning("may not set how long \(plan.group) keeps its events", ["reason": .string(error.explanation)])
+        }
+      }
+      try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.kind == .denied {
-      log.warning("may not make stream \(stream) in \(group); going on as if it were there", ["reason": .string(error.explanation)])
+      log.warning("may not make stream \(plan.stream) in \(plan.group); going on as if it were there", ["reason": .string(error.explanation)])
     }
     isMade = true
   }
@@ -200,36 +280,9 @@ actor LogStream {
   /// Said once for each trouble.
   private func note(_ trouble: String) {
     status.lastError = trouble
+    status.isParked = true
     guard parkedFor != trouble else { return }
     parkedFor = trouble
-    log.warning("log forwarding of \(source) waits", ["reason": .string(trouble)])
-  }
-}
-
-/// Events that the service refused, as JSON lines, kept for a person to look at.
-package actor DeadLetters {
-  package let path: String
-  private let files: any FileStore
-
-  /// A file of this size is begun anew; the one before is kept.
-  private static let limit = 8 << 20
-
-  package init(path: String, files: any FileStore) {
-    self.path = path
-    self.files = files
-  }
-
-  /// Throws `FileError`.
-  func append(_ events: [LogEvent], source: String) throws {
-    var bytes = try files.readIfPresent(path, limit: 2 * Self.limit) ?? []
-    if bytes.count > Self.limit {
-      try files.rename(path, to: path + ".1")
-      bytes = []
-    }
-    for event in events {
-      let line = JSONValue.object(["source": .string(source), "timestamp": .integer(event.timestamp), "message": .string(event.message)])
-      bytes += Array((line.compactText + "\n").utf8)
-    }
-    try files.write(path, bytes, mode: 0o600, owner: nil)
+    log.warning("log forwarding of \(plan.source) waits", ["reason": .string(trouble)])
   }
 }

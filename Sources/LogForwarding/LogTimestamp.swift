@@ -4,40 +4,70 @@ package import Base
 ///
 /// - Consul: `2026-01-02T03:04:05.678Z` (1.4 and newer, with an offset too), `2026/01/02 03:04:05` (older; UTC).
 /// - ISO 8601 with `T` or a blank, with a fraction, `Z`, an offset or none (UTC).
-/// - syslog: `Jan  2 03:04:05` (RFC 3164; the year is the one that puts it nearest to now; UTC), also behind `<13>`.
-/// - Seconds or milliseconds since 1970, as the first word or in JSON's `"timestamp"`, `"@timestamp"`, `"time"` or `"ts"`.
-package enum LogTimestamp {
-  private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-  /// The longest form, an ISO 8601 with nanoseconds and offset, has 35 characters.
-  private static let reach = 40
-  private static let jsonKeys = ["timestamp", "@timestamp", "time", "ts"]
+/// - syslog: `Jan  2 03:04:05` (RFC 3164; the year is the one that puts it nearest to now; UTC), also behind `<13>`, and
+///   `<13>1 2026-01-02T03:04:05Z` (RFC 5424).
+/// - Seconds or milliseconds since 1970, as the first word, or in a member of a JSON object.
+package struct LogTimestamp: Sendable {
+  /// Members of a line that is a JSON object, the first that is there counts.
+  private let keys: [[UInt8]]
+  private static let usualKeys = ["timestamp", "@timestamp", "time", "ts"]
 
-  package static func find(in line: String, now: Timestamp) -> Timestamp? {
-    var scanner = Scanner(line.utf8.drop { $0 == 32 || $0 == 9 || $0 == 91 }.prefix(reach))
-    if scanner.rest.first == UInt8(ascii: "{") { return json(line, now: now) }
-    if scanner.take(60) {
-      while let byte = scanner.rest.first, byte != 62 { scanner.rest = scanner.rest.dropFirst(); _ = byte }; _ = scanner.take(62)
+  /// - Parameter key: of JSON lines, if it is none of the usual ones.
+  package init(key: String? = nil) { keys = ((key.map { [$0] } ?? []) + Self.usualKeys).map { Array($0.utf8) } }
+
+  package func find(in line: ArraySlice<UInt8>, now: Timestamp) -> Timestamp? {
+    line.withUnsafeBufferPointer { line in
+      var scanner = Scanner(line)
+      while scanner.take(32) || scanner.take(9) || scanner.take(91) {}
+      if scanner.peek == UInt8(ascii: "{") { return json(scanner, now) }
+      if scanner.take(60) {
+        _ = scanner.number(3) ?? scanner.number(2) ?? scanner.number(1)
+        guard scanner.take(62) else { return nil }
+        if scanner.peek == 49 {
+          var version1 = scanner
+          if version1.take(49), version1.take(32) { scanner = version1 }
+        }
+      }
+      return Self.plain(scanner, now)
     }
-    return calendar(scanner) ?? syslog(scanner, now: now) ?? epoch(scanner)
   }
 
-  private static func json(_ line: String, now: Timestamp) -> Timestamp? {
-    guard line.utf8.count <= 65_536, let value = try? JSONValue(parsing: line) else { return nil }
-    for key in jsonKeys {
-      switch value[key] {
-      case .string(let text)?: return calendar(Scanner(text.utf8.prefix(reach))) ?? epoch(Scanner(text.utf8.prefix(reach)))
-      case .integer(let number)?: return plausible(number)
-      case .number(let number)?: return abs(number) < 1e15 ? plausible(Int64(number * 1000)) : nil
-      default: continue
+  private static func plain(_ scanner: Scanner, _ now: Timestamp) -> Timestamp? {
+    guard let first = scanner.peek else { return nil }
+    if (48...57).contains(first) { return calendar(scanner) ?? epoch(scanner) }
+    return syslog(scanner, now)
+  }
+
+  /// Members of the outermost object only.
+  private func json(_ start: Scanner, _ now: Timestamp) -> Timestamp? {
+    var scanner = start
+    var best: (rank: Int, time: Timestamp)?
+    var depth = 0
+    while let byte = scanner.next() {
+      switch byte {
+      case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
+      case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
+      case UInt8(ascii: "\""):
+        let name = scanner.string()
+        guard depth == 1 else { continue }
+        while scanner.take(32) || scanner.take(9) {}
+        guard scanner.take(58), let rank = keys.firstIndex(where: { name.elementsEqual($0) }), rank < best?.rank ?? .max else { continue }
+        while scanner.take(32) || scanner.take(9) {}
+        var value = scanner
+        _ = value.take(34)
+        guard let time = Self.plain(value, now) else { continue }
+        best = (rank, time)
+        if rank == 0 { return time }
+      default: break
       }
     }
-    return nil
+    return best?.time
   }
 
   /// `2026-01-02T03:04:05.678+01:00`, `2026/01/02 03:04:05`.
   private static func calendar(_ start: Scanner) -> Timestamp? {
     var scanner = start
-    guard let year = scanner.number(4), let separator = scanner.rest.first, separator == 45 || separator == 47, scanner.take(separator),
+    guard let year = scanner.number(4), let separator = scanner.peek, separator == 45 || separator == 47, scanner.take(separator),
       let month = scanner.number(2), scanner.take(separator), let day = scanner.number(2), scanner.take(84) || scanner.take(32),
       let hour = scanner.number(2), scanner.take(58), let minute = scanner.number(2), scanner.take(58), let second = scanner.number(2)
     else { return nil }
@@ -46,14 +76,18 @@ package enum LogTimestamp {
     return Timestamp(milliseconds: time.milliseconds + millisecond - scanner.offset() * 60_000)
   }
 
-  private static func syslog(_ start: Scanner, now: Timestamp) -> Timestamp? {
+  private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"].map { Array($0.utf8) }
+
+  private static func syslog(_ start: Scanner, _ now: Timestamp) -> Timestamp? {
     var scanner = start
-    guard let name = scanner.word(3), let month = months.firstIndex(of: name), scanner.take(32) else { return nil }
+    guard let month = months.firstIndex(where: { scanner.starts(with: $0) }) else { return nil }
+    scanner.skip(3)
+    guard scanner.take(32) else { return nil }
     _ = scanner.take(32)
     guard let day = scanner.number(2) ?? scanner.number(1), scanner.take(32), let hour = scanner.number(2), scanner.take(58),
       let minute = scanner.number(2), scanner.take(58), let second = scanner.number(2)
     else { return nil }
-    let year = Int64(now.iso8601.prefix(4)) ?? 1970
+    let year = now.year
     return [year - 1, year, year + 1].compactMap {
       Timestamp(year: $0, month: Int64(month + 1), day: day, hour: hour, minute: minute, second: second)
     }.min { abs($0.milliseconds - now.milliseconds) < abs($1.milliseconds - now.milliseconds) }
@@ -61,74 +95,100 @@ package enum LogTimestamp {
 
   private static func epoch(_ start: Scanner) -> Timestamp? {
     var scanner = start
-    let digits = scanner.digits(13)
-    guard digits.count == 10 || digits.count == 13, let number = Int64(digits) else { return nil }
-    let fraction = digits.count == 10 ? scanner.fraction() : 0
-    guard scanner.rest.first.map({ !(48...57).contains($0) && $0 != 45 }) ?? true else { return nil }
-    return plausible(digits.count == 10 ? number * 1000 + fraction : number)
+    let (number, count) = scanner.digits(13)
+    guard count == 10 || count == 13 else { return nil }
+    let fraction = count == 10 ? scanner.fraction() : 0
+    guard scanner.peek.map({ !(48...57).contains($0) && $0 != 45 }) ?? true else { return nil }
+    return plausible(count == 10 ? number * 1000 + fraction : number)
   }
 
-  /// Seconds up to the year 2286, milliseconds from 1973 on.
+  /// Milliseconds from 1973 to 2286.
   private static func plausible(_ number: Int64) -> Timestamp? {
-    switch number {
-    case 100_000_000..<10_000_000_000: Timestamp(milliseconds: number * 1000)
-    case 100_000_000_000..<10_000_000_000_000: Timestamp(milliseconds: number)
-    default: nil
-    }
+    (100_000_000_000..<10_000_000_000_000).contains(number) ? Timestamp(milliseconds: number) : nil
   }
 }
 
 /// Reads fixed forms from the front of some bytes.
 private struct Scanner {
-  var rest: Substring.UTF8View.SubSequence
+  private let bytes: UnsafeBufferPointer<UInt8>
+  private var index = 0
 
-  init(_ bytes: some Sequence<UInt8>) {
-    rest = Substring(decoding: Array(bytes), as: UTF8.self).utf8[...]
+  init(_ bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
+
+  var peek: UInt8? { index < bytes.count ? bytes[index] : nil }
+
+  mutating func next() -> UInt8? {
+    guard index < bytes.count else { return nil }
+    defer { index += 1 }
+    return bytes[index]
   }
 
+  mutating func skip(_ count: Int) { index = min(bytes.count, index + count) }
+
   mutating func take(_ byte: UInt8) -> Bool {
-    guard rest.first == byte else { return false }
-    rest = rest.dropFirst()
+    guard index < bytes.count, bytes[index] == byte else { return false }
+    index += 1
     return true
   }
 
-  mutating func digits(_ most: Int) -> String {
-    let found = rest.prefix(most).prefix { (48...57).contains($0) }
-    rest = rest.dropFirst(found.count)
-    return String(decoding: found, as: UTF8.self)
+  func starts(with word: [UInt8]) -> Bool {
+    index + word.count <= bytes.count && bytes[index..<index + word.count].elementsEqual(word)
   }
 
   /// Exactly so many digits.
   mutating func number(_ count: Int) -> Int64? {
-    let found = rest.prefix(count)
-    guard found.count == count, found.allSatisfy({ (48...57).contains($0) }) else { return nil }
-    rest = rest.dropFirst(count)
-    return found.reduce(0) { $0 * 10 + Int64($1 - 48) }
+    guard index + count <= bytes.count else { return nil }
+    var value: Int64 = 0
+    for place in index..<index + count {
+      let digit = bytes[place] &- 48
+      guard digit < 10 else { return nil }
+      value = value * 10 + Int64(digit)
+    }
+    index += count
+    return value
   }
 
-  mutating func word(_ count: Int) -> String? {
-    let found = rest.prefix(count)
-    guard found.count == count else { return nil }
-    rest = rest.dropFirst(count)
-    return String(decoding: found, as: UTF8.self)
+  /// At most so many digits; fewer than 19.
+  mutating func digits(_ most: Int) -> (value: Int64, count: Int) {
+    var value: Int64 = 0, count = 0
+    while count < most, index < bytes.count, bytes[index] &- 48 < 10 {
+      value = value * 10 + Int64(bytes[index] &- 48)
+      index += 1
+      count += 1
+    }
+    return (value, count)
+  }
+
+  /// The rest of a JSON string, whose opening quote has been read; as it is written.
+  mutating func string() -> Slice<UnsafeBufferPointer<UInt8>> {
+    let start = index
+    while index < bytes.count, bytes[index] != 34 { index += bytes[index] == 92 ? 2 : 1 }
+    let end = min(index, bytes.count)
+    index = min(index + 1, bytes.count)
+    return bytes[start..<end]
   }
 
   /// Milliseconds behind `.` or `,`; what is finer is left out.
   mutating func fraction() -> Int64 {
-    guard rest.first == 46 || rest.first == 44 else { return 0 }
+    guard let point = peek, point == 46 || point == 44 else { return 0 }
     var copy = self
-    copy.rest = copy.rest.dropFirst()
-    let found = copy.digits(9)
-    guard !found.isEmpty else { return 0 }
+    copy.index += 1
+    var (value, count) = copy.digits(3)
+    guard count > 0 else { return 0 }
+    while count < 3 {
+      value *= 10
+      count += 1
+    }
+    while copy.digits(18).count > 0 {}
     self = copy
-    return Int64((found + "00").prefix(3)) ?? 0
+    return value
   }
 
   /// Minutes east of UTC.
   mutating func offset() -> Int64 {
-    guard let sign = rest.first, sign == 43 || sign == 45 else { return 0 }
+    guard let sign = peek, sign == 43 || sign == 45 else { return 0 }
     var copy = self
-    copy.rest = copy.rest.dropFirst()
+    copy.index += 1
     guard let hours = copy.number(2) else { return 0 }
     _ = copy.take(58)
     guard let minutes = copy.number(2), hours < 24, minutes < 60 else { return 0 }

@@ -18,7 +18,9 @@ import Testing
     "acl-default-policy": "deny", "agent-token": "ssm:t", "tls-ca": "ssm:ca", "tls-cert": "ssm:c", "tls-key": "ssm:k", "verify-incoming": "false",
     "verify-outgoing": "true", "verify-server-hostname": "true", "tls-auto-encrypt": "false", "consul": "/c", "config-dir": "/c", "data-dir": "/d",
     "keep-data": "true", "state-dir": "/s", "user": "u", "hostname": "h", "start": "systemd", "image": "i", "registrator": "i", "imdsv1": "true",
-    "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30", "flush-timeout": "5s", "dry-run": "true",
+    "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30", "flush-timeout": "5s", "log-tag": "a=b",
+    "multiline-start": "^x", "log-memory": "8MiB",
+    "log-queue": "64MiB", "log-agent": "awslogs", "log-agent-patience": "1h", "metrics": "127.0.0.1:9107", "check": "false", "dry-run": "true",
     "json": "true", "log-level": "info", "log-format": "text",
   ]
   /// What an option needs beside itself, whatever the layout and role.
@@ -26,7 +28,7 @@ import Testing
     "agent-token": ["--acl-default-policy", "deny"], "tls-cert": ["--tls-key", "ssm:k", "--tls-ca", "ssm:ca"],
     "tls-key": ["--tls-cert", "ssm:c", "--tls-ca", "ssm:ca"], "verify-outgoing": ["--tls-ca", "ssm:ca"],
     "verify-server-hostname": ["--tls-ca", "ssm:ca"], "tls-auto-encrypt": ["--tls-ca", "ssm:ca"], "image": ["--start", "docker"],
-    "registrator": ["--start", "docker", "--image", "i"],
+    "registrator": ["--start", "docker", "--image", "i"], "log-agent": ["--log", "file:/x"], "metrics": ["--log", "file:/x"],
   ]
   static let layouts: [(name: String, options: [String])] = [
     ("server", []), ("server per zone", ["--layout", "datacenter-per-az"]), ("client", ["--role", "client"]),
@@ -88,8 +90,28 @@ import Testing
     ("--start docker --image i --consul /c", "--consul does not go with --start docker"),
     ("--dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
     ("--dns port-53 --dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
-    ("--start supervise --log consul", "--log consul does not go with --start supervise or docker"),
-    ("--log syslog:x", #"--log: "syslog:x" must be consul, journal, journal:UNIT or file:/PATH"#),
+    ("--start none --log consul", "--log consul does not go with --start none"),
+    ("--log syslog:x", #"--log: "syslog:x" must be consul, bootstrap, syslog, journal, journal:UNIT or file:/PATH"#),
+    ("--log file:/x --log file:/x", #"--log: "file:/x" is there already: a source has one stream"#),
+    (
+      #"--log {"source":"consul","group":"a:b"}"#,
+      #"--log: "{"source":"consul","group":"a:b"}" has a group that must be a name that CloudWatch Logs takes, with fields of these: {az}, {datacenter}, {group}, {hostname}, {instance_id}, {source}"#
+    ),
+    (
+      #"--log {"source":"consul","color":1}"#,
+      #"--log: "{"source":"consul","color":1}" has an unknown member color; there are source, group, stream, retention, multiline-start, timestamp-key"#
+    ),
+    (#"--log {"group":"a"}"#, #"--log: "{"group":"a"}" needs a source, for example "file:/var/log/app.log""#),
+    ("--log {x", #"--log: "{x" begins with { but is no JSON object"#),
+    ("--multiline-start (", #"--multiline-start: "(" must be a POSIX extended regular expression (regex(7)), or indentation"#),
+    ("--log-memory 8", #"--log-memory: "8" must be a size such as 8MiB, from 1MiB to 1024MiB"#),
+    (
+      "--log-retention 31",
+      #"--log-retention: "31" must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653"#
+    ),
+    ("--metrics 0.0.0.0:9107", #"--metrics: "0.0.0.0:9107" must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business"#),
+    ("--log-agent awslogs", "--log-agent needs --log"), ("--log-agent awslogs --log consul", "--log-agent reads files only"),
+    ("--log-agent awslogs --log file:/x --log-tag a=b", "--log-agent does not go with --log-tag"), ("--metrics 127.0.0.1:1", "--metrics needs --log"),
     ("--start none --dns port-53", "--dns does not go with --start none"),
   ])
   func `what does not go together`(_ line: String, _ message: String) {
@@ -123,11 +145,43 @@ import Testing
     }
     let text = JSONValue.object(options.settings.given).compactText
     #expect(text == #"{"expect":"3","group":["a","b"],"log-level":"debug","ui":"true"}"#)
-    let file = OneFile(text: text)
-    guard case .sidecar(let again) = try OptionParser(files: file).parse(["sidecar"], environment: [:]) else {
+    let path = options.settings.sidecarConfigurationPath
+    let file = OneFile(path: path, text: text)
+    guard case .sidecar(let again) = try OptionParser(files: file).parse(["sidecar", "--config", path], environment: [:]) else {
       Issue.record("no sidecar")
       return
     }
     #expect(again.settings == options.settings)
+  }
+
+  /// It may be changed, and is read again at a reload.
+  @Test func `the machine's own configuration file stays where it is, below what the run was given`() throws {
+    let files = TwoFiles(
+      machine: #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
+      options: #"{"ui": "true", "expect": "5"}"#)
+    guard case .bootstrap(let run) = try OptionParser(files: files).parse(["--ui"], environment: [:]),
+      case .sidecar(let sidecar) = try OptionParser(files: files).parse(
+        ["sidecar", "--config", Settings().sidecarConfigurationPath], environment: [:]),
+      case .status(let status) = try OptionParser(files: files).parse(["status"], environment: [:])
+    else {
+      Issue.record("other requests")
+      return
+    }
+    #expect(JSONValue.object(run.settings.given).compactText == #"{"ui":"true"}"# && run.settings.expect == 3)
+    #expect(sidecar.settings.ui && sidecar.settings.expect == 5 && sidecar.settings.logs == run.settings.logs)
+    #expect(status.settings.ui && status.settings.expect == 3)
+    var app = Settings.LogRequest(source: "file:/var/log/app.log")
+    app.retention = 30
+    app.multilineStart = "^[^[:blank:]]"
+    #expect(run.settings.logs == [Settings.LogRequest(source: "consul"), app])
+  }
+
+  private struct TwoFiles: FileReader {
+    let machine: String
+    let options: String
+    func status(_ path: String) throws -> FileStatus? { nil }
+    func read(_ path: String, limit: Int) throws -> [UInt8] { Array((path == "/etc/consul-bootstrap/config.json" ? machine : options).utf8) }
+    func isLink(_ path: String) -> Bool { false }
+    func list(_ directory: String) throws -> [String] { [] }
   }
 }

@@ -67,7 +67,7 @@ struct OneFile: FileReader {
       ["--set", #"acl.tokens.agent="k""#], "--set acl.tokens.agent is a secret",
       "write it into a file that only root can read, and lay that over with --merge FILE"
     ),
-    (["bootstrap"], "there is no command bootstrap", "the only command is sidecar, all else are options; see consul-bootstrap --help"),
+    (["bootstrap"], "there is no command bootstrap", "the commands are sidecar and status, all else are options; see consul-bootstrap --help"),
     (
       ["sidecar", "--dry-run"], "--dry-run does not go with sidecar",
       "consul-bootstrap --dry-run shows what a run would do, its sidecar included"

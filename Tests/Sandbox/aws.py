@@ -164,6 +164,8 @@ class Middleware:
             start_response(status, headers)
             return payload if not isinstance(payload, bytes) else [payload]
 
+        if action == "PutLogEvents" and (broken := broken_limit(body)):
+            self.aws.broken_limits.append(broken)
         answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
         if answer:
             return respond(*answer)

@@ -111,3 +111,18 @@ def test_the_agents_journal_under_systemd(sandbox):
     member.run("sh", "-c", "kill -HUP $(systemctl show --value --property=MainPID consul)", check=True)
     again = until(lambda: (found := sandbox.aws.log_events(GROUP, f"{member.id}/consul")) and any("signal=hangup" in e for e in found) and found, 30)
     assert again[: len(events)] == events and len([e for e in again if "New leader elected" in e]) == 1  # nothing twice
+
+
+def test_long_and_many_journal_entries_arrive_whole(sandbox):
+    """From the first entry on, not the last ones; and lines that journalctl leaves out unless it is asked for all."""
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul", systemd=True)
+    script = "i=1; while [ $i -le 1500 ]; do echo $i $(printf %0600d 0); i=$((i+1)); done; printf %020000d 7; echo; echo end"
+    member.run("systemd-run", "--unit=burst", "--property=LogRateLimitIntervalSec=0", "--wait", "sh", "-c", script, check=True)
+    run = member.start_bootstrap("sidecar", "--log", "journal:burst.service")
+    stream = f"{member.id}/journal-burst.service"
+    got = until(lambda: (found := sandbox.aws.log_events(GROUP, stream)) and "end" in found and found, 60, lambda: len(sandbox.aws.log_events(GROUP, stream)))
+    member.signal_run(signal.SIGTERM)
+    run.communicate(timeout=20)
+    assert [int(m.split()[0]) for m in got if m[0] in "123456789" and " 000" in m] == list(range(1, 1501))
+    assert [len(m) for m in got if m.endswith("07")] == [20000]

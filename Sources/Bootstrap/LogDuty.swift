@@ -1,0 +1,157 @@
+internal import AWS
+internal import Base
+internal import Consul
+internal import Decisions
+internal import LogForwarding
+internal import Synchronization
+
+/// The logs' side of the sidecar: forwards them, or watches the agent that does, and reports how it goes.
+final class LogDuty: Sendable {
+  private let settings: Settings
+  private let world: World
+  private let place: Planner.Place
+  /// What the agent writes, where it runs under us.
+  private let spool: Spool?
+  private let forwarder = Mutex<LogForwarder?>(nil)
+  private let prometheus = Mutex("")
+
+  init(settings: Settings, world: World, place: Planner.Place, spool: Spool?) {
+    self.settings = settings
+    self.world = world
+    self.place = place
+    self.spool = spool
+  }
+
+  /// What `status` is told is at most so old.
+  private static let reportPause = Duration.seconds(2)
+  /// Between questions for the group's name.
+  private static let groupPause = Duration.seconds(10)
+
+  /// Where a state directory keeps the report for `status`.
+  static func reportPath(_ settings: Settings) -> String { settings.stateDirectory + "/log-status.json" }
+
+  /// Until cancelled.
+  func run() async {
+    guard !settings.logs.isEmpty else { return }
+    let served = serve()
+    defer { withExtendedLifetime(served) {} }
+    guard let values = await templateValues() else { return }
+    let agent = LogAgentConfiguration(
+      settings, place.identity, hostName: world.system.hostName, groupName: values["group"], syslogFile: LogSource.syslogFile(world.files))
+    await withTaskGroup(of: Void.self) { group in
+      if let agent {
+        let watch = LogAgentWatch(agent, patience: settings.logAgentPatience, logs: CloudWatchLogs(client: place.client), world: world)
+        group.addTask { await watch.run() }
+        group.addTask { await self.report { ForwardingReport(time: self.world.now(), pid: self.world.system.pid, streams: [], agent: watch.report) } }
+      } else {
+        let forwarder = LogForwarder(
+          settings.logs.compactMap { request(for: $0, values) }, memory: settings.logMemory, client: place.client, files: world.files,
+          launcher: world.launcher,
+          stateDirectory: settings.stateDirectory, clock: world.clock, now: world.now, log: world.log)
+        self.forwarder.withLock { $0 = forwarder }
+        group.addTask { await forwarder.run() }
+        group.addTask {
+          await self.report {
+            ForwardingReport(time: self.world.now(), pid: self.world.system.pid, streams: await forwarder.status(), agent: nil)
+          }
+        }
+      }
+    }
+  }
+
+  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`.
+  func flush() async {
+    await forwarder.withLock { $0 }?.end(within: settings.flushTimeout)
+  }
+
+  // MARK: What is forwarded
+
+  /// What stands for the fields of names; nil when cancelled before it is known.
+  private func templateValues() async -> [String: String]? {
+    let identity = place.identity
+    var values = settings.logValues(identity, hostName: world.system.hostName)
+    values["source"] = "{source}"
+    let templates = [settings.logGroup, settings.logStream] + settings.logs.flatMap { [$0.group, $0.stream].compactMap { $0 } }
+    guard templates.contains(where: { $0.contains("{group}") }) else { return values }
+    // Names wait for it: a stream under another name would be another stream.
+    while !Task.isCancelled {
+      do {
+        values["group"] = try await AutoScaling(client: place.client).groupName(ofInstance: identity.instanceID) ?? "no-group"
+        return values
+      } catch let error as AWSError {
+        let failure = error.failure("find this instance's group for the log's name", role: nil)
+        world.log.warning("logs are not forwarded yet", ["reason": .string(failure.lines.joined(separator: " "))])
+      } catch {
+        world.log.warning("logs are not forwarded yet", ["reason": .string("\(error)")])
+      }
+      try? await world.clock.sleep(for: Self.groupPause)
+    }
+    return nil
+  }
+
+  private func request(for log: Settings.LogRequest, _ values: [String: String]) -> LogForwarder.Request? {
+    guard let source = LogSource(log.source) else { return nil }
+    let expanded = { (text: String) in NameTemplate.expand(text) { values[$0] } ?? text }
+    var request = LogForwarder.Request(
+      name: log.source, input: input(for: source), group: expanded(log.group ?? settings.logGroup), stream: expanded(log.stream ?? settings.logStream)
+    )
+    request.retention = log.retention ?? settings.logRetention
+    request.tags = Dictionary(settings.logTags.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last })
+    request.timestampKey = log.timestampKey
+    request.recordStart = (log.multilineStart ?? settings.multilineStart).flatMap { world.pattern($0) }
+    return request
+  }
+
+  private func input(for source: LogSource) -> LogForwarder.Input {
+    switch source {
+    case .consul:
+      if let spool { return .spool(spool) }
+      return settings.start == .docker ? .container(name: DockerContainer.agentName, docker: place.consulPath) : .journal(unit: SystemdUnit.name)
+    case .bootstrap: return .file(pattern: Settings.ownLogPath)
+    case .syslog:
+      return LogSource.syslogFile(world.files).map { .file(pattern: $0) } ?? .journal(unit: nil)
+    case .journal(let unit): return .journal(unit: unit)
+    case .file(let pattern): return .file(pattern: pattern)
+    }
+  }
+
+  // MARK: The report
+
+  private func serve() -> (any Sendable)? {
+    guard let address = settings.metricsAddress else { return nil }
+    do {
+      return try world.textServer.serve(at: address) { self.prometheus.withLock { $0 } }
+    } catch {
+      world.log.warning("cannot serve the numbers of the forwarding", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+      return nil
+    }
+  }
+
+  /// Written when it has changed, and often enough to be seen alive. Says what is stalled, once, and that it goes on.
+  private func report(_ current: @Sendable () async -> ForwardingReport) async {
+    var last: ForwardingReport?, told: Set<String> = []
+    while true {
+      let report = await current()
+      if settings.metricsAddress != nil { prometheus.withLock { $0 = report.prometheus } }
+      if last.map({ $0.streams != report.streams || $0.agent != report.agent || report.time - $0.time >= ForwardingReport.renewal }) ?? true {
+        write(report)
+        last = report
+      }
+      let troubles = Set(report.troubles(at: report.time))
+      for trouble in troubles.subtracting(told).sorted() { world.log.warning("log forwarding: \(trouble)") }
+      for trouble in told.subtracting(troubles).sorted() { world.log.info("log forwarding: no longer so: \(trouble)") }
+      told = troubles
+      // The last report is written after the end.
+      if Task.isCancelled { return }
+      try? await world.clock.sleep(for: Self.reportPause)
+    }
+  }
+
+  private func write(_ report: ForwardingReport) {
+    do {
+      try world.files.write(Self.reportPath(settings), Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)
+    } catch {
+      world.log.debug("cannot write the report of the forwarding", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+    }
+  }
+}

@@ -1,0 +1,83 @@
+internal import Base
+internal import Bootstrap
+internal import Decisions
+internal import Host
+internal import LogForwarding
+
+/// `consul-bootstrap status`: how this node is. With `--check`, silent and 0 if all is well, else 1 and what is wrong.
+struct StatusCommand: Sendable {
+  let options: Options
+  let surroundings: Surroundings
+
+  func run() async -> Never {
+    let status = await NodeStatus.observe(options.settings, world: surroundings.world)
+    let troubles = status.troubles
+    if options.wantsJSON {
+      Machine.write(status.json.prettyText)
+    } else if options.checks {
+      Machine.write(troubles.map { $0 + "\n" }.joined())
+    } else {
+      Machine.write(Self.text(status))
+    }
+    Machine.exit(options.checks && !troubles.isEmpty ? 1 : 0)
+  }
+
+  static func text(_ status: NodeStatus) -> String {
+    let agent = status.agent
+    var lines: [String] = []
+    if let error = agent.error {
+      lines.append("agent       does not answer on \(agent.address): \(error)")
+    } else {
+      lines.append("agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")")
+      let alive = agent.aliveServers.map { "\($0) alive" } ?? "how many live is not to be seen (ACLs)"
+      lines.append("servers     \(agent.raftPeers) in raft, \(alive), a quorum is \(agent.quorum)")
+    }
+    if let forwarding = status.forwarding {
+      lines.append("forwarding  by process \(forwarding.pid), as of \(ago(forwarding.time, status.time))")
+      for stream in forwarding.streams { lines += text(stream, status.time) }
+      if let external = forwarding.agent {
+        lines.append("            \(external.name) \(external.isRunning ? "runs" : "does not run")")
+        for stream in external.streams {
+          lines.append("  \(stream.source): \(stream.isStalled ? "stalled" : "ok") -> \(stream.group) \(stream.stream)")
+          lines.append(
+            "    last line \(stream.lastLine.map(\.iso8601) ?? "none"), last event received \(stream.lastEvent.map(\.iso8601) ?? "none")"
+              + (stream.error.map { "; \($0)" } ?? ""))
+        }
+      }
+    } else {
+      lines.append("forwarding  " + (status.expectsForwarding ? "no sidecar has reported" : "none (--log)"))
+    }
+    let troubles = status.troubles
+    lines.append(troubles.isEmpty ? "all is well" : "to be looked at:")
+    return (lines + troubles.map { "  \($0)" }).joined(separator: "\n") + "\n"
+  }
+
+  private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
+    let status = stream.status
+    var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
+    let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
+    lines.append(
+      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.spoken); last acceptance "
+        + (status.lastAcceptance.map { ago($0, now) } ?? "never"))
+    let losses = status.losses
+    if status.retries + status.rejected + losses.lines + losses.bytes + losses.files > 0 {
+      lines.append(
+        "    \(status.retries) retries, \(status.rejected) rejected, lost: \(losses.lines) lines, \(bytes(losses.bytes))"
+          + (losses.files > 0 ? ", \(losses.files) times a file before it was read" : ""))
+    }
+    if let error = status.lastError { lines.append("    \(error)") }
+    return lines
+  }
+
+  private static func ago(_ time: Timestamp, _ now: Timestamp) -> String { "\(max(.zero, now - time).spoken) ago" }
+
+  private static func bytes(_ count: Int64) -> String {
+    var value = Double(count), unit = 0
+    let units = ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000, unit < units.count - 1 {
+      value /= 1000
+      unit += 1
+    }
+    return unit == 0 ? "\(count) B" : "\(Double(Int(value * 10)) / 10) \(units[unit])"
+  }
+}

@@ -1,0 +1,32 @@
+package import Base
+
+/// Events that the service refused, as JSON lines, kept for a person to look at.
+package actor DeadLetters {
+  package let path: String
+  private let files: any FileStore
+
+  /// A file of this size is begun anew; the one before is kept.
+  private static let limit: Int64 = 8 << 20
+
+  package init(path: String, files: any FileStore) {
+    self.path = path
+    self.files = files
+  }
+
+  /// Throws `FileError`.
+  func append(_ events: [LogBatch.Event], of batch: LogBatch, source: String) throws {
+    var file = try files.append(to: path)
+    if try file.size() > Self.limit {
+      try files.rename(path, to: path + ".1")
+      file = try files.append(to: path)
+    }
+    var bytes: [UInt8] = []
+    let opening = Array("{\"source\":\(JSONValue.string(source).compactText),\"event\":".utf8)
+    for event in events {
+      bytes += opening
+      batch.append(event, to: &bytes)
+      bytes += "}\n".utf8
+    }
+    try file.append(bytes[...])
+  }
+}

@@ -1,0 +1,39 @@
+package import Base
+
+/// Lines that a source has read, with their texts in one buffer: a line of its own memory each would cost more than all else.
+package struct LineChunk: Sendable {
+  package struct Line: Sendable, Equatable {
+    /// Where its text lies in the chunk's `bytes`: UTF-8, without the newline.
+    package let text: Range<Int>
+    /// Where the source goes on behind it: an offset, or whatever the source counts.
+    package let end: Int64
+    /// As the source knows it; nil: to be found in the text.
+    package var time: Timestamp?
+
+    package init(text: Range<Int>, end: Int64, time: Timestamp? = nil) {
+      self.text = text
+      self.end = end
+      self.time = time
+    }
+  }
+
+  package var bytes: [UInt8] = []
+  package var lines: [Line] = []
+  /// The place behind a line of this chunk, to be kept once the line has been accepted. Nil where going on from there would
+  /// leave out what was read before, or where there is no such place. Throws `FileError`.
+  package var mark: (@Sendable (Line) throws -> SourceMark?)?
+
+  package init() {}
+
+  package var isEmpty: Bool { lines.isEmpty }
+
+  /// Appends a text that is not in the buffer yet.
+  package mutating func append(_ text: String, end: Int64, time: Timestamp? = nil) {
+    let start = bytes.count
+    bytes += text.utf8
+    lines.append(Line(text: start..<bytes.count, end: end, time: time))
+  }
+
+  package func text(_ line: Line) -> String { String(decoding: bytes[line.text], as: UTF8.self) }
+  package var texts: [String] { lines.map(text) }
+}
