@@ -115,6 +115,8 @@ actor LogStream {
     var isMarked = await checkpoints.mark(of: plan.source) != nil
     while !Task.isCancelled {
       var found = LineChunk()
+      // Before the read: what was written by then is found by it.
+      let isLast = isEnding()
       do {
         if !isMarked, let beginning = try lines?.beginning() {
           try await checkpoints.set(beginning, of: plan.source)
@@ -131,16 +133,16 @@ actor LogStream {
       if !isIdle { joinedAt = now() }
       if joiner != nil {
         found = joiner!.feed(found)
-        if isIdle, joiner!.isPending, isEnding() || now() - joinedAt >= Self.flushAge { found = joiner!.flush() }
+        if isIdle, joiner!.isPending, isLast || now() - joinedAt >= Self.flushAge { found = joiner!.flush() }
       }
       guard await take(found, &pending) else { return }
       if let losses = lines?.losses { status.losses = losses }
       status.behindBytes = lines?.behind()
-      if let since = pending.since, isEnding() || now() - since >= Self.flushAge {
+      if let since = pending.since, isLast || now() - since >= Self.flushAge {
         guard await deliver(&pending) else { return }
       }
       guard isIdle else { continue }
-      if isEnding(), pending.batch.isEmpty, joiner?.isPending != true, !hasTrouble { return }
+      if isLast, pending.batch.isEmpty, joiner?.isPending != true, !hasTrouble { return }
       do { try await clock.sleep(for: hasTrouble ? Self.troublePause : Self.idlePause) } catch { return }
     }
   }
