@@ -52,12 +52,14 @@ package struct CloudWatchLogs: Sendable {
 
   /// The body is sent as it is: neither the API reference nor the service's model (no `requestcompression` trait) allows a
   /// compressed one.
-  /// - Parameter events: a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
+  /// - Parameters:
+  ///   - size: what `events` appends, at most.
+  ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
   /// - Returns: what was refused of them; nil if all were taken.
-  package func putLogEvents(group: String, stream: String, _ events: [UInt8]) async throws -> RejectedLogEvents? {
+  package func putLogEvents(group: String, stream: String, size: Int, _ events: (inout [UInt8]) -> Void) async throws -> RejectedLogEvents? {
     var body = Array(#"{"logEvents":"#.utf8)
-    body.reserveCapacity(events.count + 1200)
-    body += events
+    body.reserveCapacity(size + 1200)
+    events(&body)
     body += ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}".utf8
     let answer = try await client.json(.logs, target: Self.target, "PutLogEvents", body: body)
     guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }

@@ -5,17 +5,15 @@
 
 #include <curl/curl.h>
 
+// What libcurl reads by has the same type.
 typedef size_t (*cb_curl_write)(char *bytes, size_t size, size_t count, void *context);
+typedef int (*cb_curl_seek)(void *context, curl_off_t offset, int origin);
 
 static inline CURLcode cb_curl_set_long(CURL *handle, CURLoption option, long value) {
   return curl_easy_setopt(handle, option, value);
 }
 
 static inline CURLcode cb_curl_set_string(CURL *handle, CURLoption option, const char *value) {
-  return curl_easy_setopt(handle, option, value);
-}
-
-static inline CURLcode cb_curl_set_bytes(CURL *handle, CURLoption option, const void *value) {
   return curl_easy_setopt(handle, option, value);
 }
 
@@ -28,6 +26,10 @@ static inline CURLcode cb_curl_set_list(CURL *handle, CURLoption option, struct 
 }
 
 static inline CURLcode cb_curl_set_write(CURL *handle, CURLoption option, cb_curl_write value) {
+  return curl_easy_setopt(handle, option, value);
+}
+
+static inline CURLcode cb_curl_set_seek(CURL *handle, CURLoption option, cb_curl_seek value) {
   return curl_easy_setopt(handle, option, value);
 }
 

@@ -157,6 +157,9 @@ private final class CurlTransfer {
   private let limit: Int
   private var headerList: UnsafeMutablePointer<curl_slist>?
   private var headers: [String: String] = [:]
+  private let question: [UInt8]
+  /// Bytes of it that libcurl has taken.
+  private var given = 0
   private var body: [UInt8] = []
   private var exceededLimit = false
   private let errorText = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
@@ -170,6 +173,7 @@ private final class CurlTransfer {
     self.easy = easy
     self.continuation = continuation
     limit = request.maximumBodyBytes
+    question = request.body
     errorText.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
 
     _ = cb_curl_set_string(easy, CURLOPT_URL, request.url)
@@ -182,8 +186,8 @@ private final class CurlTransfer {
     if !request.allowsProxy { _ = cb_curl_set_string(easy, CURLOPT_PROXY, "") }
     if request.method != "GET" {
       _ = cb_curl_set_string(easy, CURLOPT_CUSTOMREQUEST, request.method)
+      _ = cb_curl_set_long(easy, CURLOPT_POST, 1)
       _ = cb_curl_set_long(easy, CURLOPT_POSTFIELDSIZE, request.body.count)
-      _ = request.body.withUnsafeBytes { cb_curl_set_bytes(easy, CURLOPT_COPYPOSTFIELDS, $0.baseAddress ?? UnsafeRawPointer(easy)) }
     }
     // No 100-continue: it costs a round trip.
     headerList = curl_slist_append(nil, "Expect:")
@@ -198,6 +202,18 @@ private final class CurlTransfer {
     _ = cb_curl_set_pointer(easy, CURLOPT_ERRORBUFFER, errorText)
     _ = cb_curl_set_pointer(easy, CURLOPT_WRITEDATA, context)
     _ = cb_curl_set_pointer(easy, CURLOPT_HEADERDATA, context)
+    // The body is read where it is: libcurl's own copy of a batch of logs would be another megabyte.
+    _ = cb_curl_set_pointer(easy, CURLOPT_READDATA, context)
+    _ = cb_curl_set_pointer(easy, CURLOPT_SEEKDATA, context)
+    _ = cb_curl_set_write(easy, CURLOPT_READFUNCTION) { bytes, size, count, context in
+      guard let bytes, let context else { return 0 }
+      return Unmanaged<CurlTransfer>.fromOpaque(context).takeUnretainedValue().give(bytes, size * count)
+    }
+    _ = cb_curl_set_seek(easy, CURLOPT_SEEKFUNCTION) { context, offset, origin in
+      guard let context, origin == SEEK_SET else { return CURL_SEEKFUNC_FAIL }
+      Unmanaged<CurlTransfer>.fromOpaque(context).takeUnretainedValue().rewind(to: Int(offset))
+      return CURL_SEEKFUNC_OK
+    }
     _ = cb_curl_set_write(easy, CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
       guard let bytes, let context else { return 0 }
       return Unmanaged<CurlTransfer>.fromOpaque(context).takeUnretainedValue().receive(bytes, size * count)
@@ -223,6 +239,16 @@ private final class CurlTransfer {
     var status = 0
     _ = cb_curl_get_long(easy, CURLINFO_RESPONSE_CODE, &status)
     continuation.resume(returning: HTTPResponse(status: status, headers: headers, body: body))
+  }
+
+  /// Where a connection that was kept turns out to be closed.
+  private func rewind(to offset: Int) { given = max(0, offset) }
+
+  private func give(_ bytes: UnsafeMutablePointer<CChar>, _ room: Int) -> Int {
+    let piece = question[min(given, question.count)...].prefix(room)
+    piece.withUnsafeBytes { if let base = $0.baseAddress { UnsafeMutableRawPointer(bytes).copyMemory(from: base, byteCount: $0.count) } }
+    given += piece.count
+    return piece.count
   }
 
   private func receive(_ bytes: UnsafeMutablePointer<CChar>, _ count: Int) -> Int {

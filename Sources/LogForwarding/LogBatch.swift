@@ -44,6 +44,8 @@ package struct LogBatch: Sendable {
       else { return false }
     }
     let start = escaped.count
+    // At once what doubling would take twice.
+    if start + text.count > escaped.capacity, escaped.capacity >= 1 << 17 { escaped.reserveCapacity(limits.bytes + limits.bytes / 32) }
     if text.isEmpty { escaped.append(32) } else { JSONValue.escape(text, into: &escaped) }
     events.append(Event(timestamp: timestamp, text: start..<escaped.count, size: eventSize))
     size += eventSize
@@ -69,17 +71,17 @@ package struct LogBatch: Sendable {
     return events.enumerated().sorted { ($0.element.timestamp, $0.offset) < ($1.element.timestamp, $1.offset) }.map(\.element)
   }
 
+  /// Bytes that the array of its events takes, at most.
+  package var jsonSize: Int { escaped.count + events.count * (Self.opening.count + Self.middle.count + 22) + 2 }
+
   /// JSON's array of events.
-  package func json(_ events: [Event]) -> [UInt8] {
-    var json: [UInt8] = []
-    json.reserveCapacity(escaped.count + events.count * 48 + 2)
+  package func append(_ events: [Event], to json: inout [UInt8]) {
     json.append(UInt8(ascii: "["))
     for (index, event) in events.enumerated() {
       if index > 0 { json.append(UInt8(ascii: ",")) }
       append(event, to: &json)
     }
     json.append(UInt8(ascii: "]"))
-    return json
   }
 
   /// `{"message":…,"timestamp":…}`

@@ -98,16 +98,7 @@ actor LogStream {
 
   /// Until `isEnding` says so and nothing is left, or the task is cancelled: then what was not accepted is read again next time.
   func run(isEnding: @Sendable () -> Bool) async {
-    let watcher = Task {
-      while !Task.isCancelled {
-        try? await clock.sleep(for: Self.lookPause)
-        look()
-      }
-    }
-    defer {
-      watcher.cancel()
-      lines?.stop()
-    }
+    defer { lines?.stop() }
     var pending = Pending(batch: newBatch())
     var joiner = plan.recordStart.map { RecordJoiner(start: $0) }
     var joinedAt = now()
@@ -190,6 +181,13 @@ actor LogStream {
 
   /// - Returns: false if the task was cancelled before the service accepted the batch.
   private func deliver(_ pending: inout Pending) async -> Bool {
+    let watcher = Task {
+      while !Task.isCancelled {
+        do { try await clock.sleep(for: Self.lookPause) } catch { return }
+        look()
+      }
+    }
+    defer { watcher.cancel() }
     var generator = SystemRandomNumberGenerator()
     let batch = pending.batch, events = batch.chronological
     status.oldestUnsent = events.first.map { Timestamp(milliseconds: $0.timestamp) }
@@ -198,7 +196,7 @@ actor LogStream {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
         try await make()
-        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, batch.json(events))
+        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: batch.jsonSize) { batch.append(events, to: &$0) }
         await accepted(events, of: batch, rejected, pending.mark)
         pending.mark = nil
         pending.since = nil

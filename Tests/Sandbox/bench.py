@@ -1,6 +1,6 @@
 """make bench: this program beside what it replaces, in one run, on this machine. Prints a table, draws an SVG beside it.
 
-  python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small]
+  python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|logs]
 """
 
 import argparse
@@ -24,6 +24,7 @@ from .sandbox import AWS_ADDRESS, BUILD, ROOT, Sandbox
 
 RESULTS = os.path.join(BUILD, "bench")
 CLI = os.path.join(BUILD, "bench-venv")
+AWSLOGS = os.path.join(BUILD, "awslogs-venv")
 
 # What seed 000 does, with the AWS CLI: the members' ids, then one call for each member's address, sorted as text.
 SEED = """
@@ -311,6 +312,94 @@ def fleet(sandbox, runs, size=100):
     return {"size": size, "median": statistics.median(times), "worst": max(times), "calls": calls}
 
 
+# Inside the instance: starts a forwarder, waits until the sink has everything, and says what the forwarder has used.
+FORWARD = """
+import json, os, resource, signal, sys, time
+events, idle, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+def got():
+    try: return json.load(open('/run/sink.progress'))
+    except OSError: return {'events': 0, 'bytes': 0}
+def used(pid):
+    fields = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()
+    peak = next(int(l.split()[1]) for l in open(f'/proc/{pid}/status') if l.startswith('VmHWM'))
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'), peak / 1024
+started = time.time()
+pid = os.fork()
+if pid == 0:
+    output = os.open('/run/forwarder.log', os.O_RDWR | os.O_CREAT)
+    for fd in (1, 2): os.dup2(output, fd)
+    os.execvp(command[0], command)
+while got()['events'] < events and time.time() < started + 900: time.sleep(0.05)
+wall, (cpu, peak) = time.time() - started, used(pid)
+at, rest = time.time(), cpu
+if idle: time.sleep(idle)
+idle_cpu = (used(pid)[0] - rest) / (time.time() - at) if idle else 0
+os.kill(pid, signal.SIGTERM)
+os.waitpid(pid, 0)
+print(json.dumps({'wall': wall, 'cpu': cpu, 'peak': peak, 'idle': idle_cpu, 'got': got()}))
+"""
+
+
+def install_awslogs():
+    """The agent of the articles: a plugin of the AWS CLI."""
+    if not os.path.exists(os.path.join(AWSLOGS, "bin", "aws")):
+        print("installing the awslogs agent", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", AWSLOGS], check=True)
+        # It uses pkg_resources, which later ones have not.
+        subprocess.run([os.path.join(AWSLOGS, "bin", "pip"), "install", "-q", "--disable-pip-version-check", "awscli-cwlogs", "setuptools<81"], check=True)
+
+
+def forward(sandbox, kind, megabytes, idle=0):
+    """One forwarder, one file of 200-byte lines, one service that is never the bottleneck."""
+    instance = sandbox.launch(group="consul")
+    lines = megabytes * 5000
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+    with open(instance.path("/var/log/bench.log"), "w") as file:
+        file.writelines(f"{stamp} [INFO]  agent: line {n:09d} ".ljust(199, "x") + "\n" for n in range(lines))
+    shutil.copyfile(os.path.join(os.path.dirname(__file__), "log_sink.py"), instance.path("/run/log_sink.py"))
+    sink = instance.start("/usr/bin/python3", "/run/log_sink.py", "9999", "/run/sink")
+    until(lambda: instance.exists("/run/sink.progress"))
+    environment = {"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": "http://127.0.0.1:9999", "CONSUL_BOOTSTRAP_START": "none"}
+    if kind == "ours":
+        command = [PROGRAM, "sidecar", "--log", "file:/var/log/bench.log"]
+    else:
+        instance.write("/root/.aws/config", "[plugins]\ncwlogs = cwlogs\n[default]\nregion = eu-west-1\n")
+        instance.write(
+            "/etc/awslogs.conf",
+            "[general]\nstate_file = /var/lib/awslogs-state\n[/var/log/bench.log]\nfile = /var/log/bench.log\nlog_group_name = g\n"
+            "log_stream_name = s\ninitial_position = start_of_file\ndatetime_format = %Y-%m-%dT%H:%M:%S\nbatch_count = 10000\nbatch_size = 1048576\n",
+        )
+        command = [os.path.join(AWSLOGS, "bin", "aws"), "logs", "push", "--config-file", "/etc/awslogs.conf", "--endpoint-url", "http://127.0.0.1:9999"]
+    result = instance.run("/usr/bin/python3", "-c", FORWARD, str(lines), str(idle), *command, environment=environment, timeout=1000)
+    sink.terminate()
+    if result.returncode:
+        raise AssertionError(result.stderr + instance.read("/run/forwarder.log")[-3000:])
+    found = json.loads(result.stdout)
+    if found["got"]["events"] < lines:
+        raise AssertionError(f"{kind}: {found}\n{instance.read('/run/forwarder.log')[-3000:]}")
+    sandbox.clear()
+    return {**found, "megabytes": megabytes}
+
+
+def logs(sandbox, runs):
+    install_awslogs()
+    results = {}
+    for kind, megabytes in (("awslogs", 20), ("ours", 400)):
+        found = []
+        for run in range(max(1, runs // (3 if kind == "awslogs" else 1))):
+            sandbox.clear()
+            sandbox.aws.create_group("consul")
+            found.append(forward(sandbox, kind, megabytes, idle=20 if run == 0 and kind == "ours" else 0))
+        median = lambda key: statistics.median(f[key] for f in found)
+        results[kind] = {
+            "MB/s": megabytes / median("wall"), "lines/s": megabytes * 5000 / median("wall"), "MB per CPU second": megabytes / median("cpu"),
+            "CPU s per GB": median("cpu") / megabytes * 1000, "peak MiB": max(f["peak"] for f in found), "idle CPU %": 100 * max(f["idle"] for f in found),
+        }  # fmt: skip
+        print(kind, {k: round(v, 2) for k, v in results[kind].items()}, flush=True)
+    print(f"per CPU second: {results['ours']['MB per CPU second'] / results['awslogs']['MB per CPU second']:.0f} times awslogs", flush=True)
+    return results
+
+
 def small(sandbox, runs):
     sandbox.clear()
     members = sandbox.launch_group(3)
@@ -351,6 +440,14 @@ def table(results):
     if "small" in results:
         lines.append(f"| memory while supervising | {results['small']['memory']:.1f} MiB | | | at most 20 MiB |")
         lines.append(f"| `consul-bootstrap --version` | {results['small']['version'] * 1000:.1f} ms | | | at most 10 ms |")
+    if "logs" in results:
+        ours, theirs = results["logs"]["ours"], results["logs"]["awslogs"]
+        lines.append(
+            f"| log forwarding, 200-byte lines, against awslogs | {ours['MB/s']:.0f} MB/s, {ours['lines/s']:,.0f} lines/s, {ours['CPU s per GB']:.1f} CPU s per GB, {ours['peak MiB']:.1f} MiB "
+            f"| {theirs['MB/s']:.1f} MB/s, {theirs['lines/s']:,.0f} lines/s, {theirs['CPU s per GB']:.0f} CPU s per GB, {theirs['peak MiB']:.0f} MiB "
+            f"| {ours['MB per CPU second'] / theirs['MB per CPU second']:.0f}× per CPU second | 20×, 50 MB/s, 24 MiB |"
+        )
+        lines.append(f"| idle with one file | {ours['idle CPU %']:.2f}% CPU | | | at most 0.2% |")
     return "\n".join(lines)
 
 
@@ -383,7 +480,7 @@ def plot(results, path):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["discovery", "large", "boot", "dual", "fleet", "small"])
+    parser.add_argument("--only", choices=["discovery", "large", "boot", "dual", "fleet", "small", "logs"])
     options = parser.parse_args()
     os.makedirs(RESULTS, exist_ok=True)
     with open("/proc/cpuinfo") as file:
@@ -393,7 +490,7 @@ def main():
     sandbox = Sandbox()
     results = {}
     try:
-        for name in ("small", "boot", "dual", "fleet", "large", "discovery"):
+        for name in ("small", "logs", "boot", "dual", "fleet", "large", "discovery"):
             if options.only in (None, name):
                 results[name] = globals()[name](sandbox, options.runs)
     finally:
