@@ -26,11 +26,12 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CExpat", providers: [.apt(["libexpat1-dev"])]),
     .systemLibrary(name: "CAres", providers: [.apt(["libc-ares-dev"])]),
     .target(name: "CSpawn"),
     target("Base", []),
-    target("AWS", ["Base", "COpenSSL", "CExpat"]),
+    target("AWS", ["Base", "COpenSSL", "CExpat", "CZlib"]),
     target("Consul", ["Base"]),
     target("Host", ["Base", "CAres", "CCurl", "CSpawn"]),
     target("Decisions", ["Base", "Consul"]),

@@ -87,11 +87,19 @@ package final class AWSClient: Sendable {
     try await json(service, target: target, action, body: Array(body.compactText.utf8))
   }
 
+  /// Shorter bodies are not worth it: the SDKs' `request_min_compression_size_bytes`.
+  private static let leastCompressed = 10_240
+
   /// The same with a body that is JSON already.
-  package func json(_ service: AWSService, target: String, _ action: String, body: [UInt8]) async throws -> JSONValue {
-    try await call(
-      service, action, body: body,
+  /// - Parameter compresses: sends long bodies by gzip, where the service takes that.
+  package func json(
+    _ service: AWSService, target: String, _ action: String, body: [UInt8], compresses: Bool = false
+  ) async throws -> JSONValue {
+    let short = compresses && body.count >= Self.leastCompressed ? Gzip.compressed(body) : nil
+    return try await call(
+      service, action, body: short ?? body,
       headers: [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", "\(target).\(action)")]
+        + (short == nil ? [] : [("Content-Encoding", "gzip")])
     ) { try $0.isEmpty ? [:] : JSONValue(parsing: $0) }  // an action without an output answers with nothing
   }
 

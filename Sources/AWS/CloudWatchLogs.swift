@@ -50,8 +50,8 @@ package struct CloudWatchLogs: Sendable {
     _ = try await call("PutRetentionPolicy", ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))])
   }
 
-  /// The body is sent as it is: neither the API reference nor the service's model (no `requestcompression` trait) allows a
-  /// compressed one.
+  /// The body is compressed: the CloudWatch Logs agent's reference documents gzip as content encoding
+  /// (`use_gzip_http_content_encoding`, on by default), though the API reference says nothing of it.
   /// - Parameters:
   ///   - size: what `events` appends, at most.
   ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
@@ -61,7 +61,7 @@ package struct CloudWatchLogs: Sendable {
     body.reserveCapacity(size + 1200)
     events(&body)
     body += ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}".utf8
-    let answer = try await client.json(.logs, target: Self.target, "PutLogEvents", body: body)
+    let answer = try await client.json(.logs, target: Self.target, "PutLogEvents", body: body, compresses: true)
     guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
     let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
     return RejectedLogEvents(

@@ -5,6 +5,7 @@ moto 5.2 has no lifecycle actions, accepts any clock, and knows every instance a
 
 import datetime
 import email.utils
+import gzip
 import json
 import random
 import re
@@ -14,6 +15,7 @@ import time
 import urllib.parse
 
 import boto3
+from moto.iam.access_control import IAMRequestBase
 from moto.autoscaling.models import autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -52,6 +54,8 @@ POLICY = {
                 "logs:CreateLogStream",
                 "logs:PutLogEvents",
                 "logs:PutRetentionPolicy",
+                "logs:TagResource",
+                "logs:DescribeLogStreams",
             ],
             "Resource": "*",
         }
@@ -74,6 +78,19 @@ def complete_lifecycle_action(self):
 
 
 AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
+
+
+# moto checks the signature of a compressed body against what it has made of it.
+raw = threading.local()
+create_aws_request = IAMRequestBase._create_aws_request
+
+
+def create_aws_request_of_raw_body(self):
+    self._body = getattr(raw, "body", None) or self._body
+    return create_aws_request(self)
+
+
+IAMRequestBase._create_aws_request = create_aws_request_of_raw_body
 
 
 class Fault:
@@ -146,6 +163,7 @@ class Middleware:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = __import__("io").BytesIO(body)
+        raw.body = body if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else None
         action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
         action = action or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         source = environ.get("REMOTE_ADDR")
@@ -164,7 +182,7 @@ class Middleware:
             start_response(status, headers)
             return payload if not isinstance(payload, bytes) else [payload]
 
-        if action == "PutLogEvents" and (broken := broken_limit(body)):
+        if action == "PutLogEvents" and (broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)):
             self.aws.broken_limits.append(broken)
         answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
         if answer:

@@ -16,13 +16,14 @@ import signal
 import socket
 import sys
 import threading
+import zlib
 
 PORT, FILE = int(sys.argv[1]), sys.argv[2]
 THROTTLED, FAILING = (float(a) for a in (sys.argv[3:] + ["0", "0"])[:2])
 LEAN = len(sys.argv) == 3
 lock = threading.Lock()
 streams, groups = {}, set()
-total = {"bytes": 0, "events": 0, "calls": 0, "throttled": 0, "failed": 0, "refused": []}
+total = {"bytes": 0, "received": 0, "events": 0, "calls": 0, "throttled": 0, "failed": 0, "refused": []}
 
 
 def fault(code, message, status=400):
@@ -86,6 +87,9 @@ def serve(connection):
             name, _, value = header.partition(b":")
             headers[name.strip().lower()] = value.strip().decode()
         body = stream.read(int(headers.get(b"content-length", 0)))
+        if headers.get(b"content-encoding") == "gzip":
+            total["received"] += len(body)
+            body = zlib.decompress(body, 31)
         result = answer(headers.get(b"x-amz-target", "").rpartition(".")[2], body)
         if result is None:
             break  # away: the connection ends without an answer
