@@ -19,7 +19,7 @@ rootfs  := $(build)/rootfs/var/lib/$(subst $(comma),+,$(rootfs_packages))
 sources := $(shell find Sources Package.swift -type f)
 
 # What a build needs, and what the sandbox needs on top.
-build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev zlib1g-dev dpkg-dev gcc binutils file
+build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev libdeflate-dev zlib1g-dev dpkg-dev gcc binutils file
 sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl
 bench_packages   := hyperfine
 
@@ -87,7 +87,7 @@ $(static): $(sources) $(libcurl) .ci/check-static | deps-build
 	$(call say,building the static binary)
 	@swift build -c release --product consul-bootstrap --scratch-path $(build)/static-build \
 	  --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker --gc-sections -Xlinker -Map=$(CURDIR)/$(build)/static-build/link.map \
-	  -Xlinker -L$(CURDIR)/$(dir $(libcurl)) -Xlinker -lcares -Xlinker -lssl -Xlinker -lcrypto -Xlinker -lz
+	  -Xlinker -L$(CURDIR)/$(dir $(libcurl)) -Xlinker -lcares -Xlinker -lssl -Xlinker -lcrypto -Xlinker -lz -Xlinker -ldeflate
 	@.ci/check-static $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
 	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap && mv $@.new $@
 	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'

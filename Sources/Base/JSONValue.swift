@@ -177,21 +177,43 @@ extension JSONValue {
 
   private static func escape(_ text: UnsafeBufferPointer<UInt8>, into bytes: inout [UInt8]) {
     var start = 0
-    for (index, byte) in text.enumerated() where byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f {
-      bytes.append(contentsOf: text[start..<index])
+    while let index = special(text, from: start) {
+      bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<index]))
       start = index + 1
-      switch byte {
+      switch text[index] {
       case UInt8(ascii: "\""): bytes += "\\\"".utf8
       case UInt8(ascii: "\\"): bytes += "\\\\".utf8
       case UInt8(ascii: "\n"): bytes += "\\n".utf8
       case UInt8(ascii: "\r"): bytes += "\\r".utf8
       case UInt8(ascii: "\t"): bytes += "\\t".utf8
       default:
-        let hex = String(byte, radix: 16)
+        let hex = String(text[index], radix: 16)
         bytes += ("\\u" + String(repeating: "0", count: 4 - hex.count) + hex).utf8
       }
     }
-    bytes.append(contentsOf: text[start...])
+    bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start...]))
+  }
+
+  /// The next byte that cannot stand in a string as it is; eight are looked at at a time, for most strings have none.
+  private static func special(_ text: UnsafeBufferPointer<UInt8>, from start: Int) -> Int? {
+    var index = start
+    while index < text.count {
+      if index + 8 <= text.count, let base = text.baseAddress {
+        let word = UnsafeRawPointer(base + index).loadUnaligned(as: UInt64.self)
+        let control = (word &- EightBytes.all(0x20)) & ~word & EightBytes.highBits
+        if control | EightBytes.marks(0x22, in: word) | EightBytes.marks(0x5c, in: word) | EightBytes.marks(0x7f, in: word) == 0 {
+          index += 8
+          continue
+        }
+      }
+      let end = min(index + 8, text.count)
+      while index < end {
+        let byte = text[index]
+        if byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte == 0x7f { return index }
+        index += 1
+      }
+    }
+    return nil
   }
 
   /// A number's digits.

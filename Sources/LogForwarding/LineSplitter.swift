@@ -1,3 +1,5 @@
+internal import Base
+
 /// Cuts a stream of bytes into lines. Pure: whoever feeds it knows where the bytes came from.
 ///
 /// - A line ends with `\n` or `\r\n`; bytes that are no UTF-8 become U+FFFD.
@@ -102,21 +104,7 @@ package struct LineSplitter: Sendable {
   }
 
   private static func newline(_ bytes: [UInt8], _ range: Range<Int>) -> Int? {
-    bytes.withUnsafeBufferPointer { bytes in
-      var index = range.lowerBound
-      // Sixteen at a time: a line is some hundred bytes long.
-      let wanted = SIMD16<UInt8>(repeating: 10)
-      while index + 16 <= range.upperBound {
-        let piece = UnsafeRawPointer(bytes.baseAddress! + index).loadUnaligned(as: SIMD16<UInt8>.self)
-        if any(piece .== wanted) { break }
-        index += 16
-      }
-      while index < range.upperBound {
-        if bytes[index] == 10 { return index }
-        index += 1
-      }
-      return nil
-    }
+    bytes.withUnsafeBufferPointer { EightBytes.firstIndex(of: 10, in: $0, range) }
   }
 
   static func isASCII(_ bytes: [UInt8], from start: Int) -> Bool {

@@ -133,6 +133,8 @@ actor LogStream {
         guard await deliver(&pending) else { return }
       }
       guard isIdle else { continue }
+      // Its memory is given back, and the next is as large as the share is by then.
+      if pending.batch.isEmpty { pending.batch = newBatch() }
       if isLast, pending.batch.isEmpty, joiner?.isPending != true, !hasTrouble { return }
       do { try await clock.sleep(for: hasTrouble ? Self.troublePause : Self.idlePause) } catch { return }
     }
@@ -189,19 +191,18 @@ actor LogStream {
     }
     defer { watcher.cancel() }
     var generator = SystemRandomNumberGenerator()
-    let batch = pending.batch, events = batch.chronological
+    let events = pending.batch.chronological
     status.oldestUnsent = events.first.map { Timestamp(milliseconds: $0.timestamp) }
     status.waitingSince = pending.since
     for attempt in 0... {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
         try await make()
-        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: batch.jsonSize) { batch.append(events, to: &$0) }
-        await accepted(events, of: batch, rejected, pending.mark)
+        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize) { pending.batch.append(events, to: &$0) }
+        await accepted(events, of: pending.batch, rejected, pending.mark)
         pending.mark = nil
         pending.since = nil
-        // Another, for the share may have changed.
-        pending.batch = newBatch()
+        pending.batch.removeAll()
         return true
       } catch let error as AWSError {
         if error.code == "ResourceNotFoundException" { isMade = false }

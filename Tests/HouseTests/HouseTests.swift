@@ -7,7 +7,7 @@ import Testing
   static let floors: [String: Set<String>] = [
     "consul-bootstrap": ["Commands"], "Commands": ["AWS", "Base", "Bootstrap", "Consul", "Decisions", "Host", "LogForwarding"],
     "Bootstrap": ["AWS", "Base", "Consul", "Decisions", "LogForwarding"], "LogForwarding": ["AWS", "Base"], "Decisions": ["Base", "Consul"],
-    "AWS": ["Base", "COpenSSL", "CExpat", "CZlib"],
+    "AWS": ["Base", "COpenSSL", "CExpat", "CDeflate"],
     "Consul": ["Base"], "Host": ["Base", "CAres", "CCurl", "CSpawn", "Glibc"], "Base": ["FoundationEssentials"],
   ]
 
