@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -120,6 +121,12 @@ int cb_signal_to_descriptor(int signal_number, int descriptor) {
   struct sigaction action = {.sa_handler = forward_signal, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   return sigaction(signal_number, &action, NULL);
+}
+
+void cb_keep_memory_small(void) {
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 16 << 20);
+  mallopt(M_TRIM_THRESHOLD, 4 << 20);
 }
 
 void cb_forbid_core_files(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }

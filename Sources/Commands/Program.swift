@@ -6,6 +6,7 @@ internal import Host
 package enum Program {
   /// The main thread starts the work and waits; whoever finishes ends the process.
   package static func main() -> Never {
+    Machine.keepMemorySmall()
     let signals = Signals()
     Task.detached { await run(signals) }
     Machine.waitForever()

@@ -41,6 +41,9 @@ package enum Machine {
   /// Before the first secret is read.
   package static func forbidCoreFiles() { cb_forbid_core_files() }
 
+  /// Before the first thread.
+  package static func keepMemorySmall() { cb_keep_memory_small() }
+
   package static func waitForever() -> Never {
     while true { pause() }
   }

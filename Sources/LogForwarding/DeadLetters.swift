@@ -20,13 +20,10 @@ package actor DeadLetters {
       try files.rename(path, to: path + ".1")
       file = try files.append(to: path)
     }
-    var bytes: [UInt8] = []
-    let opening = Array("{\"source\":\(JSONValue.string(source).compactText),\"event\":".utf8)
-    for event in events {
-      bytes += opening
-      batch.append(event, to: &bytes)
-      bytes += "}\n".utf8
-    }
+    // A line for each call of the service: its events are an array.
+    var bytes = Array("{\"source\":\(JSONValue.string(source).compactText),\"events\":".utf8)
+    batch.append(events, to: &bytes)
+    bytes += "}\n".utf8
     try file.append(bytes[...])
   }
 }

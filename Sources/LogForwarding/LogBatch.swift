@@ -77,20 +77,25 @@ package struct LogBatch: Sendable {
   /// JSON's array of events.
   package func append(_ events: [Event], to json: inout [UInt8]) {
     json.append(UInt8(ascii: "["))
-    for (index, event) in events.enumerated() {
-      if index > 0 { json.append(UInt8(ascii: ",")) }
-      append(event, to: &json)
+    let opening = Self.opening, middle = Self.middle
+    // Many lines of one moment: its digits are made once.
+    var digits: [UInt8] = [], last: Int64?
+    escaped.withUnsafeBufferPointer { escaped in
+      for (index, event) in events.enumerated() {
+        if index > 0 { json.append(UInt8(ascii: ",")) }
+        if event.timestamp != last {
+          digits.removeAll(keepingCapacity: true)
+          JSONValue.write(event.timestamp, into: &digits)
+          digits.append(UInt8(ascii: "}"))
+          last = event.timestamp
+        }
+        json.append(contentsOf: opening)
+        json.append(contentsOf: UnsafeBufferPointer(rebasing: escaped[event.text]))
+        json.append(contentsOf: middle)
+        json.append(contentsOf: digits)
+      }
     }
     json.append(UInt8(ascii: "]"))
-  }
-
-  /// `{"message":…,"timestamp":…}`
-  package func append(_ event: Event, to json: inout [UInt8]) {
-    json += Self.opening
-    escaped.withUnsafeBufferPointer { json.append(contentsOf: $0[event.text]) }
-    json += Self.middle
-    JSONValue.write(event.timestamp, into: &json)
-    json.append(UInt8(ascii: "}"))
   }
 
   private static let opening = Array(#"{"message":""#.utf8)

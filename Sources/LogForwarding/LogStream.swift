@@ -162,13 +162,13 @@ actor LogStream {
   /// - Returns: false if the task was cancelled.
   private func take(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
     guard !chunk.isEmpty else { return true }
-    let now = now()
+    let now = now(), latest = now + Self.tolerableAhead
     let mark = { (line: LineChunk.Line) in chunk.mark.map { mark in { try mark(line) } } }
     var previous: LineChunk.Line?
     for line in chunk.lines {
       let text = chunk.bytes[line.text]
       var time = line.time ?? plan.times.find(in: text, now: now) ?? now
-      if time > now + Self.tolerableAhead { time = now }
+      if time > latest { time = now }
       if !pending.batch.append(text, at: time.milliseconds) {
         if let previous, let place = mark(previous) { pending.mark = place }
         guard await deliver(&pending) else { return false }
@@ -198,7 +198,9 @@ actor LogStream {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
         try await make()
-        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize) { pending.batch.append(events, to: &$0) }
+        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize) {
+          pending.batch.append(events, to: &$0)
+        }
         await accepted(events, of: pending.batch, rejected, pending.mark)
         pending.mark = nil
         pending.since = nil

@@ -31,10 +31,22 @@ final class LoopbackServer: Sendable {
 
   deinit { shutdown(descriptor, Int32(SHUT_RDWR)); close(descriptor) }
 
+  private static func isWhole(_ request: String) -> Bool {
+    guard let end = request.range(of: "\r\n\r\n") else { return false }
+    let length = request[..<end.lowerBound].split(separator: "\r\n").first { $0.hasPrefix("Content-Length: ") }.flatMap { Int($0.dropFirst(16)) }
+    return request[end.upperBound...].utf8.count >= length ?? 0
+  }
+
   private static func serve(_ connection: Int32, _ answers: [String: [UInt8]]) {
     var buffer = [UInt8](repeating: 0, count: 65536)
-    let count = recv(connection, &buffer, buffer.count, 0)
-    let request = String(decoding: buffer[..<max(0, count)], as: UTF8.self)
+    var bytes: [UInt8] = []
+    // The body may come after the head.
+    repeat {
+      let count = recv(connection, &buffer, buffer.count, 0)
+      guard count > 0 else { break }
+      bytes += buffer[..<count]
+    } while !isWhole(String(decoding: bytes, as: UTF8.self))
+    let request = String(decoding: bytes, as: UTF8.self)
     let path = request.split(separator: " ").dropFirst().first.map(String.init) ?? ""
     let reply = path == "/echo" ? Array("HTTP/1.1 200 OK\r\nContent-Length: \(request.utf8.count)\r\n\r\n\(request)".utf8) : answers[path] ?? []
     if reply.isEmpty { sleep(5) }

@@ -36,6 +36,10 @@ int cb_wait_signal(int status);
 int cb_signal_to_descriptor(int signal_number, int descriptor);
 
 // No core files of this process, and no other user's debugger in it: its memory holds secrets.
+// One heap for all threads, which keeps a few megabytes of what was freed: buffers of that size come and go with every batch of
+// logs, and a page that the kernel gives anew costs more than all that is done in it.
+void cb_keep_memory_small(void);
+
 void cb_forbid_core_files(void);
 
 // pipe2, which glibc hides behind _GNU_SOURCE: close-on-exec, and non-blocking if asked for.
