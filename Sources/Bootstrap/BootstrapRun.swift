@@ -12,15 +12,18 @@ package struct BootstrapRun: Sendable {
   private let supervisorStarted: @Sendable (Supervisor, Sidecar) -> Void
   /// Nil where a sidecar forwards the logs already; called once this run does not any more.
   private let forwardingEnded: (@Sendable () -> Void)?
+  /// Of a run that fails, for the log that is forwarded: everybody else is told by who catches it.
+  private let lastWords: @Sendable (Failure) -> Void
 
   package init(
-    settings: Settings, world: World, planner: Planner, forwardingEnded: (@Sendable () -> Void)?,
+    settings: Settings, world: World, planner: Planner, forwardingEnded: (@Sendable () -> Void)?, lastWords: @escaping @Sendable (Failure) -> Void,
     supervisorStarted: @escaping @Sendable (Supervisor, Sidecar) -> Void
   ) {
     self.settings = settings
     self.world = world
     self.planner = planner
     self.forwardingEnded = forwardingEnded
+    self.lastWords = lastWords
     self.supervisorStarted = supervisorStarted
   }
 
@@ -36,7 +39,13 @@ package struct BootstrapRun: Sendable {
   /// - Parameter proven: called once the boot is a success, before staying with a supervised agent.
   /// - Throws: `Failure`, or `CancellationError`.
   package func run(proven: @Sendable (Outcome) -> Void) async throws -> Outcome {
-    let place = try await planner.locate()
+    let place: Planner.Place
+    do {
+      place = try await planner.locate()
+    } catch let failure as Failure {
+      lastWords(failure)
+      throw failure
+    }
     let isSupervised = (settings.start ?? (world.system.isBootedBySystemd ? .systemd : .supervise)) == .supervise
     // What the agent writes while the service is away, or before anything is sent.
     let spool =
@@ -54,7 +63,7 @@ package struct BootstrapRun: Sendable {
     } catch {
       if let failure = error as? Failure {
         await abandonHook(place)
-        world.log.debug("the run has failed", ["reason": .string(failure.message)])
+        lastWords(failure)
       }
       await early?.end()
       throw error

@@ -61,7 +61,7 @@ struct BootstrapCommand: Sendable {
     var forwardingEnded: (@Sendable () -> Void)?
     if let forwarding { forwardingEnded = { forwarding.release() } }
     let run = BootstrapRun(
-      settings: options.settings, world: world, planner: planner, forwardingEnded: forwardingEnded,
+      settings: options.settings, world: world, planner: planner, forwardingEnded: forwardingEnded, lastWords: { failure in writeLastWords(failure) },
       supervisorStarted: { router.route(to: $0, $1) })
     let outcome = try await run.run { outcome in succeed(outcome) }
     return outcome.agentEnd?.shellStatus ?? 0
@@ -95,9 +95,15 @@ struct BootstrapCommand: Sendable {
     Machine.write(JSONValue.object(report).prettyText)
   }
 
+  private func writeLastWords(_ failure: Failure) {
+    guard let ownLog else { return }
+    Logger(level: .error, sink: ownLog).error(failure.lines.joined(separator: " "), ["status": .integer(Int64(failure.status.rawValue))])
+  }
+
   private func report(_ failure: Failure) {
     if options.logFormat == .json {
-      world.log.error(
+      // The log that is forwarded has its last words already.
+      Logger(level: .error, sink: console).error(
         failure.message,
         [
           "details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null,
@@ -105,9 +111,6 @@ struct BootstrapCommand: Sendable {
         ])
     } else {
       console.write(text: Program.errorText(failure))
-      if let ownLog {
-        Logger(level: .error, sink: ownLog).error(failure.lines.joined(separator: " "), ["status": .integer(Int64(failure.status.rawValue))])
-      }
     }
   }
 }

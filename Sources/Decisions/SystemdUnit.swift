@@ -11,6 +11,7 @@ package struct SystemdUnit: Sendable, Equatable {
 
   /// - `Type=exec`: readiness by `notify` comes only after a join, which the first server of a cluster waits for in vain.
   /// - `Restart=on-failure` restarts a crash, but not a clean leave, which `always` would undo.
+  /// - `ExecReload` by the shell's own kill: small images have no other.
   /// - No start limit: a bad start is tried again every `RestartSec`, and mends itself once its reason is mended.
   /// - `ExecStop` leaves through the API: after SIGTERM, Consul 1.8 takes a peer's broken connection for a second signal and
   ///   cuts its leave off. Where the API refuses (ACLs), SIGTERM follows.
@@ -32,7 +33,7 @@ package struct SystemdUnit: Sendable, Equatable {
       [Service]
       Type=exec
       \(user)\(capability)ExecStart=\(agent.text)
-      ExecReload=/bin/kill -HUP $MAINPID
+      ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
       \(stop)KillMode=mixed
       KillSignal=SIGTERM
       TimeoutStopSec=60
@@ -97,7 +98,7 @@ package struct SidecarUnit: Sendable, Equatable {
       NotifyAccess=main
       WatchdogSec=120
       \(lines)ExecStart=\(Command(program, ["sidecar", "--config", optionsPath]).text)
-      ExecReload=/bin/kill -HUP $MAINPID
+      ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
       Restart=always
       RestartSec=10
       TimeoutStopSec=\(settings.flushTimeout.components.seconds + 20)

@@ -14,6 +14,7 @@ struct CommandSource: LineSource {
 
   private let dialect: Dialect
   private let launcher: any ProcessLauncher
+  private let clock: any Clock<Duration>
   private var process: (any FollowedProcess)?
   private var splitter = LineSplitter()
   /// Behind the last entry that was read.
@@ -21,10 +22,16 @@ struct CommandSource: LineSource {
   /// What the program said that was no entry.
   private var complaint = ""
 
+  /// Looks that are left until it is believed that there is nothing.
+  private var patience = 0
+
+  private static let startPause = Duration.milliseconds(50)
+  private static let startLooks = 20
   /// An entry of the journal may be some hundred KiB as JSON, escapes included.
   private static let longestLine = 4 << 20
 
-  init(_ dialect: Dialect, mark: SourceMark?, launcher: any ProcessLauncher) {
+  init(_ dialect: Dialect, mark: SourceMark?, launcher: any ProcessLauncher, clock: any Clock<Duration>) {
+    self.clock = clock
     self.dialect = dialect
     self.launcher = launcher
     if case .cursor(let text)? = mark { cursor = text }
@@ -37,10 +44,18 @@ struct CommandSource: LineSource {
     } else {
       process = try launcher.follow(dialect.command(cursor))
       self.process = process
+      patience = Self.startLooks
       // Thrice: the splitter keeps room for replaced bytes.
       splitter = LineSplitter(limit: 3 * Self.longestLine)
     }
-    guard let bytes = process.read(count) else {
+    // What is there already comes within moments of the start.
+    var bytes = process.read(count)
+    while bytes?.isEmpty == true, patience > 0 {
+      patience -= 1
+      try await clock.sleep(for: Self.startPause)
+      bytes = process.read(count)
+    }
+    guard let bytes else {
       self.process = nil
       let last = splitter.finish()
       let chunk = entries(of: last)

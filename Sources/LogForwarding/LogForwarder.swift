@@ -85,9 +85,9 @@ package final class LogForwarder: Sendable {
           case .file(let path):
             await self.forward(request.name, request) { FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log) }
           case .journal(let unit):
-            await self.forward(request.name, request) { CommandSource(.journal(unit: unit), mark: $0, launcher: self.launcher) }
+            await self.forward(request.name, request) { CommandSource(.journal(unit: unit), mark: $0, launcher: self.launcher, clock: self.clock) }
           case .container(let name, let docker):
-            await self.forward(request.name, request) { CommandSource(.container(name, docker: docker), mark: $0, launcher: self.launcher) }
+            await self.forward(request.name, request) { CommandSource(.container(name, docker: docker), mark: $0, launcher: self.launcher, clock: self.clock) }
           case .spool(let spool):
             await self.forward(request.name, request) { SpoolSource(spool, mark: $0, now: self.now) }
           }

@@ -59,11 +59,13 @@ actor LogStream {
   /// Between reads of a source that had nothing new.
   private static let idlePause = Duration.milliseconds(250)
   /// Between reads of a source that cannot be read.
-  private static let troublePause = Duration.seconds(5)
+  private static let troubleBackoff = Backoff(base: .milliseconds(500), cap: .seconds(5))
   /// A service that throttles or fails is asked again for as long as it takes.
   private static let backoff = Backoff(base: .milliseconds(500), cap: .seconds(30))
   /// What no repetition mends (a missing permission) is tried again now and then.
   private static let parkedPause = Duration.seconds(60)
+  /// A program's first lines without a time are not more.
+  private static let timeReach = 50
   /// Of one read.
   private static let chunk = 256 << 10
   /// CloudWatch Logs refuses what is more than two hours ahead (API reference, PutLogEvents): such a time cannot be right.
@@ -102,7 +104,7 @@ actor LogStream {
     var pending = Pending(batch: newBatch())
     var joiner = plan.recordStart.map { RecordJoiner(start: $0) }
     var joinedAt = now()
-    var hasTrouble = false
+    var troubles = 0
     var isMarked = await checkpoints.mark(of: plan.source) != nil
     while !Task.isCancelled {
       var found = LineChunk()
@@ -114,10 +116,10 @@ actor LogStream {
           isMarked = true
         }
         found = try await read()
-        hasTrouble = false
+        troubles = 0
       } catch {
         if Task.isCancelled { return }
-        hasTrouble = true
+        troubles += 1
         note("cannot read \(plan.source): \((error as? FileError)?.explanation ?? (error as? LaunchError)?.explanation ?? "\(error)")")
       }
       let isIdle = found.isEmpty
@@ -135,8 +137,8 @@ actor LogStream {
       guard isIdle else { continue }
       // Its memory is given back, and the next is as large as the share is by then.
       if pending.batch.isEmpty { pending.batch = newBatch() }
-      if isLast, pending.batch.isEmpty, joiner?.isPending != true, !hasTrouble { return }
-      do { try await clock.sleep(for: hasTrouble ? Self.troublePause : Self.idlePause) } catch { return }
+      if isLast, pending.batch.isEmpty, joiner?.isPending != true, troubles == 0 { return }
+      do { try await clock.sleep(for: troubles > 0 ? Self.troubleBackoff.bound(troubles - 1) : Self.idlePause) } catch { return }
     }
   }
 
@@ -165,10 +167,17 @@ actor LogStream {
     let now = now(), latest = now + Self.tolerableAhead
     let mark = { (line: LineChunk.Line) in chunk.mark.map { mark in { try mark(line) } } }
     var previous: LineChunk.Line?
-    for line in chunk.lines {
+    // A line without a time belongs to the one before it, or at the start to the one after.
+    var lastTime: Timestamp?
+    for (index, line) in chunk.lines.enumerated() {
       let text = chunk.bytes[line.text]
-      var time = line.time ?? plan.times.find(in: text, now: now) ?? now
+      var found = self.time(of: line, text, now)
+      if found == nil, lastTime == nil {
+        found = chunk.lines[index...].prefix(Self.timeReach).lazy.compactMap { self.time(of: $0, chunk.bytes[$0.text], now) }.first ?? now
+      }
+      var time = found ?? lastTime ?? now
       if time > latest { time = now }
+      lastTime = time
       if !pending.batch.append(text, at: time.milliseconds) {
         if let previous, let place = mark(previous) { pending.mark = place }
         guard await deliver(&pending) else { return false }
@@ -179,6 +188,10 @@ actor LogStream {
     }
     if let previous, let place = mark(previous) { pending.mark = place }
     return true
+  }
+
+  private func time(of line: LineChunk.Line, _ text: ArraySlice<UInt8>, _ now: Timestamp) -> Timestamp? {
+    line.time ?? plan.times.find(in: text, now: now)
   }
 
   /// - Returns: false if the task was cancelled before the service accepted the batch.
@@ -240,7 +253,7 @@ actor LogStream {
     if parkedFor != nil { log.info("log forwarding of \(plan.source) goes on") }
     parkedFor = nil
     do {
-      if let rejected {
+      if let rejected, events.indices.contains(where: rejected.contains) {
         let refused = events.indices.filter(rejected.contains).map { events[$0] }
         status.rejected += Int64(refused.count)
         status.sentEvents -= Int64(refused.count)

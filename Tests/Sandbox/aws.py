@@ -200,6 +200,12 @@ class Middleware:
         if action == "DescribeInstances" and self.aws.interfaces:
             payload = self.with_interfaces(payload.decode()).encode()
             captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
+        if action == "PutLogEvents" and b"tooOldLogEventEndIndex" in payload:
+            # AWS's is exclusive (API reference, RejectedLogEventsInfo), moto's is not.
+            answer = json.loads(payload)
+            answer["rejectedLogEventsInfo"]["tooOldLogEventEndIndex"] += 1
+            payload = json.dumps(answer).encode()
+            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
         return respond(captured["status"], captured["headers"], payload)
 
     def with_interfaces(self, text):
@@ -442,6 +448,9 @@ class AWS:
             "Token": role.session_token,
             "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
+
+    def log_group(self, name):
+        return logs_backends[ACCOUNT][REGION].groups.get(name)
 
     def log_events(self, group, stream):
         """Messages in the order in which the service took them."""

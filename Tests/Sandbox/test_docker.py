@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import tarfile
 
@@ -158,3 +159,22 @@ def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, 
     docker(member, "stop", "consul")
     assert "looks after the agent" in sidecar("one\n") and state() == "exited"
     assert "looks after the agent" in sidecar("two\n") and state() == "running"
+
+
+def test_the_containers_log(sandbox, host):
+    """Through restarts of the forwarder, without a line twice."""
+    member = host()
+    result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "consul:test", "--log", "consul", timeout=120)
+    assert result.returncode == 0, result.stderr
+    stream = lambda: sandbox.aws.log_events("/consul/dc1", f"{member.id}/consul")
+    # From the first line on, by the run itself.
+    assert stream()[0] == "==> Starting Consul agent..."
+    for _ in range(2):
+        run = member.start_bootstrap("sidecar", "--start", "docker", "--image", "consul:test", "--log", "consul")
+        count = sum("signal=hangup" in m for m in stream())
+        docker(member, "kill", "--signal", "HUP", "consul")
+        until(lambda: sum("signal=hangup" in m for m in stream()) == count + 1)
+        member.signal_run(signal.SIGTERM)
+        run.communicate(timeout=20)
+    stamped = [m for m in stream() if "[INFO]" in m]
+    assert len(stamped) == len(set(stamped)) and any("New leader elected" in m for m in stamped)

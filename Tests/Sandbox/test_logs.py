@@ -126,3 +126,193 @@ def test_long_and_many_journal_entries_arrive_whole(sandbox):
     run.communicate(timeout=20)
     assert [int(m.split()[0]) for m in got if m[0] in "123456789" and " 000" in m] == list(range(1, 1501))
     assert [len(m) for m in got if m.endswith("07")] == [20000]
+
+
+def events(sandbox, instance, source, group=GROUP):
+    return sandbox.aws.log_events(group, f"{instance.id}/{source}")
+
+
+def status(instance, *options):
+    return json.loads(instance.bootstrap("status", "--json", *options).stdout)
+
+
+def test_a_supervised_agent_and_this_program_from_their_first_lines(sandbox, instance):
+    instance.reboot("#!/bin/sh\nexec consul-bootstrap --expect 1 --log consul --log bootstrap --log-tag team=platform --log-group '/{group}/{az}'\n")
+    healthy(instance)
+    group = "/consul/eu-west-1a"
+    agent = until(lambda: (e := events(sandbox, instance, "consul", group)) and any("New leader elected" in m for m in e) and e)
+    assert agent[0] == "==> Starting Consul agent..."
+    own = until(lambda: (e := events(sandbox, instance, "bootstrap", group)) and any(" healthy leader=" in m for m in e) and e)
+    assert f"this is {instance.id}" in own[0] and sum(f"info this is {instance.id}" in m for m in own) == 1 and any("decision: " in m for m in own)
+    # Nothing twice, where the run handed over to the sidecar.
+    stamped = [m for m in agent if "Z [" in m]
+    assert len(stamped) == len(set(stamped)) and [m for m in own if " decision: " in m] == [m for m in own if " decision: " in m][:1]
+    assert sandbox.aws.client("logs").list_tags_log_group(logGroupName=group)["tags"] == {"team": "platform"}
+    # SIGHUP is the agent's and ours.
+    instance.signal_run(signal.SIGHUP)
+    until(lambda: any("signal=hangup" in m for m in events(sandbox, instance, "consul", group)) and "the options are as before" in instance.log)
+    found = status(instance, "--log", "consul")
+    assert found["healthy"] and found["agent"]["leader"] and {s["source"]: s["condition"] for s in found["forwarding"]["streams"]} == {"consul": "ok", "bootstrap": "ok"}
+    assert instance.bootstrap("status", "--check", "--log", "consul").returncode == 0
+    text = instance.bootstrap("status").stdout
+    assert "all is well" in text and "leader" in text and "consul: ok -> " + group in text
+
+
+def test_a_boot_that_fails_has_told_cloudwatch_why(sandbox, instance):
+    """The logs matter most where no cluster comes of it."""
+    result = instance.bootstrap("--expect", "3", "--wait-timeout", "3s", "--log", "bootstrap")
+    assert result.returncode == 13
+    assert any("level=error" in m or " error " in m for m in events(sandbox, instance, "bootstrap")), events(sandbox, instance, "bootstrap")
+
+
+def test_records_of_many_lines_fields_of_their_own_and_times(sandbox, instance):
+    instance.write("/etc/consul-bootstrap/config.json", json.dumps({
+        "log": [
+            {"source": "file:/var/log/app.log", "group": "/app", "stream": "{hostname}-{source}", "retention": 14, "multiline-start": "^[0-9]{4}-"},
+            {"source": "file:/var/log/trace.log", "multiline-start": "indentation", "stream": "trace"},
+            {"source": "file:/var/log/json.log", "timestamp-key": "when", "stream": "json"},
+        ],
+    }))  # fmt: skip
+    now = int(time.time())
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now - 60))
+    instance.write("/var/log/app.log", f"{stamp} first\nsecond\n  third\n{stamp} next\n")
+    instance.write("/var/log/trace.log", "Error: x\n  at a\n\tat b\nError: y\n")
+    instance.write("/var/log/json.log", json.dumps({"ts": now, "when": now - 30, "text": 'a "b" \\ \u0001 é'}, ensure_ascii=False) + "\r\n\nlast")
+    run = instance.start_bootstrap("sidecar")
+    host = f"ip-{instance.address.replace('.', '-')}"
+    backend = lambda group, stream: (g := sandbox.aws.log_group(group)) and g.streams.get(stream)
+    until(lambda: backend("/app", f"{host}-var/log/app.log") and backend(GROUP, "trace") and backend(GROUP, "json") and len(sandbox.aws.log_events(GROUP, "trace")) == 2 and len(sandbox.aws.log_events("/app", f"{host}-var/log/app.log")) == 2)
+    assert sandbox.aws.log_events("/app", f"{host}-var/log/app.log") == [f"{stamp} first\nsecond\n  third", f"{stamp} next"]
+    assert backend("/app", f"{host}-var/log/app.log").events[0].timestamp == (now - 60) * 1000
+    assert sandbox.aws.log_events(GROUP, "trace") == ["Error: x\n  at a\n\tat b", "Error: y"]
+    until(lambda: len(sandbox.aws.log_events(GROUP, "json")) == 2)
+    assert json.loads(sandbox.aws.log_events(GROUP, "json")[0])["text"] == 'a "b" \\ \u0001 é' and sandbox.aws.log_events(GROUP, "json")[1] == " "
+    assert backend(GROUP, "json").events[0].timestamp == (now - 30) * 1000
+    # What is wrong by now changes nothing; then a source more, by SIGHUP.
+    instance.write("/etc/consul-bootstrap/config.json", '{"log": "nonsense"}')
+    instance.signal_run(signal.SIGHUP)
+    time.sleep(0.5)
+    instance.write("/var/log/more.log", "1 more\n")
+    instance.write("/etc/consul-bootstrap/config.json", json.dumps({"log": ["file:/var/log/more.log", "syslog"]}))
+    instance.write("/var/log/syslog", "Jan  2 03:04:05 host prog: hello\n")
+    instance.signal_run(signal.SIGHUP)
+    until(lambda: events(sandbox, instance, "var/log/more.log") == ["1 more"] and events(sandbox, instance, "syslog"))
+    instance.signal_run(signal.SIGTERM)
+    output = run.communicate(timeout=15)[0]
+    assert "cannot read the options again; going on with the ones before" in output and "must be consul, bootstrap" in output
+    assert sandbox.aws.client("logs").describe_log_groups(logGroupNamePrefix="/app")["logGroups"][0]["retentionInDays"] == 14
+    assert sandbox.aws.broken_limits == []
+
+
+def test_what_the_service_refuses_is_kept_and_what_is_stalled_is_said(sandbox, instance):
+    old = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 20 * 86400))
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 5 * 3600))
+    instance.write("/var/log/app.log", f"{old} too old\n{ahead} a clock of another zone\n1 now\n")
+    run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log", "--metrics", "unix:/run/numbers.sock")
+    until(lambda: len(events(sandbox, instance, "var/log/app.log")) == 2)
+    assert events(sandbox, instance, "var/log/app.log") == [f"{ahead} a clock of another zone", "1 now"]
+    letters = [json.loads(line) for line in instance.read("/var/lib/consul-bootstrap/log-dead-letters.jsonl").splitlines()]
+    assert [(d["source"], [e["message"] for e in d["events"]]) for d in letters] == [("file:/var/log/app.log", [f"{old} too old"])]
+    stream = until(lambda: (s := status(instance)["forwarding"]["streams"]) and s[0]["rejected_events"] == 1 and s[0])
+    assert stream["sent_events"] == 2 and stream["lost_lines"] == 0
+    scrape = "import socket;s=socket.socket(socket.AF_UNIX);s.connect('/run/numbers.sock');s.sendall(b'GET /metrics HTTP/1.1\\r\\n\\r\\n');print(s.makefile().read())"
+    text = until(lambda: (t := instance.run("/usr/bin/python3", "-c", scrape).stdout) and 'sent_events_total{source="file:/var/log/app.log"} 2' in t and t)
+    assert "200 OK" in text and 'consul_bootstrap_log_healthy{source="file:/var/log/app.log"} 1' in text and "# TYPE consul_bootstrap_log_lag_seconds gauge" in text
+    # A missing permission: parked, said, and seen by a monitor.
+    sandbox.aws.faults.append(Fault("denied", action="PutLogEvents"))
+    instance.run("sh", "-c", "echo 2 more >> /var/log/app.log")
+    check = lambda: instance.bootstrap("status", "--check", "--log", "file:/var/log/app.log")
+    until(lambda: (r := check()).returncode == 1 and "file:/var/log/app.log is parked" in r.stdout)
+    assert "logs:PutLogEvents" in check().stdout and 'healthy{source="file:/var/log/app.log"} 0' in instance.run("/usr/bin/python3", "-c", scrape).stdout
+    # Killed: nobody reports any more.
+    instance.signal_run(signal.SIGKILL)
+    output = run.communicate(timeout=10)[0]
+    assert "CloudWatch Logs refused events" in output and output.count("log forwarding of file:/var/log/app.log waits") == 1
+    report = json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json"))
+    report["time"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 61))
+    instance.write("/var/lib/consul-bootstrap/log-status.json", json.dumps(report))
+    assert "the sidecar has not reported since" in check().stdout
+
+
+CHATTER = """#!/bin/sh
+# Consul, whose agent writes as fast as it can (and not what it has to say, so that lines can be counted).
+[ "$1" = agent ] || exec /usr/bin/consul "$@"
+/usr/bin/consul "$@" > /dev/null 2>&1 &
+agent=$!
+trap 'kill $agent; wait $agent; exit' TERM
+[ -e /run/chatter ] && exec python3 -c "
+import os, time
+number, end = 0, time.time() + 8
+while time.time() < end:
+    os.write(1, b''.join(b'%d chatter %s\\n' % (n, b'x' * 80) for n in range(number, number + 500)))
+    number += 500
+open('/run/chattered', 'w').write(str(number))
+time.sleep(3600)"
+wait $agent
+"""
+
+
+def test_a_child_that_writes_as_fast_as_it_can_while_the_service_is_away(sandbox, instance, capsys):
+    """Neither is Consul kept waiting nor does memory grow, and what did not fit is told exactly, where it was."""
+    sandbox.aws.faults.append(Fault("5xx", action="PutLogEvents"))
+    instance.write("/usr/local/bin/consul", CHATTER, mode=0o755)
+    instance.write("/run/chatter", "")
+    instance.reboot("#!/bin/sh\nmkdir -p /run; touch /run/chatter\nexec consul-bootstrap --expect 1 --consul /usr/local/bin/consul --log consul --log-queue 8MiB > /dev/null 2>&1\n")
+    until(lambda: instance.exists("/run/chattered"), 60, lambda: instance.run("sh", "-c", "ps aux | tail; ls -la /run /var/lib/consul-bootstrap").stdout)
+    assert instance.consul("/v1/status/leader")
+    written = int(instance.read("/run/chattered"))
+    pid = next(line.split()[0] for line in instance.run("sh", "-c", "grep -lx consul-bootstra /proc/[0-9]*/comm | cut -d/ -f3").stdout.splitlines())
+    peak = int(next(l for l in instance.run("cat", f"/proc/{pid}/status").stdout.splitlines() if l.startswith("VmHWM")).split()[1]) / 1024
+    queue = sum(int(n) for n in instance.run("sh", "-c", "stat -c %s /var/lib/consul-bootstrap/log-queue/*").stdout.split())
+    sandbox.aws.faults.clear()
+    got = until(lambda: (e := events(sandbox, instance, "consul")) and any(m.startswith(f"{written - 1} chatter") for m in e) and e, 90)
+    numbers = [int(m.split()[0]) for m in got if " chatter " in m]
+    notices = [int(m.split()[1]) for m in got if m.startswith("consul-bootstrap: ") and "given up" in m]
+    stream = until(lambda: (s := status(instance)["forwarding"]["streams"]) and s[0]["behind_bytes"] == 0 and s[0])
+    with capsys.disabled():
+        print(f"\n{written:,} lines in 8 s ({written / 8:,.0f} a second), {sum(notices):,} given up in {len(notices)} places, peak {peak:.1f} MiB, queue {queue / 1e6:.1f} MB")
+    # Every gap is a notice's, and as long as it says.
+    next_number = 0
+    for message in got:
+        if message.startswith("consul-bootstrap: "):
+            next_number += int(message.split()[1])
+        else:
+            assert int(message.split()[0]) == next_number, message[:40]
+            next_number += 1
+    assert written > 100_000 and peak < 40 and queue < 9.5e6
+    assert sum(notices) > 0 and stream["lost_lines"] == sum(notices)
+    assert sum(notices) + len(numbers) == written == next_number
+    assert sandbox.aws.broken_limits == []
+
+
+def test_the_unit_is_ready_at_once_watched_confined_and_reloads(sandbox):
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul", systemd=True)
+    member.write("/etc/consul-bootstrap/config.json", '{"log": ["consul"]}')
+    result = member.bootstrap("--expect", "1", timeout=90)
+    assert result.returncode == 0, result.stderr
+    show = lambda name: member.run("systemctl", "show", "--value", f"--property={name}", "consul-bootstrap").stdout.strip()
+    assert (show("Type"), show("WatchdogUSec"), show("ActiveState"), show("NotifyAccess")) == ("notify", "2min", "active", "main")
+    until(lambda: show("StatusText") == "looking after the agent")
+    pid = show("MainPID")
+    until(lambda: any("New leader elected" in m for m in events(sandbox, member, "consul")))
+    # The configuration file is the machine's: it was not copied, and a reload reads it.
+    assert "log" not in json.loads(member.read("/var/lib/consul-bootstrap/options.json"))
+    member.write("/etc/consul-bootstrap/config.json", '{"log": ["consul", "file:/var/log/app.log"]}')
+    member.write("/var/log/app.log", "1 a\n")
+    member.run("systemctl", "reload", "consul-bootstrap", check=True)
+    until(lambda: events(sandbox, member, "var/log/app.log") == ["1 a"])
+    assert show("MainPID") == pid and len([m for m in events(sandbox, member, "consul") if "New leader elected" in m]) == 1
+    # A process that hangs is started again.
+    member.run("sh", "-c", "mkdir -p /run/systemd/system/consul-bootstrap.service.d; printf '[Service]\nWatchdogSec=2\nRestartSec=0\n' > /run/systemd/system/consul-bootstrap.service.d/w.conf; systemctl daemon-reload; systemctl restart consul-bootstrap", check=True)
+    pid = show("MainPID")
+    time.sleep(5)
+    assert show("MainPID") == pid
+    member.run("sh", "-c", f"kill -STOP {pid}", check=True)
+    until(lambda: show("MainPID") not in ("0", pid) and show("ActiveState") == "active", 30)
+    # With metadata away it is ready all the same: nobody who starts it hangs.
+    member.metadata.fail = 10_000
+    started = time.time()
+    member.run("systemctl", "restart", "consul-bootstrap", check=True)
+    assert time.time() - started < 5 and show("ActiveState") == "active"
+
