@@ -1,6 +1,6 @@
 # make demo   five instances become one Consul datacenter, here, in a sandbox (KEEP=1 leaves it up)
 # make test   everything: unit tests, the static binary, the sandbox tests
-# make static make bench make lint make sandbox-down make clean
+# make static make bench make fuzz make lint make sandbox-down make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -26,7 +26,7 @@ bench_packages   := hyperfine
 # The release stands in VERSION where there is no git.
 say = @printf '\033[1m==> %s\033[0m\n' '$(1)'
 
-.PHONY: all build static test unit sandbox-test lint demo bench sandbox-up sandbox-down clean deps-build deps-sandbox
+.PHONY: all build static test unit sandbox-test lint demo bench fuzz sandbox-up sandbox-down clean deps-build deps-sandbox
 
 all: static
 
@@ -95,7 +95,7 @@ $(static): $(sources) $(libcurl) .ci/check-static | deps-build
 lint: | deps-build
 	swift format lint --strict --recursive Sources Tests Package.swift
 	$(call apt_install,shellcheck)
-	shellcheck .ci/run .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox
+	shellcheck .ci/run .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox Tests/Fuzz/run
 
 unit: | deps-build
 	$(call say,unit tests)
@@ -119,6 +119,13 @@ sandbox-down:
 bench: $(static) deps-sandbox
 	$(call apt_install,$(bench_packages))
 	@$(python) -m Tests.Sandbox.bench
+
+# Each target for so many seconds, with libFuzzer.
+FUZZ_SECONDS := 60
+
+fuzz: | deps-build
+	$(call say,fuzzing)
+	@Tests/Fuzz/run $(build)/fuzz $(FUZZ_SECONDS)
 
 clean: sandbox-down
 	rm -rf $(build)

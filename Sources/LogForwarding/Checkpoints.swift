@@ -26,7 +26,7 @@ package actor Checkpoints {
     try files.write(path, Array(Self.json(marks).prettyText.utf8), mode: 0o600, owner: nil)
   }
 
-  static func json(_ marks: [String: SourceMark]) -> JSONValue {
+  package static func json(_ marks: [String: SourceMark]) -> JSONValue {
     .object(
       marks.mapValues { mark in
         switch mark {
@@ -43,7 +43,7 @@ package actor Checkpoints {
   }
 
   /// Entries that make no sense are left out. Throws `JSONSyntaxError`.
-  static func parse(_ bytes: [UInt8]) throws -> [String: SourceMark] {
+  package static func parse(_ bytes: [UInt8]) throws -> [String: SourceMark] {
     (try JSONValue(parsing: bytes).object ?? [:]).compactMapValues { value in
       if let cursor = value["cursor"]?.string { return .cursor(cursor) }
       if let segment = value["segment"]?.integer, let offset = value["offset"]?.integer, segment >= 0, offset >= 0 {

@@ -83,7 +83,7 @@ struct CommandSource: LineSource {
         chunk.append(part, end: Int64(place), time: entry.time)
       }
     }
-    chunk.mark = { [cursors] line in cursors[Int(line.end)].map { .cursor($0) } }
+    chunk.mark = { [cursors] line, _ in cursors[Int(line.end)].map { .cursor($0) } }
     return chunk
   }
 

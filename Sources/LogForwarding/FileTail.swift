@@ -61,6 +61,8 @@ package struct FileTail: Sendable {
     /// Its size at the last look, and what it began with: what has not been read yet must not be taken for something else.
     var size: Int64
     var head: (length: Int64, fingerprint: UInt64)
+    /// The bytes before those that the splitter holds, as far as a fingerprint reaches.
+    var before: [UInt8]
 
     /// - Parameter offset: the beginning of a line.
     init(_ file: any OpenFile, offset: Int64, limit: Int) throws {
@@ -71,6 +73,7 @@ package struct FileTail: Sendable {
       seen = try file.modified()
       size = try file.size()
       head = try Fingerprint.head(of: file, size: size)
+      before = try Fingerprint.bytes(of: file, before: offset)
     }
 
     /// What there is by now, if it is what there was.
@@ -89,6 +92,7 @@ package struct FileTail: Sendable {
       seen = other.seen
       size = other.size
       head = other.head
+      before = other.before
     }
 
     /// The file has all that was seen: it begins with the same bytes, and those before the offset are the ones that were read.
@@ -98,14 +102,24 @@ package struct FileTail: Sendable {
     }
 
     /// The lines of the next chunk; none at the end of the file, or of a line that is not whole yet.
-    mutating func read(_ count: Int) throws -> LineChunk {
+    /// - Parameter time: for the places behind them; nil where they are none to go on from.
+    mutating func read(_ count: Int, time: Int64?) throws -> LineChunk {
       while true {
         let bytes = try file.read(at: offset, count: count)
         guard !bytes.isEmpty else { return LineChunk() }
         offset += Int64(bytes.count)
-        // Of a line that is not whole yet, too: the next look compares it.
-        fingerprint = try Fingerprint.of(file, before: offset)
-        let chunk = splitter.feed(bytes)
+        var chunk = splitter.feed(bytes)
+        // Of a line that is not whole yet, too: the next look compares it. From what was read, and not from the file: by now
+        // it may be another.
+        let own = chunk.bytes[..<chunk.ownCount]
+        fingerprint = Fingerprint.of(Fingerprint.last(before, own))
+        if let time {
+          chunk.mark = { [identity = file.identity, before] line, chunk in
+            let bytes = Fingerprint.last(before, chunk.bytes[..<Int(line.end - chunk.base)])
+            return .file(FilePosition(identity: identity, offset: line.end, time: time, fingerprint: Fingerprint.of(bytes)))
+          }
+        }
+        before = Fingerprint.last(before, own.dropLast(splitter.pending))
         if !chunk.isEmpty { return chunk }
       }
     }
@@ -142,27 +156,18 @@ package struct FileTail: Sendable {
     if !late.isEmpty { return (late, events) }
     while !finishing.isEmpty {
       let file = finishing[0].file
-      let chunk = try finishing[0].read(count)
-      if !chunk.isEmpty { return (Self.marked(chunk, file, time), events) }
+      let chunk = try finishing[0].read(count, time: time)
+      if !chunk.isEmpty { return (chunk, events) }
       let reader = finishing.removeFirst()
       done = done.suffix(15) + [file.identity]
       lingering.append((reader, Self.lingerLooks))
     }
-    guard let file = current?.file, let chunk = try current?.read(count) else { return (LineChunk(), events) }
-    return (Self.marked(chunk, file, time), events)
-  }
-
-  private static func marked(_ chunk: LineChunk, _ file: any OpenFile, _ time: Int64) -> LineChunk {
-    var chunk = chunk
-    chunk.mark = { line in
-      .file(FilePosition(identity: file.identity, offset: line.end, time: time, fingerprint: try Fingerprint.of(file, before: line.end)))
-    }
-    return chunk
+    return (try current?.read(count, time: time) ?? LineChunk(), events)
   }
 
   private mutating func readLingering(_ count: Int) throws -> LineChunk {
     for index in lingering.indices {
-      let chunk = try lingering[index].reader.read(count)
+      let chunk = try lingering[index].reader.read(count, time: nil)
       if !chunk.isEmpty { return chunk }
       if lingering[index].looks <= 0 {
         // What has no newline by now is a line.
@@ -343,10 +348,23 @@ enum Fingerprint {
   }
 
   /// Throws `FileError`.
-  static func of(_ file: any OpenFile, before offset: Int64) throws -> UInt64 {
+  static func of(_ file: any OpenFile, before offset: Int64) throws -> UInt64 { of(try bytes(of: file, before: offset)) }
+
+  /// At most the last 256 of a file before a place. Throws `FileError`.
+  static func bytes(of file: any OpenFile, before offset: Int64) throws -> [UInt8] {
     let start = max(0, offset - length)
+    return try file.read(at: start, count: Int(offset - start))
+  }
+
+  /// At most the last 256 of two that follow each other.
+  static func last(_ first: [UInt8], _ second: ArraySlice<UInt8>) -> [UInt8] {
+    let reach = Int(length)
+    return second.count >= reach ? Array(second.suffix(reach)) : first.suffix(reach - second.count) + second
+  }
+
+  static func of(_ bytes: [UInt8]) -> UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in try file.read(at: start, count: Int(offset - start)) { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+    for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
     return hash
   }
 }

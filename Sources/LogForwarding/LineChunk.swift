@@ -19,13 +19,18 @@ package struct LineChunk: Sendable {
 
   package var bytes: [UInt8] = []
   package var lines: [Line] = []
+  /// Where the first of `bytes` stands in the source, and how many of them are the source's own: what was mended follows them.
+  package var base: Int64 = 0
+  package var ownCount = 0
   /// The place behind a line of this chunk, to be kept once the line has been accepted. Nil where going on from there would
-  /// leave out what was read before, or where there is no such place. Throws `FileError`.
-  package var mark: (@Sendable (Line) throws -> SourceMark?)?
+  /// leave out what was read before, or where there is no such place.
+  package var mark: (@Sendable (_ line: Line, _ chunk: LineChunk) -> SourceMark?)?
 
   package init() {}
 
   package var isEmpty: Bool { lines.isEmpty }
+
+  package func place(behind line: Line) -> SourceMark? { mark?(line, self) }
 
   /// Appends a text that is not in the buffer yet.
   package mutating func append(_ text: String, end: Int64, time: Timestamp? = nil) {

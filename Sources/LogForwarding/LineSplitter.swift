@@ -39,6 +39,8 @@ package struct LineSplitter: Sendable {
     // Most chunks begin where a line does: they are used as they are.
     chunk.bytes = rest.isEmpty ? bytes : rest + bytes
     let count = chunk.bytes.count
+    chunk.base = consumed
+    chunk.ownCount = count
     let isASCII = Self.isASCII(chunk.bytes, from: 0)
     chunk.lines.reserveCapacity(count / 128)
     var start = 0

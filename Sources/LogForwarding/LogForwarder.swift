@@ -87,7 +87,9 @@ package final class LogForwarder: Sendable {
           case .journal(let unit):
             await self.forward(request.name, request) { CommandSource(.journal(unit: unit), mark: $0, launcher: self.launcher, clock: self.clock) }
           case .container(let name, let docker):
-            await self.forward(request.name, request) { CommandSource(.container(name, docker: docker), mark: $0, launcher: self.launcher, clock: self.clock) }
+            await self.forward(request.name, request) {
+              CommandSource(.container(name, docker: docker), mark: $0, launcher: self.launcher, clock: self.clock)
+            }
           case .spool(let spool):
             await self.forward(request.name, request) { SpoolSource(spool, mark: $0, now: self.now) }
           }

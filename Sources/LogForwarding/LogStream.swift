@@ -87,13 +87,11 @@ actor LogStream {
     status = LogStreamStatus(source: plan.source, group: plan.group, stream: plan.stream)
   }
 
-  private typealias Mark = () throws -> SourceMark?
-
   /// What is read and not accepted yet.
   private struct Pending {
     var batch: LogBatch
     /// Behind the last event of the batch.
-    var mark: Mark?
+    var mark: SourceMark?
     /// When its first event was read.
     var since: Timestamp?
   }
@@ -165,7 +163,6 @@ actor LogStream {
   private func take(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
     guard !chunk.isEmpty else { return true }
     let now = now(), latest = now + Self.tolerableAhead
-    let mark = { (line: LineChunk.Line) in chunk.mark.map { mark in { try mark(line) } } }
     var previous: LineChunk.Line?
     // A line without a time belongs to the one before it, or at the start to the one after.
     var lastTime: Timestamp?
@@ -179,14 +176,14 @@ actor LogStream {
       if time > latest { time = now }
       lastTime = time
       if !pending.batch.append(text, at: time.milliseconds) {
-        if let previous, let place = mark(previous) { pending.mark = place }
+        if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
         guard await deliver(&pending) else { return false }
         _ = pending.batch.append(text, at: time.milliseconds)
       }
       if pending.since == nil { pending.since = now }
       previous = line
     }
-    if let previous, let place = mark(previous) { pending.mark = place }
+    if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
     return true
   }
 
@@ -242,7 +239,7 @@ actor LogStream {
     return false
   }
 
-  private func accepted(_ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: Mark?) async {
+  private func accepted(_ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: SourceMark?) async {
     status.sentEvents += Int64(events.count)
     status.sentBytes += Int64(batch.size)
     status.lastAcceptance = now()
@@ -263,7 +260,7 @@ actor LogStream {
           ["count": .integer(Int64(refused.count)), "file": .string(deadLetters.path)])
         try await deadLetters.append(refused, of: batch, source: plan.source)
       }
-      if let mark = try mark?() {
+      if let mark {
         try await checkpoints.set(mark, of: plan.source)
         lines?.accepted(mark)
       }

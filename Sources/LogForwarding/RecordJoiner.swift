@@ -6,8 +6,9 @@ struct RecordJoiner {
   private let limit: Int
   private var text: [UInt8] = []
   private var time: Timestamp?
-  /// Of its last line; nil if there is no record.
-  private var last: (line: LineChunk.Line, mark: (@Sendable (LineChunk.Line) throws -> SourceMark?)?)?
+  /// There is a record, and the place behind its last line.
+  private(set) var isPending = false
+  private var last: SourceMark?
   /// What goes on with a record that was too long.
   private var isContinuation = false
 
@@ -16,20 +17,19 @@ struct RecordJoiner {
     self.limit = limit
   }
 
-  /// Something waits for its next line.
-  var isPending: Bool { last != nil }
-
   /// The records that these lines complete. The place behind a record is the one behind its last line.
   mutating func feed(_ chunk: LineChunk) -> LineChunk {
     var records = Records()
+    var previous: LineChunk.Line?
     for line in chunk.lines {
       let bytes = chunk.bytes[line.text]
-      if isPending, start.isFound(in: bytes) {
+      let begins = isPending && start.isFound(in: bytes)
+      let isTooLong = isPending && !begins && text.count + 1 + bytes.count > limit - LineSplitter.cutMark.utf8.count
+      if begins || isTooLong {
+        if let previous { last = chunk.place(behind: previous) }
+        if isTooLong { text += LineSplitter.cutMark.utf8 }
         complete(&records)
-      } else if isPending, text.count + 1 + bytes.count > limit - LineSplitter.cutMark.utf8.count {
-        text += LineSplitter.cutMark.utf8
-        complete(&records)
-        isContinuation = true
+        isContinuation = isTooLong
       }
       if isPending {
         text.append(10)
@@ -39,8 +39,10 @@ struct RecordJoiner {
         isContinuation = false
       }
       text += bytes
-      last = (line, chunk.mark)
+      isPending = true
+      previous = line
     }
+    if let previous { last = chunk.place(behind: previous) }
     return records.chunk
   }
 
@@ -51,25 +53,26 @@ struct RecordJoiner {
     return records.chunk
   }
 
-  /// Records with the marks of chunks that are gone.
+  /// Records, and the places behind them.
   private struct Records {
-    var bytes = LineChunk()
-    var marks: [(line: LineChunk.Line, mark: (@Sendable (LineChunk.Line) throws -> SourceMark?)?)] = []
+    var lines = LineChunk()
+    var marks: [SourceMark?] = []
 
     var chunk: LineChunk {
-      var chunk = bytes
-      chunk.mark = { [marks] record in try marks[Int(record.end)].mark?(marks[Int(record.end)].line) }
+      var chunk = lines
+      chunk.mark = { [marks] record, _ in marks[Int(record.end)] }
       return chunk
     }
   }
 
   private mutating func complete(_ records: inout Records) {
-    guard let last else { return }
-    let begin = records.bytes.bytes.count
-    records.bytes.bytes += text
-    records.bytes.lines.append(.init(text: begin..<records.bytes.bytes.count, end: Int64(records.marks.count), time: time))
+    guard isPending else { return }
+    let begin = records.lines.bytes.count
+    records.lines.bytes += text
+    records.lines.lines.append(.init(text: begin..<records.lines.bytes.count, end: Int64(records.marks.count), time: time))
     records.marks.append(last)
     text.removeAll(keepingCapacity: true)
-    self.last = nil
+    isPending = false
+    last = nil
   }
 }

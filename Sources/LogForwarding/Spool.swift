@@ -266,7 +266,7 @@ struct SpoolSource: LineSource {
         chunk.append(Self.notice(lines: lines, bytes: bytes), end: 0, time: now())
         go(to: number + 1, 0)
         let place = position
-        chunk.mark = { _ in .spool(place) }
+        chunk.mark = { _, _ in .spool(place) }
         return chunk
       case .file(let file, let number, let isLast):
         if number != position.segment { go(to: number, 0) }
@@ -293,7 +293,7 @@ struct SpoolSource: LineSource {
 
   private func marked(_ chunk: LineChunk, _ place: SpoolPosition?) -> LineChunk {
     var chunk = chunk
-    chunk.mark = { [segment = position.segment] line in .spool(place ?? SpoolPosition(segment: segment, offset: line.end)) }
+    chunk.mark = { [segment = position.segment] line, _ in .spool(place ?? SpoolPosition(segment: segment, offset: line.end)) }
     return chunk
   }
 

@@ -139,13 +139,13 @@ import Testing
     var splitter = LineSplitter()
     var joiner = RecordJoiner(start: try #require(PosixPattern("^a")))
     var chunk = splitter.feed(Array("a1\n b\na2\n c\n".utf8))
-    chunk.mark = { .cursor("\($0.end)") }
+    chunk.mark = { line, _ in .cursor("\(line.end)") }
     let found = joiner.feed(chunk)
     #expect(found.texts == ["a1\n b"])
-    #expect(try found.mark?(found.lines[0]) == .cursor("6"))
+    #expect(found.place(behind: found.lines[0]) == .cursor("6"))
     let last = joiner.flush()
     #expect(last.texts == ["a2\n c"])
-    #expect(try last.mark?(last.lines[0]) == .cursor("12"))
+    #expect(last.place(behind: last.lines[0]) == .cursor("12"))
   }
 
   @Test func `patterns that are none are refused`() {
@@ -297,6 +297,32 @@ import Testing
     }
   }
 
+  /// What is accepted may have been truncated since it was read: its place is known by what was read, not by what is there now.
+  @Test func `a place is the one that was read, whatever the file has become since`() throws {
+    let scratch = try Scratch()
+    var first = tail(scratch)
+    try scratch.append(String(repeating: "one line that is longer than a fingerprint reaches\n", count: 10) + "2\n")
+    let chunk = try first.read(time: 0).chunk
+    try scratch.copyAndTruncate()
+    try scratch.append(String(repeating: "another line that is longer than a fingerprint reaches\n", count: 20))
+    guard case .file(let position)? = chunk.place(behind: chunk.lines[9]) else {
+      Issue.record("no place")
+      return
+    }
+    var again = tail(scratch, from: position)
+    #expect(try all(&again).first == "2")
+    // In pieces: as if it had been read at once.
+    var pieces = tail(scratch)
+    var marks: [SourceMark?] = []
+    for _ in 0..<100 {
+      let chunk = try pieces.read(37, time: 0).chunk
+      marks += chunk.lines.map { chunk.place(behind: $0) }
+    }
+    var whole = tail(scratch)
+    let all = try whole.read(time: 0).chunk
+    #expect(marks == all.lines.map { all.place(behind: $0) } && marks.count == 20)
+  }
+
   /// While the service is away, nothing of the file is read; every look must still notice.
   @Test func `copied and truncated again and again before anything of it was read`() throws {
     let scratch = try Scratch()
@@ -322,7 +348,7 @@ import Testing
     var first = tail(scratch)
     try scratch.append("1\n2\n3\n")
     let read = try first.read(time: 0).chunk
-    let mark = try read.mark?(read.lines[1])
+    let mark = read.place(behind: read.lines[1])
     guard case .file(let position)? = mark else {
       Issue.record("no mark")
       return
@@ -384,7 +410,7 @@ import Testing
       let chunk = try await source.read(1000)
       guard let last = chunk.lines.last else { return (texts, mark) }
       texts += chunk.texts
-      mark = try chunk.mark?(last) ?? mark
+      mark = chunk.place(behind: last) ?? mark
     }
   }
 
