@@ -403,3 +403,64 @@ def test_a_million_lines_through_rotation_faults_kills_and_an_absence(sandbox, i
     assert set(got) == set(range(1, lines + 1)), sorted(set(range(1, lines + 1)) - set(got))[:5]
     # In order: a step back is a repetition after a kill, and goes on from there.
     assert len(steps_back) <= 2 and all(b < a for a, b in steps_back), steps_back
+
+
+# What stands for AWS's agents, which cannot be had here: units that run, and a program that says how it was called.
+AGENT_UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+
+
+def test_an_external_agent_is_told_started_and_watched(sandbox):
+    sandbox.aws.create_group("consul")
+    member = sandbox.launch(group="consul", systemd=True)
+    options = ("--expect", "1", "--log", "file:/var/log/app.log", "--log-group", "/app", "--log-agent-patience", "8s", "--log-agent")
+    # Not installed: said, and not the agent's trouble.
+    result = member.bootstrap(*options, "awslogs", timeout=90)
+    assert result.returncode == 0 and "awslogs is not installed" in result.stderr, result.stderr
+    member.write("/etc/systemd/system/awslogsd.service", AGENT_UNIT)
+    member.run("systemctl", "daemon-reload", check=True)
+    result = member.bootstrap(*options, "awslogs", "--dry-run", timeout=90)
+    assert "[/var/log/app.log]" in result.stdout and "/etc/awslogs/config/consul-bootstrap.conf" in result.stdout
+    result = member.bootstrap(*options, "awslogs", timeout=90)
+    assert result.returncode == 0, result.stderr
+    stream = f"{member.id}/var/log/app.log"
+    written = member.read("/etc/awslogs/config/consul-bootstrap.conf")
+    assert f"file = /var/log/app.log\nlog_group_name = /app\nlog_stream_name = {stream}\n" in written
+    assert member.run("systemctl", "is-active", "awslogsd").stdout.strip() == "active"
+    # It forwards: all is well. (What it would send is sent for it.)
+    logs = sandbox.aws.client("logs")
+    logs.create_log_group(logGroupName="/app")
+    logs.create_log_stream(logGroupName="/app", logStreamName=stream)
+
+    def line(arrives):
+        now = time.time()
+        text = time.strftime("%Y-%m-%dT%H:%M:%SZ line", time.gmtime(now))
+        member.run("sh", "-c", f"echo '{text}' >> /var/log/app.log", check=True)
+        if arrives:
+            logs.put_log_events(logGroupName="/app", logStreamName=stream, logEvents=[{"timestamp": int(now) * 1000, "message": text}])
+
+    line(arrives=True)
+    agent = lambda: status(member)["forwarding"]["agent"]
+    until(lambda: (a := agent()) and a["running"] and a["streams"][0]["last_event"] == a["streams"][0]["last_line"] is not None, 30, agent)
+    assert member.bootstrap("status", "--check").returncode == 0
+    # Its lines do not arrive any more.
+    time.sleep(1.1)
+    line(arrives=False)
+    check = lambda: member.bootstrap("status", "--check")
+    until(lambda: (r := check()).returncode == 1 and "file:/var/log/app.log is stalled: /app" in r.stdout, 40, lambda: check().stdout + str(agent()))
+    assert "log forwarding: file:/var/log/app.log is stalled" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
+    time.sleep(1.1)
+    line(arrives=True)
+    until(lambda: check().returncode == 0, 30)
+    member.run("systemctl", "stop", "awslogsd", check=True)
+    until(lambda: "awslogs does not run" in check().stdout, 30)
+    # The other one.
+    control = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+    member.write(control, '#!/bin/sh\necho "$@" > /run/called; systemctl start amazon-cloudwatch-agent\n', mode=0o755)
+    member.write("/etc/systemd/system/amazon-cloudwatch-agent.service", AGENT_UNIT)
+    member.run("systemctl", "daemon-reload", check=True)
+    result = member.bootstrap(*options, "amazon-cloudwatch-agent", "--log-retention", "7", "--multiline-start", "^[0-9]", timeout=90)
+    assert result.returncode == 0, result.stderr
+    assert member.read("/run/called").strip() == "-a append-config -m ec2 -s -c file:/var/lib/consul-bootstrap/amazon-cloudwatch-agent.json"
+    entry = json.loads(member.read("/var/lib/consul-bootstrap/amazon-cloudwatch-agent.json"))["logs"]["logs_collected"]["files"]["collect_list"][0]
+    assert entry == {"file_path": "/var/log/app.log", "log_group_name": "/app", "log_stream_name": stream, "retention_in_days": 7, "multi_line_start_pattern": "^[0-9]"}
+    until(lambda: check().returncode == 0, 30, lambda: check().stdout)
