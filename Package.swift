@@ -40,7 +40,7 @@ let package = Package(
     target("Commands", ["Base", "AWS", "Consul", "Decisions", "LogForwarding", "Bootstrap", "Host"]),
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
     test("DecisionsTests", ["Base", "Consul", "Decisions"]),
-    test("LogForwardingTests", ["Base", "LogForwarding", "Host"]),
+    test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
     test("ConsulTests", ["Base", "Consul"]),
     test("AWSTests", ["Base", "AWS"]),
     test("HostTests", ["Base", "AWS", "Host"]),

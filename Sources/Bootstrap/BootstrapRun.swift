@@ -83,10 +83,13 @@ package struct BootstrapRun: Sendable {
       work = Task { await duty.run() }
     }
 
-    func end() async {
+    /// So long for what is on its way: a sidecar goes on with the rest.
+    private static let handingOver = Duration.seconds(2)
+
+    func end(handsOver: Bool = false) async {
       guard !hasEnded else { return }
       hasEnded = true
-      await duty.flush()
+      if handsOver { await duty.flush(within: Self.handingOver) } else { await duty.flush() }
       work.cancel()
       await work.value
       ended?()
@@ -125,8 +128,8 @@ package struct BootstrapRun: Sendable {
     let health = try await HealthProof(goal, world: world).prove(
       within: settings.verifyTimeout, crash: { await agent.crashReason() }, lastLines: { await agent.lastLines() })
     let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
-    // The sidecar goes on with the logs where this run leaves them.
-    await early?.end()
+    // The sidecar goes on with the logs where this run leaves them; without one, this run has to send them.
+    await early?.end(handsOver: plan.steps.contains { if case .runSidecar = $0 { true } else { false } })
     try await performAfterProof(plan)
     try await completeHook(place)
     proven(outcome)
@@ -161,7 +164,7 @@ package struct BootstrapRun: Sendable {
           try await completeHook(place)
           proven(Outcome(plan: plan, health: proof, agentEnd: nil))
           group.addTask {
-            await early?.end()
+            await early?.end(handsOver: true)
             await sidecar.stay(at: place)
             return .sidecarEnded
           }

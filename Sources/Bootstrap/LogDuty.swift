@@ -45,7 +45,8 @@ final class LogDuty: Sendable {
         group.addTask { await self.report { ForwardingReport(time: self.world.now(), pid: self.world.system.pid, streams: [], agent: watch.report) } }
       } else {
         let forwarder = LogForwarder(
-          settings.logs.compactMap { request(for: $0, values) }, memory: settings.logMemory, client: place.client, files: world.files,
+          settings.logs.compactMap { request(for: $0, values) }, memory: settings.logMemory, flushInterval: settings.flushInterval,
+          client: place.client, files: world.files,
           launcher: world.launcher,
           stateDirectory: settings.stateDirectory, clock: world.clock, now: world.now, log: world.log)
         self.forwarder.withLock { $0 = forwarder }
@@ -59,9 +60,9 @@ final class LogDuty: Sendable {
     }
   }
 
-  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`.
-  func flush() async {
-    await forwarder.withLock { $0 }?.end(within: settings.flushTimeout)
+  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`, or than `time` if that is less.
+  func flush(within time: Duration = .seconds(24 * 3600)) async {
+    await forwarder.withLock { $0 }?.end(within: min(time, settings.flushTimeout))
   }
 
   // MARK: What is forwarded

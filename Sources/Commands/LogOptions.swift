@@ -50,6 +50,9 @@ extension Option {
     Option(.logs, "log-queue", .value("SIZE"), default: "64MiB", "disk for the supervised agent's output while the service is away") {
       value, options throws(OptionValueError) in options.settings.logQueue = try size(value, 1 << 20...1 << 40)
     },
+    Option(.logs, "flush-interval", .value("DURATION"), default: "1s", "how long a line waits for more to go with it") {
+      value, options throws(OptionValueError) in options.settings.flushInterval = try duration(value)
+    },
     Option(.logs, "flush-timeout", .value("DURATION"), default: "10s", "how long the sidecar's end waits for logs that are not sent yet") {
       value, options throws(OptionValueError) in options.settings.flushTimeout = try duration(value)
     },

@@ -213,6 +213,8 @@ package struct Settings: Sendable, Equatable {
   package var logAgentPatience = Duration.seconds(3600)
   /// Where the numbers of the forwarding are served; nil: nowhere.
   package var metricsAddress: ServedAddress?
+  /// How long a line waits for more to go with it.
+  package var flushInterval = Duration.seconds(1)
   /// How long an end waits for what is not sent yet.
   package var flushTimeout = Duration.seconds(10)
 

@@ -23,6 +23,16 @@ package actor Checkpoints {
   /// Throws `FileError`.
   package func set(_ mark: SourceMark, of source: String) throws {
     marks[source] = mark
+    try write()
+  }
+
+  /// Of a source that is not there any more. Throws `FileError`.
+  func remove(_ source: String) throws {
+    marks[source] = nil
+    try write()
+  }
+
+  private func write() throws {
     try files.write(path, Array(Self.json(marks).prettyText.utf8), mode: 0o600, owner: nil)
   }
 

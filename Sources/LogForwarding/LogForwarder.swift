@@ -43,6 +43,7 @@ package final class LogForwarder: Sendable {
   private let checkpoints: Checkpoints
   private let deadLetters: DeadLetters
   private let memory: Int
+  private let flushInterval: Duration
   private let clock: any Clock<Duration>
   private let now: WallClock
   private let log: Logger
@@ -52,18 +53,23 @@ package final class LogForwarder: Sendable {
 
   /// New files that match a pattern are found within this time.
   private static let patternPause = Duration.seconds(2)
+  /// A rotation takes less.
+  private static let patience = Duration.seconds(60)
   /// A stream never gets less: its share is no bound where there are more than memory / 64 KiB of them.
   private static let leastShare = 16 << 10
 
   /// - Parameters:
   ///   - memory: bytes for what is read and not accepted yet, of all streams together.
+  ///   - flushInterval: a batch that is not full waits so long for more.
   ///   - stateDirectory: where checkpoints and dead letters are.
   package init(
-    _ requests: [Request], memory: Int, client: AWSClient, files: any FileStore, launcher: any ProcessLauncher, stateDirectory: String,
+    _ requests: [Request], memory: Int, flushInterval: Duration, client: AWSClient, files: any FileStore, launcher: any ProcessLauncher,
+    stateDirectory: String,
     clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
   ) {
     self.requests = requests
     self.memory = memory
+    self.flushInterval = flushInterval
     // Here each failure is counted, and waited for as long as it takes.
     logs = CloudWatchLogs(client: client.withoutRetries())
     self.files = files
@@ -109,16 +115,18 @@ package final class LogForwarder: Sendable {
 
   private var isEnding: Bool { ending.load(ordering: .relaxed) }
 
-  private func forward(_ name: String, _ request: Request, _ source: (SourceMark?) -> any LineSource) async {
+  private func forward(_ name: String, _ request: Request, until isOver: @Sendable () -> Bool = { false }, _ source: (SourceMark?) -> any LineSource)
+    async
+  {
     let part = LogStreamName.part(of: name)
     let plan = LogStreamPlan(
       source: name, group: request.group.replacing("{source}", with: part), stream: request.stream.replacing("{source}", with: part),
       retention: request.retention, tags: request.tags, times: LogTimestamp(key: request.timestampKey), recordStart: request.recordStart)
     let stream = LogStream(
       plan, lines: source(await checkpoints.mark(of: name)), logs: logs, checkpoints: checkpoints, deadLetters: deadLetters,
-      share: { self.share }, clock: clock, now: now, log: log)
+      share: { self.share }, flushInterval: flushInterval, clock: clock, now: now, log: log)
     streams.withLock { $0[name] = stream }
-    await stream.run(isEnding: { self.isEnding })
+    await stream.run(isEnding: { self.isEnding || isOver() })
   }
 
   /// What one stream may hold: its events are in memory as text, as JSON, as the request's body, and once more in libcurl.
@@ -127,17 +135,47 @@ package final class LogForwarder: Sendable {
   /// A task for each file that matches, and for those that appear later.
   private func follow(_ pattern: String, _ request: Request) async {
     await withTaskGroup(of: Void.self) { group in
-      var known: Set<String> = []
+      var known: [String: (gone: Timestamp?, isOver: Flag)] = [:]
       repeat {
-        for path in LogFiles.matching(pattern, files) where known.insert(path).inserted {
+        let present = Set(LogFiles.matching(pattern, files))
+        for path in present.subtracting(known.keys).sorted() {
+          let flag = Flag()
+          known[path] = (nil, flag)
           group.addTask {
-            await self.forward("file:\(path)", request) { FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log) }
+            let name = "file:\(path)"
+            await self.forward(name, request, until: { flag.isSet }) {
+              FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log)
+            }
+            if flag.isSet, !Task.isCancelled { await self.forget(name) }
+          }
+        }
+        // A name that does not come back, as where each day has its own: what is left is sent, and its stream is over.
+        for (path, file) in known {
+          if present.contains(path) {
+            known[path]?.gone = nil
+          } else if let gone = file.gone {
+            guard now() - gone >= Self.patience else { continue }
+            file.isOver.set()
+            known[path] = nil
+          } else {
+            known[path]?.gone = now()
           }
         }
         if isEnding { break }
         try? await clock.sleep(for: Self.patternPause)
       } while !Task.isCancelled
     }
+  }
+
+  private func forget(_ name: String) async {
+    streams.withLock { $0[name] = nil }
+    do { try await checkpoints.remove(name) } catch { log.debug("cannot forget the place in \(name)") }
+  }
+
+  private final class Flag: Sendable {
+    private let value = Atomic(false)
+    var isSet: Bool { value.load(ordering: .relaxed) }
+    func set() { value.store(true, ordering: .relaxed) }
   }
 
   /// Of every stream, by name.

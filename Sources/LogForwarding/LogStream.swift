@@ -43,6 +43,8 @@ actor LogStream {
   private let deadLetters: DeadLetters
   /// Bytes of events that this stream may hold.
   private let share: @Sendable () -> Int
+  /// A batch that is not full waits so long for more.
+  private let flushInterval: Duration
   private let clock: any Clock<Duration>
   private let now: WallClock
   private let log: Logger
@@ -51,9 +53,11 @@ actor LogStream {
   private var lines: (any LineSource)?
   private var isMade = false
   private var parkedFor: String?
+  /// Why the stream could not be made: no harm where it is there.
+  private var makingDenied: AWSError?
 
-  /// A batch waits so long for more.
-  private static let flushAge = Duration.seconds(1)
+  /// A record waits so long for its next line.
+  private static let recordAge = Duration.seconds(1)
   /// Files that are rotated, compressed and rotated again more often than this are out of reach.
   private static let lookPause = Duration.milliseconds(200)
   /// Between reads of a source that had nothing new.
@@ -73,7 +77,7 @@ actor LogStream {
 
   init(
     _ plan: LogStreamPlan, lines: any LineSource, logs: CloudWatchLogs, checkpoints: Checkpoints, deadLetters: DeadLetters,
-    share: @escaping @Sendable () -> Int, clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
+    share: @escaping @Sendable () -> Int, flushInterval: Duration, clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
   ) {
     self.plan = plan
     self.lines = lines
@@ -81,6 +85,7 @@ actor LogStream {
     self.checkpoints = checkpoints
     self.deadLetters = deadLetters
     self.share = share
+    self.flushInterval = flushInterval
     self.clock = clock
     self.now = now
     self.log = log
@@ -124,12 +129,12 @@ actor LogStream {
       if !isIdle { joinedAt = now() }
       if joiner != nil {
         found = joiner!.feed(found)
-        if isIdle, joiner!.isPending, isLast || now() - joinedAt >= Self.flushAge { found = joiner!.flush() }
+        if isIdle, joiner!.isPending, isLast || now() - joinedAt >= Self.recordAge { found = joiner!.flush() }
       }
       guard await take(found, &pending) else { return }
       if let losses = lines?.losses { status.losses = losses }
       status.behindBytes = lines?.behind()
-      if let since = pending.since, isLast || now() - since >= Self.flushAge {
+      if let since = pending.since, isLast || now() - since >= flushInterval {
         guard await deliver(&pending) else { return }
       }
       guard isIdle else { continue }
@@ -173,7 +178,8 @@ actor LogStream {
         found = chunk.lines[index...].prefix(Self.timeReach).lazy.compactMap { self.time(of: $0, chunk.bytes[$0.text], now) }.first ?? now
       }
       var time = found ?? lastTime ?? now
-      if time > latest { time = now }
+      // Nor does it take a time before 1970, such as Go's zero.
+      if time > latest || time.milliseconds < 0 { time = now }
       lastTime = time
       if !pending.batch.append(text, at: time.milliseconds) {
         if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
@@ -217,8 +223,12 @@ actor LogStream {
         pending.batch.removeAll()
         return true
       } catch let error as AWSError {
-        if error.code == "ResourceNotFoundException" { isMade = false }
-        if error.mayPass || error.kind == .expiredCredentials || !isMade {
+        let isMissing = error.code == "ResourceNotFoundException"
+        if isMissing { isMade = false }
+        if isMissing, let makingDenied {
+          note(makingDenied.failure("make stream \(plan.stream) in \(plan.group)", role: nil).lines.joined(separator: " "))
+          pause = Self.parkedPause
+        } else if error.mayPass || error.kind == .expiredCredentials || isMissing {
           status.retries += 1
           status.isParked = false
           status.lastError = error.explanation
@@ -285,7 +295,10 @@ actor LogStream {
       }
       try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.kind == .denied {
-      log.warning("may not make stream \(plan.stream) in \(plan.group); going on as if it were there", ["reason": .string(error.explanation)])
+      if makingDenied == nil {
+        log.warning("may not make stream \(plan.stream) in \(plan.group); going on as if it were there", ["reason": .string(error.explanation)])
+      }
+      makingDenied = error
     }
     isMade = true
   }

@@ -124,6 +124,8 @@ def broken_limit(body):
         return "a batch that is too large"
     if times != sorted(times):
         return "events that are not in chronological order"
+    if min(times) < 0:
+        return "an event before 1970"
     if max(times) - min(times) > 24 * 3600 * 1000:
         return "events more than 24 hours apart"
     return None

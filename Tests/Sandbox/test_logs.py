@@ -93,6 +93,27 @@ def test_the_end_flushes_and_the_next_start_goes_on(sandbox, instance):
     run.communicate(timeout=15)
 
 
+def test_without_permission_to_make_anything_what_is_there_is_used(sandbox, instance):
+    sandbox.aws.faults += [Fault("denied", action="CreateLogStream"), Fault("denied", action="CreateLogGroup")]
+    instance.write("/var/log/app.log", "0001-01-01T00:00:00Z a time before all times\n2 b\n")
+    run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log")
+    reason = lambda: (s := status(instance)["forwarding"]) and s["streams"] and s["streams"][0]["last_error"] or ""
+    until(lambda: "logs:CreateLogStream" in reason())
+    assert instance.bootstrap("status", "--check").returncode == 1
+    # Somebody makes them: the next start finds them (a running one within a minute).
+    logs = sandbox.aws.client("logs")
+    logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(logGroupName=GROUP, logStreamName=f"{instance.id}/var/log/app.log")
+    instance.signal_run(signal.SIGKILL)
+    output = run.communicate(timeout=10)[0]
+    assert output.count("may not make stream") == 1
+    run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log")
+    until(lambda: len(events(sandbox, instance, "var/log/app.log")) == 2)
+    instance.signal_run(signal.SIGTERM)
+    run.communicate(timeout=15)
+    assert sandbox.aws.broken_limits == []
+
+
 def test_a_permission_that_is_missing_parks_forwarding_and_not_the_agent(sandbox, instance):
     instance.write("/var/log/app.log", "1 a\n")
     sandbox.aws.faults.append(Fault("denied", action="PutLogEvents"))
