@@ -341,16 +341,17 @@ def test_the_unit_is_ready_at_once_watched_confined_and_reloads(sandbox):
 
 
 
-# A million lines, a third of them for each kind of rotation, one every three seconds. /run/rotated is touched after each.
+# A million lines, a third of them for each kind of rotation, one every two and a half seconds, but not while /run/hold is there; /run/rotated is touched after each.
 FAST_WRITER = """
 import gzip, os, shutil, sys, time
 kind, lines = sys.argv[1], int(sys.argv[2])
 path, number, last = '/var/log/app.log', 0, time.time()
 while number < lines:
-    with open(path, 'a') as file: file.writelines(f'{n} ' + 'x' * 80 + '\\n' for n in range(number + 1, min(number + 1500, lines) + 1))
-    number = min(number + 1500, lines)
+    with open(path, 'a') as file: file.writelines(f'{n} ' + 'x' * 80 + '\\n' for n in range(number + 1, min(number + 1000, lines) + 1))
+    number = min(number + 1000, lines)
     time.sleep(0.08)
-    if time.time() - last > 3 and number < lines and not os.path.exists('/run/hold'):
+    if time.time() - last > 2.5 and number < lines:
+        while os.path.exists('/run/hold'): time.sleep(0.02)
         for old in range(30, 0, -1):
             for end in ('', '.gz'):
                 if os.path.exists(f'{path}.{old}{end}'): os.rename(f'{path}.{old}{end}', f'{path}.{old + 1}{end}')
