@@ -1,0 +1,208 @@
+import Base
+import Foundation
+import Host
+import Testing
+
+@testable import LogForwarding
+
+@Suite struct FileTailTests {
+  /// A directory of its own, gone afterwards.
+  private final class Scratch {
+    let path = FileManager.default.temporaryDirectory.appending(path: "tail-\(UUID().uuidString)").path
+    var log: String { path + "/app.log" }
+
+    init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func append(_ text: String) throws {
+      if !FileManager.default.fileExists(atPath: log) { _ = FileManager.default.createFile(atPath: log, contents: nil) }
+      let file = try FileHandle(forWritingTo: URL(filePath: log))
+      try file.seekToEnd()
+      try file.write(contentsOf: Data(text.utf8))
+      try file.close()
+    }
+
+    func rename(to name: String = "app.log.1") throws {
+      try? FileManager.default.removeItem(atPath: "\(path)/\(name)")
+      try FileManager.default.moveItem(atPath: log, toPath: "\(path)/\(name)")
+    }
+
+    func copyAndTruncate() throws {
+      try? FileManager.default.removeItem(atPath: log + ".1")
+      try FileManager.default.copyItem(atPath: log, toPath: log + ".1")
+      try FileHandle(forWritingTo: URL(filePath: log)).truncate(atOffset: 0)
+    }
+  }
+
+  private func all(_ tail: inout FileTail) throws -> [String] {
+    var lines: [String] = []
+    // Every file in turn, the last one twice: a rotation is seen by the look after it.
+    for _ in 0..<6 { lines += try tail.read(time: 0).chunk.texts }
+    return lines
+  }
+
+  /// Until a renamed file is given up, with what it has without a newline.
+  private func later(_ tail: inout FileTail) throws -> [String] {
+    var lines: [String] = []
+    for _ in 0..<60 { lines += try tail.read(time: 0).chunk.texts }
+    return lines
+  }
+
+  private func tail(_ scratch: Scratch, from position: FilePosition? = nil) -> FileTail {
+    FileTail(path: scratch.log, start: position, opener: LocalFileStore())
+  }
+
+  @Test func `renamed and made anew: the rest of the old file first, a line without an end included`() throws {
+    let scratch = try Scratch()
+    var tail = tail(scratch)
+    #expect(try all(&tail) == [])
+    try scratch.append("1\n2\n")
+    #expect(try all(&tail) == ["1", "2"])
+    // Half a line is no truncation.
+    try scratch.append("half")
+    #expect(try all(&tail) == [])
+    try scratch.append(" and half\n")
+    #expect(try all(&tail) == ["half and half"])
+    try scratch.append("3\n4")
+    let writer = try FileHandle(forWritingTo: URL(filePath: scratch.log))
+    try writer.seekToEnd()
+    try scratch.rename()
+    try scratch.append("5\n")
+    #expect(try all(&tail) == ["3", "5"])
+    // A program goes on with the renamed file until it is told.
+    try writer.write(contentsOf: Data("b\nlate".utf8))
+    #expect(try all(&tail) == ["4b"])
+    #expect(try later(&tail) == ["late"])
+    try scratch.append("6\n")
+    try scratch.rename(to: "app.log.2")
+    try scratch.append("7\n")
+    try scratch.rename()
+    try scratch.append("8\n")
+    #expect(try all(&tail) == ["6", "7", "8"])
+    // Gone from its place, twice, and nothing in it.
+    try scratch.append("9\n")
+    try scratch.rename(to: "app.log.3")
+    try scratch.append("10\n")
+    try scratch.rename(to: "app.log.4")
+    #expect(try all(&tail) == ["9", "10"])
+    try scratch.append("11\n")
+    #expect(try all(&tail) == ["11"])
+  }
+
+  @Test func `compressed: what was renamed can be read when its name is gone`() throws {
+    let scratch = try Scratch()
+    var tail = tail(scratch)
+    try scratch.append("1\n")
+    #expect(try all(&tail) == ["1"])
+    try scratch.append("2\n")
+    try scratch.rename()
+    try FileManager.default.moveItem(atPath: scratch.log + ".1", toPath: scratch.log + ".1.gz")
+    try scratch.append("3\n")
+    #expect(try all(&tail) == ["2", "3"])
+  }
+
+  @Test func `copied and truncated: the rest is read from the copy, also when the file has grown past its old length`() throws {
+    for growth in ["4\n", "4\n5\n6\n7\n8\n9\n10\n"] {
+      let scratch = try Scratch()
+      var tail = tail(scratch)
+      try scratch.append("1\n2\n")
+      #expect(try all(&tail) == ["1", "2"])
+      try scratch.append("3\n")
+      try scratch.copyAndTruncate()
+      try scratch.append(growth)
+      #expect(try all(&tail) == ["3"] + growth.split(separator: "\n").map(String.init))
+    }
+  }
+
+  /// What is accepted may have been truncated since it was read: its place is known by what was read, not by what is there now.
+  @Test func `a place is the one that was read, whatever the file has become since`() throws {
+    let scratch = try Scratch()
+    var first = tail(scratch)
+    try scratch.append(String(repeating: "one line that is longer than a fingerprint reaches\n", count: 10) + "2\n")
+    let chunk = try first.read(time: 0).chunk
+    try scratch.copyAndTruncate()
+    try scratch.append(String(repeating: "another line that is longer than a fingerprint reaches\n", count: 20))
+    guard case .file(let position)? = chunk.place(behind: chunk.lines[9]) else {
+      Issue.record("no place")
+      return
+    }
+    var again = tail(scratch, from: position)
+    #expect(try all(&again).first == "2")
+    // In pieces: as if it had been read at once.
+    var pieces = tail(scratch)
+    var marks: [SourceMark?] = []
+    for _ in 0..<100 {
+      let chunk = try pieces.read(37, time: 0).chunk
+      marks += chunk.lines.map { chunk.place(behind: $0) }
+    }
+    var whole = tail(scratch)
+    let all = try whole.read(time: 0).chunk
+    #expect(marks == all.lines.map { all.place(behind: $0) } && marks.count == 20)
+  }
+
+  /// While the service is away, nothing of the file is read; every look must still notice.
+  @Test func `copied and truncated again and again before anything of it was read`() throws {
+    let scratch = try Scratch()
+    var tail = tail(scratch)
+    try scratch.append("1\n")
+    #expect(try all(&tail) == ["1"])
+    for number in 2...5 {
+      try scratch.append("\(number)\n")
+      try tail.look()
+      for old in [3, 2, 1] where FileManager.default.fileExists(atPath: "\(scratch.log).\(old)") {
+        try FileManager.default.moveItem(atPath: "\(scratch.log).\(old)", toPath: "\(scratch.log).\(old + 1)")
+      }
+      try scratch.copyAndTruncate()
+      // As long as before, and longer.
+      try scratch.append(number % 2 == 0 ? "x\n" : "longer than before\n")
+      try tail.look()
+    }
+    #expect(try all(&tail) == ["2", "x", "3", "longer than before", "4", "x", "5", "longer than before"])
+  }
+
+  @Test func `a restart goes on where the checkpoint was, through whatever happened meanwhile`() throws {
+    let scratch = try Scratch()
+    var first = tail(scratch)
+    try scratch.append("1\n2\n3\n")
+    let read = try first.read(time: 0).chunk
+    let mark = read.place(behind: read.lines[1])
+    guard case .file(let position)? = mark else {
+      Issue.record("no mark")
+      return
+    }
+    var same = tail(scratch, from: position)
+    #expect(try all(&same) == ["3"])
+    try scratch.rename()
+    var missing = tail(scratch, from: position)
+    #expect(try all(&missing) == ["3"])
+    try scratch.append("4\n")
+    #expect(try all(&missing) == ["4"])
+    var rotated = tail(scratch, from: position)
+    #expect(try all(&rotated) == ["3", "4"])
+    try FileManager.default.removeItem(atPath: scratch.log + ".1")
+    var lost = tail(scratch, from: position)
+    let (lines, events) = try lost.read(time: 0)
+    #expect(lines.texts == ["4"] && events == [.lostRest(of: position)])
+    // Copied and truncated before anything was accepted: its former contents, then its present ones.
+    let other = try Scratch()
+    try other.append("1\n")
+    let beginning = try #require(try self.tail(other).beginning(time: 0))
+    try other.copyAndTruncate()
+    try other.append("2\n")
+    var copied = tail(other, from: beginning)
+    #expect(try all(&copied) == ["1", "2"])
+    // Checkpoints keep it as it is; what makes no sense is left out.
+    let marks = ["file:x": SourceMark.file(position), "journal": .cursor("s=1"), "consul": .spool(SpoolPosition(segment: 3, offset: 17))]
+    #expect(try Checkpoints.parse(Array(Checkpoints.json(marks).prettyText.utf8)) == marks)
+    #expect(try Checkpoints.parse(Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8)) == ["c": .cursor("k")])
+  }
+
+  @Test(arguments: [
+    ("app.log", "app.log", true), ("app.log", "*.log", true), ("app.log.1", "*.log", false), ("a", "?", true), ("ab", "?", false),
+    (".hidden", "*", false),
+    ("abcabd", "*abd", true), ("", "*", true), ("x", "", false),
+  ])
+  func `patterns`(_ name: String, _ pattern: String, _ isMatch: Bool) {
+    #expect(LogFiles.matches(Array(name.utf8)[...], Array(pattern.utf8)[...]) == isMatch)
+  }
+}
