@@ -38,6 +38,10 @@ final class LogDuty: Sendable {
     guard let values = await templateValues() else { return }
     let agent = LogAgentConfiguration(
       settings, place.identity, hostName: world.system.hostName, groupName: values["group"], syslogFile: LogSource.syslogFile(world.files))
+    if settings.logAgent != nil, agent == nil {
+      world.log.warning("nobody forwards the logs: this machine's syslog is no file", ["hint": "install rsyslog, or leave out --log-agent"])
+      return
+    }
     await withTaskGroup(of: Void.self) { group in
       if let agent {
         let watch = LogAgentWatch(agent, patience: settings.logAgentPatience, logs: CloudWatchLogs(client: place.client), world: world)
@@ -75,16 +79,19 @@ final class LogDuty: Sendable {
     let templates = [settings.logGroup, settings.logStream] + settings.logs.flatMap { [$0.group, $0.stream].compactMap { $0 } }
     guard templates.contains(where: { $0.contains("{group}") }) else { return values }
     // Names wait for it: a stream under another name would be another stream.
+    var told = ""
     while !Task.isCancelled {
+      let reason: String
       do {
         values["group"] = try await AutoScaling(client: place.client).groupName(ofInstance: identity.instanceID) ?? "no-group"
         return values
       } catch let error as AWSError {
-        let failure = error.failure("find this instance's group for the log's name", role: nil)
-        world.log.warning("logs are not forwarded yet", ["reason": .string(failure.lines.joined(separator: " "))])
+        reason = error.failure("find this instance's group for the log's name", role: nil).lines.joined(separator: " ")
       } catch {
-        world.log.warning("logs are not forwarded yet", ["reason": .string("\(error)")])
+        reason = (error as? Failure)?.lines.joined(separator: " ") ?? "\(error)"
       }
+      if reason != told { world.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
+      told = reason
       try? await world.clock.sleep(for: Self.groupPause)
     }
     return nil

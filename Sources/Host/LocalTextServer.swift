@@ -11,6 +11,7 @@ package struct LocalTextServer: TextServer {
   /// A scraper on this machine sends its question at once.
   private static let timeout = timeval(tv_sec: 2, tv_usec: 0)
   private static let longestQuestion = 8192
+  private static let mostReads = 8
 
   package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws -> any Sendable {
     let listener = try Listener(address)
@@ -88,7 +89,8 @@ package struct LocalTextServer: TextServer {
     setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
     var question: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 2048)
-    while question.count < longestQuestion, !question.suffix(4).elementsEqual([13, 10, 13, 10]) {
+    // Nor does one that drips keep the others waiting.
+    for _ in 0..<mostReads where question.count < longestQuestion && !question.suffix(4).elementsEqual([13, 10, 13, 10]) {
       let count = read(connection, &buffer, buffer.count)
       guard count > 0 else { return }
       question += buffer[..<count]
