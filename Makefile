@@ -23,7 +23,9 @@ build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev 
 sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl
 bench_packages   := hyperfine
 
-# The release stands in VERSION where there is no git.
+# The tag that this commit has; else the number in VERSION, with the commit.
+version := $(shell git describe --exact-match --match 'v*' --dirty 2> /dev/null | sed 's/^v//' | grep . || \
+  echo "$$(cat VERSION)$$(git describe --always --exclude '*' --dirty=.dirty 2> /dev/null | sed 's/^/+g/')")
 say = @printf '\033[1m==> %s\033[0m\n' '$(1)'
 
 .PHONY: all build static test unit sandbox-test lint demo bench fuzz sandbox-up sandbox-down clean deps-build deps-sandbox
@@ -83,13 +85,20 @@ build: | deps-build
 
 static: $(static)
 
-$(static): $(sources) $(libcurl) .ci/check-static | deps-build
+# Touched only when it changes.
+$(build)/version: FORCE
+	@mkdir -p $(build) && echo '$(version)' | cmp -s - $@ || echo '$(version)' > $@
+.PHONY: FORCE
+
+$(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 	$(call say,building the static binary)
 	@swift build -c release --product consul-bootstrap --scratch-path $(build)/static-build \
 	  --static-swift-stdlib -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker --gc-sections -Xlinker -Map=$(CURDIR)/$(build)/static-build/link.map \
 	  -Xlinker -L$(CURDIR)/$(dir $(libcurl)) -Xlinker -lcares -Xlinker -lssl -Xlinker -lcrypto -Xlinker -lz -Xlinker -ldeflate
 	@.ci/check-static $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
-	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap && mv $@.new $@
+	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap
+	@truncate --size 64 $(build)/version.section && printf '%s\0' '$(version)' | dd of=$(build)/version.section conv=notrunc status=none
+	@objcopy --update-section .cb_version=$(build)/version.section $@.new && mv $@.new $@
 	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'
 
 lint: | deps-build

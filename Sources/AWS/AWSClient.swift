@@ -40,6 +40,7 @@ package final class AWSClient: Sendable {
   private static let timeout = Duration.seconds(30)
   /// 1,000 instances with many tags and interfaces are some 10 MB.
   private static let maximumBodyBytes = 64 << 20
+  private static let reachTimeout = Duration.seconds(5)
   /// EC2 and Auto Scaling accept signatures up to five minutes off; the SDKs correct from four on.
   private static let tolerableSkew = Duration.seconds(4 * 60)
 
@@ -101,6 +102,33 @@ package final class AWSClient: Sendable {
       headers: [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", "\(target).\(action)")]
         + (short == nil ? [] : [("Content-Encoding", "gzip")])
     ) { try $0.isEmpty ? [:] : JSONValue(parsing: $0) }  // an action without an output answers with nothing
+  }
+
+  /// A service that can be reached.
+  package struct Reach: Sendable {
+    /// `https://…`, as every call begins.
+    package let url: String
+    /// What the service's clock is ahead of ours, to the second; nil if it does not say.
+    package let clockOffset: Duration?
+  }
+
+  /// Asks a service for anything at all, unsigned: whatever it answers, it can be reached.
+  /// - Throws: `Failure` with status 12.
+  package func reach(_ service: AWSService) async throws -> Reach {
+    let url = endpoints.url(service, region: region)
+    var request = HTTPRequest("GET", url + "/")
+    request.timeout = Self.reachTimeout
+    request.allowsProxy = true
+    do {
+      let response = try await transport.send(request)
+      let server = response.headers["date"].flatMap { Timestamp(httpDate: $0) }
+      return Reach(url: url, clockOffset: server.map { $0 - now() })
+    } catch let error as TransportError {
+      throw AWSError(
+        service: service, action: "GET", kind: .transient, httpStatus: nil, code: nil, message: "\(url): \(error.explanation)", requestID: nil,
+        attempts: 1
+      ).failure("reach \(url)", role: nil)
+    }
   }
 
   private func call<Result>(

@@ -84,6 +84,21 @@ package struct AutoScaling: Sendable {
         ("LifecycleActionResult", result.rawValue),
       ])
   }
+
+  /// No action has this token: who may complete one is told that there is none, and nothing happens.
+  private static let noToken = "00000000-0000-4000-8000-000000000000"
+
+  /// Whether the call would be allowed; throws if not.
+  package func tryCompletingLifecycleAction(hook: String, group: String) async throws {
+    do {
+      _ = try await client.query(
+        .autoScaling, "CompleteLifecycleAction",
+        [
+          ("LifecycleHookName", hook), ("AutoScalingGroupName", group), ("LifecycleActionToken", Self.noToken),
+          ("LifecycleActionResult", LifecycleActionResult.proceed.rawValue),
+        ])
+    } catch let error as AWSError where error.code == "ValidationError" {}
+  }
 }
 
 extension AutoScalingGroup {

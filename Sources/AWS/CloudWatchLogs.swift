@@ -80,6 +80,18 @@ package struct CloudWatchLogs: Sendable {
     }
   }
 
+  /// Whether PutLogEvents is allowed for a group's streams: asked for one that nobody has. Throws if not.
+  package func tryPuttingLogEvents(group: String) async throws {
+    do {
+      _ = try await call(
+        "PutLogEvents",
+        [
+          "logGroupName": .string(group), "logStreamName": "consul-bootstrap/no-such-stream",
+          "logEvents": [["message": "consul-bootstrap doctor", "timestamp": .integer(0)]],
+        ])
+    } catch let error as AWSError where error.code == "ResourceNotFoundException" {}
+  }
+
   private func call(_ action: String, _ body: JSONValue) async throws -> JSONValue {
     try await client.json(.logs, target: Self.target, action, body)
   }

@@ -48,6 +48,9 @@ package final class MetadataClient: Sendable {
     self.log = log
   }
 
+  /// The service was asked without a token, since it gave none.
+  package var usesVersion1: Bool { token.withLock { if case .some(Access.none) = $0 { true } else { false } } }
+
   /// The text at a path such as `/latest/meta-data/mac`; nil if the service says 404.
   /// - Throws: `Failure` with status 10.
   package func get(_ path: String) async throws -> String? {

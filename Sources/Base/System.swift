@@ -12,6 +12,8 @@ package protocol System: Sendable {
   func setHostName(_ name: String) throws
   /// A user of `/etc/passwd`; nil if there is none.
   func owner(named name: String) -> FileOwner?
+  /// Bytes that may still be written to the file system that holds a path, and whether it takes any. Throws `FileError`.
+  func room(at path: String) throws -> (bytes: Int64, isReadOnly: Bool)
   /// Tells the service manager (sd_notify(3)): `READY=1`, `STATUS=…`, `WATCHDOG=1`. Nothing happens where there is none.
   func notify(_ state: String)
   /// The service manager wants to hear `WATCHDOG=1` so often; nil if it does not.

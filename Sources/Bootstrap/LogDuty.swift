@@ -24,8 +24,12 @@ final class LogDuty: Sendable {
 
   /// What `status` is told is at most so old.
   private static let reportPause = Duration.seconds(2)
+  private static let flushPause = Duration.milliseconds(20)
   /// Between questions for the group's name.
   private static let groupPause = Duration.seconds(10)
+
+  /// Stands for `{group}` on an instance that is in none.
+  private static let noGroup = "no-group"
 
   /// Where a state directory keeps the report for `status`.
   static func reportPath(_ settings: Settings) -> String { settings.stateDirectory + "/log-status.json" }
@@ -66,7 +70,11 @@ final class LogDuty: Sendable {
 
   /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`, or than `time` if that is less.
   func flush(within time: Duration = .seconds(24 * 3600)) async {
-    await forwarder.withLock { $0 }?.end(within: min(time, settings.flushTimeout))
+    guard !settings.logs.isEmpty, settings.logAgent == nil else { return }
+    let end = world.uptime() + min(time, settings.flushTimeout)
+    // A short run may be over before the names are known.
+    while forwarder.withLock({ $0 }) == nil, world.uptime() < end { try? await world.clock.sleep(for: Self.flushPause) }
+    await forwarder.withLock { $0 }?.end(within: max(.zero, end - world.uptime()))
   }
 
   // MARK: What is forwarded
@@ -76,25 +84,52 @@ final class LogDuty: Sendable {
     let identity = place.identity
     var values = settings.logValues(identity, hostName: world.system.hostName)
     values["source"] = "{source}"
-    let templates = [settings.logGroup, settings.logStream] + settings.logs.flatMap { [$0.group, $0.stream].compactMap { $0 } }
-    guard templates.contains(where: { $0.contains("{group}") }) else { return values }
+    guard Self.templates(settings).contains(where: { $0.contains("{group}") }) else { return values }
     // Names wait for it: a stream under another name would be another stream.
     var told = ""
     while !Task.isCancelled {
       let reason: String
       do {
-        values["group"] = try await AutoScaling(client: place.client).groupName(ofInstance: identity.instanceID) ?? "no-group"
+        values["group"] = try await AutoScaling(client: place.client).groupName(ofInstance: identity.instanceID) ?? Self.noGroup
         return values
       } catch let error as AWSError {
         reason = error.failure("find this instance's group for the log's name", role: nil).lines.joined(separator: " ")
       } catch {
         reason = (error as? Failure)?.lines.joined(separator: " ") ?? "\(error)"
       }
+      if Task.isCancelled { return nil }
       if reason != told { world.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
       told = reason
       try? await world.clock.sleep(for: Self.groupPause)
     }
     return nil
+  }
+
+  /// Where each source goes, for who only wants to know; nil if a name needs the group and that cannot be asked for. Sources that are
+  /// patterns name as many streams as there are files: theirs is the one of no file.
+  static func destinations(
+    _ settings: Settings, _ identity: Identity, _ world: World, _ autoScaling: AutoScaling
+  ) async -> [(group: String, stream: String, retention: Int?)]? {
+    var values = settings.logValues(identity, hostName: world.system.hostName)
+    if templates(settings).contains(where: { $0.contains("{group}") }) {
+      do {
+        values["group"] = try await autoScaling.groupName(ofInstance: identity.instanceID) ?? noGroup
+      } catch { return nil }
+    }
+    var list: [(group: String, stream: String, retention: Int?)] = []
+    for log in settings.logs {
+      values["source"] = LogStreamName.part(of: log.source)
+      let expanded = { (text: String) in NameTemplate.expand(text) { values[$0] } ?? text }
+      let group = expanded(log.group ?? settings.logGroup)
+      if !list.contains(where: { $0.group == group }) {
+        list.append((group, expanded(log.stream ?? settings.logStream), log.retention ?? settings.logRetention))
+      }
+    }
+    return list
+  }
+
+  private static func templates(_ settings: Settings) -> [String] {
+    [settings.logGroup, settings.logStream] + settings.logs.flatMap { [$0.group, $0.stream].compactMap { $0 } }
   }
 
   private func request(for log: Settings.LogRequest, _ values: [String: String]) -> LogForwarder.Request? {
@@ -104,7 +139,7 @@ final class LogDuty: Sendable {
       name: log.source, input: input(for: source), group: expanded(log.group ?? settings.logGroup), stream: expanded(log.stream ?? settings.logStream)
     )
     request.retention = log.retention ?? settings.logRetention
-    request.tags = Dictionary(settings.logTags.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last })
+    request.tags = settings.tagsOfLogGroups
     request.timestampKey = log.timestampKey
     request.recordStart = (log.multilineStart ?? settings.multilineStart).flatMap { world.pattern($0) }
     return request

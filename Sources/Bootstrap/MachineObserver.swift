@@ -102,7 +102,7 @@ package struct MachineObserver: Sendable {
   }
 
   /// Those of `/etc/resolv.conf`; behind systemd-resolved's stub, those that it forwards to.
-  private func nameServers() -> [IPv4Address] {
+  func nameServers() -> [IPv4Address] {
     let listed = nameServers(in: "/etc/resolv.conf")
     guard listed.allSatisfy(\.isLoopback) else { return listed }
     let behind = nameServers(in: "/run/systemd/resolve/resolv.conf")

@@ -13,14 +13,19 @@ package struct Performer: Sendable {
   /// systemctl waits for a stop: as long as the unit lets a leave take, and some.
   private static let systemctlTimeout = Duration.seconds(90)
 
+  /// Ours has some 20 MB.
+  private static let largestProgram = 128 << 20
   private static let reloadTimeout = Duration.seconds(10)
 
+  /// - Returns: whether there was anything to do.
   /// - Throws: `Failure` with status 14 or 15.
-  package func perform(_ step: Step) async throws {
+  @discardableResult
+  package func perform(_ step: Step) async throws -> Bool {
     try Task.checkCancellation()
     do {
       let done = try await carryOut(step)
       if done { world.log.info(step.title) } else { world.log.debug("already done: \(step.title)") }
+      return done
     } catch let error as FileError {
       throw Failure(
         .configurationRejected, "cannot \(step.title)", details: [error.explanation], hint: hint(for: error))
@@ -72,6 +77,19 @@ package struct Performer: Sendable {
       return try await write(file)
     case .writeUnit(let path, let text):
       return try writeUnit(path, text)
+    case .writeFile(let path, let text):
+      try files.createDirectory(directory(of: path), mode: 0o755, owner: nil)
+      return try writeIfChanged(path, text, mode: 0o644, owner: nil)
+    case .copyProgram(let source, let path):
+      let program = try files.read(source, limit: Self.largestProgram)
+      if let status = try files.status(path), status.mode == 0o755, try files.readIfPresent(path, limit: Self.largestProgram) == program {
+        return false
+      }
+      try files.createDirectory(directory(of: path), mode: 0o755, owner: nil)
+      try files.write(path, program, mode: 0o755, owner: nil)
+    case .removeFile(let path):
+      guard try files.status(path) != nil else { return false }
+      try files.removeFile(path)
     case .writeSecretFile(let path, let secret, let owner):
       return try writeIfChanged(path, secret.value, mode: 0o640, owner: owner)
     case .runContainer(let container):
@@ -108,9 +126,11 @@ package struct Performer: Sendable {
     return options || text
   }
 
+  private func directory(of path: String) -> String { String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) }
+
   private func setUp(_ setup: LogAgentConfiguration) async throws -> Bool {
     let agent = setup.agent
-    try world.files.createDirectory(String(agent.path[..<(agent.path.lastIndex(of: "/") ?? agent.path.startIndex)]), mode: 0o755, owner: nil)
+    try world.files.createDirectory(directory(of: agent.path), mode: 0o755, owner: nil)
     let isNew = try writeIfChanged(agent.path, setup.text, mode: 0o644, owner: nil)
     if let command = agent.command {
       guard world.files.isExecutable(command.program) else {

@@ -24,7 +24,7 @@ package struct Planner: Sendable {
   package struct Place: Sendable {
     package let identity: Identity
     package let client: AWSClient
-    fileprivate let binary: MachineObserver.Binary
+    let binary: MachineObserver.Binary
 
     /// Of Consul, or of the Docker client that runs it.
     package var consulPath: String { binary.path }
@@ -42,11 +42,18 @@ package struct Planner: Sendable {
     world.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
-    let client = AWSClient(
+    return Place(identity: identity, client: client(for: identity), binary: try await binary)
+  }
+
+  func place(_ identity: Identity, _ client: AWSClient, _ binary: MachineObserver.Binary) -> Place {
+    Place(identity: identity, client: client, binary: binary)
+  }
+
+  func client(for identity: Identity) -> AWSClient {
+    AWSClient(
       region: region(of: identity), endpoints: EndpointResolver(environment: world.environment), credentials: credentials,
       transport: world.transport, retries: RetrySettings(environment: world.environment), clock: world.clock, now: world.now,
       log: world.log)
-    return Place(identity: identity, client: client, binary: try await binary)
   }
 
   private func region(of identity: Identity) -> String {

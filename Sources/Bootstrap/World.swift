@@ -8,6 +8,7 @@ package struct World: Sendable {
   package let launcher: any ProcessLauncher
   package let system: any System
   package let resolver: any NameResolver
+  package let ports: any PortProber
   /// For sleeping.
   package let clock: any Clock<Duration>
   /// For dates.
@@ -21,7 +22,8 @@ package struct World: Sendable {
 
   package init(
     environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
-    system: any System, resolver: any NameResolver, clock: any Clock<Duration>, now: @escaping WallClock, uptime: @escaping @Sendable () -> Duration,
+    system: any System, resolver: any NameResolver, ports: any PortProber, clock: any Clock<Duration>, now: @escaping WallClock,
+    uptime: @escaping @Sendable () -> Duration,
     log: Logger, textServer: any TextServer, pattern: @escaping @Sendable (String) -> (any TextPattern)?
   ) {
     self.environment = environment
@@ -30,6 +32,7 @@ package struct World: Sendable {
     self.launcher = launcher
     self.system = system
     self.resolver = resolver
+    self.ports = ports
     self.clock = clock
     self.now = now
     self.uptime = uptime

@@ -2,81 +2,98 @@ internal import Base
 
 /// The text of `--help`, made from the option table.
 package enum Help {
-  package static var text: String {
-    var text = """
-      Turns freshly launched EC2 instances into one healthy Consul datacenter.
+  static let purpose =
+    "Turns freshly launched EC2 instances into one healthy Consul datacenter. Waits until the Auto Scaling group is complete, decides between a new "
+    + "cluster and joining the one that is there, writes the agent's configuration, starts the agent and proves that it is healthy. Running it again "
+    + "is safe."
 
-      Usage: consul-bootstrap [options]
-             consul-bootstrap --dry-run [options]
-             consul-bootstrap sidecar [options]
-             consul-bootstrap status [--check] [--json]
+  static let sources =
+    "Each option is also an environment variable, \(Option.environmentPrefix)EXPECT for --expect, and a key of the configuration file; the command "
+    + "line wins, then the environment. Durations: 500ms, 90s, 10m, 1h30m."
 
-      Waits until the Auto Scaling group is complete, decides between a new cluster and joining the one that is there,
-      writes the agent's configuration, starts the agent and proves that it is healthy. Running it again is safe.
+  static let environment =
+    "AWS settings follow the AWS tools: AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and the like, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>, "
+    + "AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT. "
+    + "NO_COLOR switches colours off."
 
-      The sidecar stays beside the agent: it joins servers of other zones over the WAN, takes a client back to servers that
-      have all been replaced, adapts the configuration to an address that a reboot has changed, and says when a secret has
-      changed. It forwards logs to CloudWatch (--log). A run starts it: as consul-bootstrap.service under systemd, in the same
-      process under supervise. SIGHUP makes it read its options again.
+  static let commonOptions = [
+    ("--config FILE", "JSON with these options as keys (default: /etc/consul-bootstrap/config.json, if it is there)"),
+    ("-h, --help", "this text"), ("-V, --version", "the version"),
+  ]
 
-      status says how the agent, its quorum and the forwarding of the logs are; with --check, only what is wrong, with exit
-      status 1.
+  static let files = [
+    ("/etc/consul-bootstrap/config.json", "options of this machine, as JSON"),
+    ("/etc/consul.d/00-consul-bootstrap.json", "what is written for the agent"),
+    ("/var/lib/consul-bootstrap", "our own state: which instance this is, the sidecar's options, places in the logs"),
+    ("/var/log/consul-bootstrap.log", "our own log, where it is forwarded (--log bootstrap)"),
+  ]
 
-      """
+  static var exitStatuses: [(status: String, meaning: String)] {
+    var list = ExitStatus.allCases.map { (String($0.rawValue), $0.meaning) }
+    list.insert(("1", "with status --check and doctor: something is wrong"), at: 1)
+    return list + [("128+n", "ended by signal n; under --start supervise, the agent's own status after it ends")]
+  }
+
+  static func explanation(of option: Option) -> String {
+    option.help + (option.defaultText.map { " (default: \($0))" } ?? "") + (option.isList ? "; repeatable" : "")
+  }
+
+  /// - Parameter width: of the terminal, in columns.
+  package static func text(width: Int) -> String {
+    let page = Page(width: max(60, min(120, width)))
+    var text = page.paragraph(purpose) + "\n"
+    text += "Usage: consul-bootstrap [options]\n       consul-bootstrap --dry-run [options]\n"
+    for command in Subcommand.allCases { text += "       consul-bootstrap \(command.rawValue)\(command.usage.isEmpty ? "" : " \(command.usage)")\n" }
+    text += "\nCommands:\n"
+    for command in Subcommand.allCases { text += page.entry(command.rawValue, command.summary) }
+    text += "\n"
+    for command in Subcommand.allCases { text += page.paragraph(command.explanation) + "\n" }
     for section in Option.Section.allCases {
       text += "\(section.rawValue):\n"
       for option in Option.all where option.section == section {
-        let usage = "--\(option.name)\(option.metavariable)"
-        let help = option.help + (option.defaultText.map { " (default: \($0))" } ?? "") + (option.isList ? "; repeatable" : "")
-        text += wrapped(usage, help)
+        text += page.entry("--\(option.name)\(option.metavariable)", explanation(of: option))
       }
-      if section == .run {
-        text += wrapped("--config FILE", "JSON with these options as keys (default: /etc/consul-bootstrap/config.json, if it is there)")
-        text += wrapped("-h, --help", "this text")
-        text += wrapped("-V, --version", "the version")
-      }
+      if section == .run { for (usage, help) in commonOptions { text += page.entry(usage, help) } }
       text += "\n"
     }
-    text += """
-      Each option is also an environment variable, \(Option.environmentPrefix)EXPECT for --expect, and a key of the configuration
-      file; the command line wins, then the environment. Durations: 500ms, 90s, 10m, 1h30m.
-
-      AWS settings follow the AWS tools: AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and the like, AWS_ENDPOINT_URL and
-      AWS_ENDPOINT_URL_<SERVICE>, AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS,
-      AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT.
-
-      Exit status:
-
-      """
-    for status in ExitStatus.allCases {
-      if status == .usage { text += "    1  with status --check: something is wrong\n" }
-      let number = String(status.rawValue)
-      text += "  \(String(repeating: " ", count: 3 - number.count))\(number)  \(status.meaning)\n"
+    text += page.paragraph(sources) + "\n" + page.paragraph(environment) + "\nExit status:\n"
+    for (status, meaning) in exitStatuses {
+      text += page.filled("  \(String(repeating: " ", count: max(0, 5 - status.count)))\(status)  ", meaning, indentation: 9)
     }
-    text += "  128+n  ended by signal n; under --start supervise, the agent's own status after it ends\n"
     return text
   }
 
-  private static let indentation = 36
-  private static let width = 120
+  /// Text in lines of a width.
+  private struct Page {
+    let width: Int
+    private var indentation: Int { width >= 100 ? 36 : 8 }
 
-  private static func wrapped(_ usage: String, _ help: String) -> String {
-    var lines: [String] = []
-    var line = "  " + usage
-    if usage.count > indentation - 4 {
-      lines.append(line)
-      line = ""
-    }
-    line += String(repeating: " ", count: indentation - line.count)
-    for word in help.split(separator: " ") {
-      if line.count + 1 + word.count > width {
-        lines.append(line)
-        line = String(repeating: " ", count: indentation)
+    init(width: Int) { self.width = width }
+
+    func paragraph(_ text: String) -> String { filled("", text, indentation: 0) }
+
+    func entry(_ usage: String, _ help: String) -> String {
+      let head = "  " + usage
+      // A usage that leaves no room stands on a line of its own.
+      guard head.count > indentation - 2 else {
+        return filled(head + String(repeating: " ", count: indentation - head.count), help, indentation: indentation)
       }
-      line += (line.last == " " ? "" : " ") + word
+      return head + "\n" + filled(String(repeating: " ", count: indentation), help, indentation: indentation)
     }
-    lines.append(line)
-    return lines.joined(separator: "\n") + "\n"
+
+    func filled(_ head: String, _ text: String, indentation: Int) -> String {
+      var lines: [String] = []
+      var line = head
+      for word in text.split(separator: " ") {
+        if line.count + 1 + word.count > width, line.contains(where: { $0 != " " }) {
+          lines.append(line)
+          line = String(repeating: " ", count: indentation)
+        }
+        line += (line.isEmpty || line.last == " " ? "" : " ") + word
+      }
+      lines.append(line)
+      return lines.joined(separator: "\n") + "\n"
+    }
   }
 }
 

@@ -62,6 +62,8 @@ package struct Options: Sendable {
   /// `status` is a question of a monitor's.
   package var checks = false
   package var allowsIMDSv1 = false
+  /// Whose resources `iam-policy` names; nil: anybody's.
+  package var account: String?
   package var logLevel = LogLevel.info
   package var logFormat = LogFormat.text
   /// Files to be read and laid over the configuration, then `--set`, each in the order given.

@@ -10,8 +10,9 @@ package struct OptionParser: Sendable {
   /// What was asked for.
   package enum Request: Sendable {
     case bootstrap(Options)
-    case sidecar(Options)
-    case status(Options)
+    case command(Subcommand, Options)
+    case completion(Completion)
+    case man
     case help
     case version
   }
@@ -24,13 +25,21 @@ package struct OptionParser: Sendable {
     let line = try commandLine(arguments)
     if line.wantsHelp { return .help }
     if line.wantsVersion { return .version }
+    switch line.command {
+    case .man: return .man
+    case .completion:
+      guard let shell = line.operand else { throw Failure(.usage, "completion needs a shell", hint: "bash, zsh or fish") }
+      return .completion(shell)
+    default: break
+    }
     var options = Options()
     // The machine's own file stays where it is, and may change: the sidecar reads it again, below what the run was given.
     let machineFile = try configurationFile(Self.configurationFile, isRequired: false)
     let asked = line.configPath ?? environment[Option.environmentPrefix + "CONFIG"]
     var file = try asked.map { try configurationFile($0, isRequired: true) } ?? machineFile
     if line.command == .sidecar { file.merge(machineFile) { given, _ in given } }
-    if line.command == .status, asked == nil {
+    // What is looked at is what the last run was asked for.
+    if line.command == .status || line.command == .doctor, asked == nil {
       file.merge((try? configurationFile(Settings().sidecarConfigurationPath, isRequired: false)) ?? [:]) { given, _ in given }
     }
     let variables = try variables(environment)
@@ -57,18 +66,14 @@ package struct OptionParser: Sendable {
     }
     try finish(&options)
     if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
-    if options.isDryRun, let command = line.command {
+    if options.isDryRun, let command = line.command, command != .install, command != .uninstall {
       throw Failure(
         .usage, "--dry-run does not go with \(command.rawValue)", hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
     }
     if options.checks, line.command != .status {
       throw Failure(.usage, "--check goes with status only", hint: "consul-bootstrap status --check")
     }
-    return switch line.command {
-    case .sidecar: .sidecar(options)
-    case .status: .status(options)
-    case nil: .bootstrap(options)
-    }
+    return line.command.map { .command($0, options) } ?? .bootstrap(options)
   }
 
   /// A value and who said it.
@@ -86,12 +91,12 @@ package struct OptionParser: Sendable {
 
   // MARK: Command line
 
-  private enum Subcommand: String, CaseIterable { case sidecar, status }
-
   private struct CommandLine {
     var values: [String: [Value]] = [:]
     var configPath: String?
     var command: Subcommand?
+    /// Of `completion`.
+    var operand: Completion?
     var wantsHelp = false
     var wantsVersion = false
   }
@@ -103,10 +108,8 @@ package struct OptionParser: Sendable {
       if argument == "-h" || argument == "--help" { line.wantsHelp = true; continue }
       if argument == "-V" || argument == "--version" { line.wantsVersion = true; continue }
       if line.command == nil, let command = Subcommand(rawValue: argument) { line.command = command; continue }
-      guard argument.hasPrefix("--"), argument.count > 2 else {
-        throw Failure(
-          .usage, "there is no command \(argument)", hint: "the commands are sidecar and status, all else are options; see consul-bootstrap --help")
-      }
+      if line.command == .completion, line.operand == nil, let shell = Completion(rawValue: argument) { line.operand = shell; continue }
+      guard argument.hasPrefix("--"), argument.count > 2 else { throw noCommand(argument) }
       let halves = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(halves[0]), attached = halves.count == 2 ? String(halves[1]) : nil
       if name == "config" {
@@ -130,6 +133,13 @@ package struct OptionParser: Sendable {
       line.values[name, default: []].append(Value(text: text, origin: "--\(name)"))
     }
     return line
+  }
+
+  private func noCommand(_ word: String) -> Failure {
+    let commands = Subcommand.allCases.map(\.rawValue)
+    let list = "the commands are \(commands.joined(separator: ", ")); all else are options, see consul-bootstrap --help"
+    let guess = nearestName(to: word, among: commands).map { "did you mean \($0)? " } ?? ""
+    return Failure(.usage, "there is no command \(word)", hint: guess + list)
   }
 
   private func missingValue(_ name: String) -> Failure {

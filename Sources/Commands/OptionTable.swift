@@ -197,6 +197,13 @@ extension Option {
       value, options throws(OptionValueError) in
       options.checks = try boolean(value)
     },
+    Option(.run, "account", .value("ID"), default: "any", "with iam-policy: the AWS account whose resources it names") {
+      value, options throws(OptionValueError) in
+      guard value.utf8.count == 12, value.utf8.allSatisfy({ (48...57).contains($0) }) else {
+        throw OptionValueError(expectation: "must be twelve digits")
+      }
+      options.account = value
+    },
     Option(.run, "log-level", .value("LEVEL"), default: "info", "debug, info, warning or error") {
       value, options throws(OptionValueError) in
       guard let level = LogLevel(name: value) else { throw OptionValueError(expectation: "must be debug, info, warning or error") }

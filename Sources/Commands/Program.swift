@@ -1,4 +1,5 @@
 internal import Base
+internal import Bootstrap
 internal import Decisions
 internal import Host
 
@@ -22,23 +23,20 @@ package enum Program {
       /// For a reload: what the options are by now.
       let reread = { @Sendable () throws -> Settings in
         switch try parse() {
-        case .bootstrap(let options), .sidecar(let options), .status(let options):
-          return options.settings
-        case .help, .version: throw CancellationError()
+        case .bootstrap(let options), .command(_, let options): return options.settings
+        case .help, .version, .completion, .man: throw CancellationError()
         }
       }
       switch request {
-      case .help: Machine.write(Help.text)
-      case .version: Machine.write("consul-bootstrap \(programVersion)\n")
+      case .help: Machine.write(Help.text(width: Terminal.output(environment).isTerminal ? Terminal.output(environment).width : 120))
+      case .version: Machine.write("consul-bootstrap \(Machine.programVersion)\n")
+      case .completion(let shell): Machine.write(shell.script)
+      case .man: Machine.write(ManualPage.text)
       case .bootstrap(let options):
         let surroundings = Surroundings(options: options, environment: environment, files: files)
         await BootstrapCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
-      case .sidecar(let options):
-        let surroundings = Surroundings(options: options, environment: environment, files: files)
-        await SidecarCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
-      case .status(let options):
-        let surroundings = Surroundings(options: options, environment: environment, files: files)
-        await StatusCommand(options: options, surroundings: surroundings).run()
+      case .command(let command, let options):
+        try await run(command, options, Surroundings(options: options, environment: environment, files: files), reread, signals)
       }
     } catch let failure as Failure {
       Machine.write(errorText(failure), toStandardError: true)
@@ -48,6 +46,26 @@ package enum Program {
       Machine.exit(ExitStatus.usage.rawValue)
     }
     Machine.exit(0)
+  }
+
+  private static func run(
+    _ command: Subcommand, _ options: Options, _ surroundings: Surroundings, _ reread: @escaping @Sendable () throws -> Settings, _ signals: Signals
+  ) async throws {
+    let environment = surroundings.world.environment
+    switch command {
+    case .sidecar: await SidecarCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
+    case .status: await StatusCommand(options: options, surroundings: surroundings).run()
+    case .doctor:
+      signals.deliver { Machine.exitAtOnce(128 + $0) }
+      try await DoctorCommand(options: options, surroundings: surroundings, terminal: .output(environment)).run()
+    case .install, .uninstall:
+      signals.deliver { Machine.exitAtOnce(128 + $0) }
+      try await InstallCommand(options: options, surroundings: surroundings, removes: command == .uninstall).run()
+    case .iamPolicy:
+      let region = environment["AWS_REGION"] ?? environment["AWS_DEFAULT_REGION"] ?? ""
+      Machine.write(IAMPolicy(options.settings, region: region.isEmpty ? "*" : region, account: options.account ?? "*").json.prettyText)
+    case .completion, .man: break  // parsed as requests of their own
+    }
   }
 
   static func errorText(_ failure: Failure) -> String {

@@ -11,10 +11,12 @@ struct Surroundings: Sendable {
   let ownLog: OwnLog?
   let world: World
   let planner: Planner
+  let metadata: MetadataClient
+  let credentials: CredentialCache
 
   init(options: Options, environment: [String: String], files: LocalFileStore) {
     let format = options.logFormat == .json ? Console.Format.json : .text
-    console = Console(format: format)
+    console = Console(format: format, environment: environment)
     let ownLog = options.settings.forwards("bootstrap") && !options.isDryRun ? OwnLog(path: Settings.ownLogPath, format: format) : nil
     self.ownLog = ownLog
     let log: Logger
@@ -27,11 +29,11 @@ struct Surroundings: Sendable {
     let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
     world = World(
       environment: environment, transport: transport, files: files, launcher: PosixProcessLauncher(environment: environment),
-      system: LocalSystem(), resolver: AresResolver(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log,
+      system: LocalSystem(), resolver: AresResolver(), ports: SocketProber(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log,
       textServer: LocalTextServer(), pattern: { PosixPattern($0) })
-    let metadata = MetadataClient(
+    metadata = MetadataClient(
       environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)
-    let credentials = CredentialCache(
+    credentials = CredentialCache(
       providers: [
         EnvironmentCredentials(environment: environment),
         ProfileCredentials(profiles: SharedConfiguration(environment: environment, files: files)),

@@ -54,7 +54,8 @@ package struct Plan: Sendable, Equatable {
     return nil
   }
 
-  private static func checkNames(_ identity: Identity, _ settings: Settings) throws(Failure) {
+  /// - Throws: `Failure` with status 2.
+  package static func checkNames(_ identity: Identity, _ settings: Settings) throws(Failure) {
     if let name = settings.hostName?.expanded(for: identity), !NameTemplate.isHostName(name) {
       throw Failure(.usage, "the host name would be \(name), which is no host name", hint: "change the template of --hostname")
     }

@@ -13,6 +13,10 @@ package enum Step: Sendable, Equatable {
   /// PEM that came from a secret store; readable by the agent's user and nobody else.
   case writeSecretFile(path: String, Secret, owner: FileOwner?)
   case writeUnit(path: String, text: String)
+  /// With the directories above it; mode 0644.
+  case writeFile(path: String, text: String)
+  case copyProgram(from: String, to: String)
+  case removeFile(String)
   case run(Command)
   /// A container of ours: made, replaced when its command has changed, or left as it is.
   case runContainer(DockerContainer)
@@ -40,7 +44,9 @@ package enum Step: Sendable, Equatable {
     case .writeConfiguration(let file):
       "write \(file.path) (mode 640\(file.owner.map { ", owner \($0.userName)" } ?? "")) once Consul accepts it"
     case .writeSecretFile(let path, _, let owner): "write \(path) (mode 640\(owner.map { ", owner \($0.userName)" } ?? ""))"
-    case .writeUnit(let path, _): "write \(path)"
+    case .writeUnit(let path, _), .writeFile(let path, _): "write \(path)"
+    case .copyProgram(let source, let path): "copy \(source) to \(path)"
+    case .removeFile(let path): "remove \(path)"
     case .runContainer(let container): "run container \(container.name) of \(container.image)"
     case .run(let command): command.text
     case .reloadAgent(_, let keys):

@@ -91,6 +91,7 @@ package struct SidecarUnit: Sendable, Equatable {
       Description=consul-bootstrap sidecar: keeps the Consul agent joined
       Wants=network-online.target
       After=network-online.target \(SystemdUnit.name)
+      ConditionPathExists=\(optionsPath)
       StartLimitIntervalSec=0
 
       [Service]

@@ -1,5 +1,4 @@
 package import Base
-internal import Glibc
 internal import Synchronization
 
 /// The log on standard error: short lines for a person at a terminal, time-stamped records elsewhere.
@@ -13,15 +12,16 @@ package final class Console: LogSink {
   }
 
   private let format: Format
-  private let isTerminal: Bool
+  private let terminal: Terminal
+  private var isTerminal: Bool { format == .text && terminal.isTerminal }
   private let state = Mutex(State())
 
   /// Elsewhere than on a terminal an unchanged state is repeated this often.
   private static let progressInterval = Duration.seconds(10)
 
-  package init(format: Format) {
+  package init(format: Format, environment: [String: String]) {
     self.format = format
-    isTerminal = format == .text && isatty(2) == 1
+    terminal = .error(environment)
   }
 
   package func write(_ record: LogRecord) {
@@ -40,7 +40,7 @@ package final class Console: LogSink {
     let now = Machine.now()
     guard !isTerminal else {
       let elapsed = record.attributes.first { $0.key == "elapsed" }?.value.string.map { "\($0): " } ?? ""
-      let line = String((elapsed + record.message).prefix(max(20, width() - 1)))
+      let line = String((elapsed + record.message).prefix(max(20, terminal.width - 1)))
       return state.withLock { state in
         Machine.write("\r\u{1B}[K" + line, toStandardError: true)
         state.hasOpenLine = true
@@ -58,7 +58,12 @@ package final class Console: LogSink {
   private func text(_ record: LogRecord) -> String {
     guard isTerminal else { return Self.line(record, format) }
     let line = Self.sentence(record)
-    return record.level == .info ? line : "\(record.level.name): \(line)"
+    switch record.level {
+    case .info: return line
+    case .debug: return "debug: \(line)"
+    case .warning: return terminal.colored("warning:", .yellow) + " \(line)"
+    case .error: return terminal.colored("error:", .red) + " \(line)"
+    }
   }
 
   /// A time-stamped record, without a newline.
@@ -82,10 +87,5 @@ package final class Console: LogSink {
 
   private static func quoted(_ text: String) -> String {
     text.contains(where: { $0 == " " || $0 == "\"" }) || text.isEmpty ? JSONValue.string(text).compactText : text
-  }
-
-  private func width() -> Int {
-    var size = winsize()
-    return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 }

@@ -33,6 +33,16 @@ package struct LocalSystem: System {
     return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : "/usr/local/bin/consul-bootstrap"
   }
 
+  package func room(at path: String) throws -> (bytes: Int64, isReadOnly: Bool) {
+    var status = statvfs()
+    guard statvfs(path, &status) == 0 else {
+      let number = errno
+      throw FileError("look at the file system of", path, errno: number, reason: errorText(number))
+    }
+    // ST_RDONLY is 1 (statvfs(3)).
+    return (Int64(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize)), status.f_flag & 1 != 0)
+  }
+
   package func notify(_ state: String) {
     guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/") || path.hasPrefix("@"), path.utf8.count < 108 else {
       return

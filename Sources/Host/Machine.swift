@@ -15,6 +15,9 @@ package enum Machine {
     return variables
   }
 
+  /// The release: the tag or the commit that it was built from.
+  package static var programVersion: String { String(cString: cb_version()) }
+
   package static func now() -> Timestamp {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)

@@ -21,7 +21,8 @@ import Testing
     "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30", "flush-timeout": "5s", "flush-interval": "1s",
     "log-tag": "a=b",
     "multiline-start": "^x", "log-memory": "8MiB",
-    "log-queue": "64MiB", "log-agent": "awslogs", "log-agent-patience": "1h", "metrics": "127.0.0.1:9107", "check": "false", "dry-run": "true",
+    "log-queue": "64MiB", "log-agent": "awslogs", "log-agent-patience": "1h", "metrics": "127.0.0.1:9107", "check": "false",
+    "account": "123456789012", "dry-run": "true",
     "json": "true", "log-level": "info", "log-format": "text",
   ]
   /// What an option needs beside itself, whatever the layout and role.
@@ -148,7 +149,7 @@ import Testing
     #expect(text == #"{"expect":"3","group":["a","b"],"log-level":"debug","ui":"true"}"#)
     let path = options.settings.sidecarConfigurationPath
     let file = OneFile(path: path, text: text)
-    guard case .sidecar(let again) = try OptionParser(files: file).parse(["sidecar", "--config", path], environment: [:]) else {
+    guard case .command(.sidecar, let again) = try OptionParser(files: file).parse(["sidecar", "--config", path], environment: [:]) else {
       Issue.record("no sidecar")
       return
     }
@@ -161,9 +162,9 @@ import Testing
       machine: #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
       options: #"{"ui": "true", "expect": "5"}"#)
     guard case .bootstrap(let run) = try OptionParser(files: files).parse(["--ui"], environment: [:]),
-      case .sidecar(let sidecar) = try OptionParser(files: files).parse(
+      case .command(.sidecar, let sidecar) = try OptionParser(files: files).parse(
         ["sidecar", "--config", Settings().sidecarConfigurationPath], environment: [:]),
-      case .status(let status) = try OptionParser(files: files).parse(["status"], environment: [:])
+      case .command(.status, let status) = try OptionParser(files: files).parse(["status"], environment: [:])
     else {
       Issue.record("other requests")
       return

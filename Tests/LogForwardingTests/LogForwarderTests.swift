@@ -33,7 +33,7 @@ private struct ObligingService: HTTPTransport {
     let directory = FileManager.default.temporaryDirectory.appending(path: "days-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: directory) }
-    let log = Logger(level: .error, sink: Console(format: .text)), transport = ObligingService()
+    let log = Logger(level: .error, sink: Console(format: .text, environment: [:])), transport = ObligingService()
     let credentials = CredentialCache(
       providers: [EnvironmentCredentials(environment: ["AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example"])], now: FastClock.wall)
     let client = AWSClient(

@@ -13,7 +13,7 @@ import Testing
   }
 
   private func spool(_ scratch: Scratch, limit: Int64 = 1 << 20) -> Spool {
-    Spool(directory: scratch.path, limit: limit, files: LocalFileStore(), log: Logger(level: .error, sink: Console(format: .text)))
+    Spool(directory: scratch.path, limit: limit, files: LocalFileStore(), log: Logger(level: .error, sink: Console(format: .text, environment: [:])))
   }
 
   private static let now: WallClock = { Timestamp(milliseconds: 0) }

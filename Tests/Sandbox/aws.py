@@ -15,7 +15,8 @@ import time
 import urllib.parse
 
 import boto3
-from moto.iam.access_control import IAMRequestBase
+from moto.iam.access_control import IAMPolicy, IAMRequestBase
+from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -66,6 +67,9 @@ lifecycle_actions = []
 
 
 def complete_lifecycle_action(self):
+    if self._get_param("LifecycleActionToken"):
+        # Nobody here has been given one.
+        raise ValidationError(f"No active Lifecycle Action found with token {self._get_param('LifecycleActionToken')}")
     lifecycle_actions.append(
         {
             "hook": self._get_param("LifecycleHookName"),
@@ -91,6 +95,58 @@ def create_aws_request_of_raw_body(self):
 
 
 IAMRequestBase._create_aws_request = create_aws_request_of_raw_body
+
+
+# moto compares every action with the resource `*`. What AWS compares it with, by the service authorization reference:
+def resource_of(action, parameters):
+    def arn(service, resource):
+        return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+    def of(key):
+        value = parameters.get(key)
+        return value[0] if isinstance(value, list) else value
+
+    match action:
+        case "autoscaling:CompleteLifecycleAction":
+            return arn("autoscaling", f"autoScalingGroup:11111111-2222-3333-4444-555555555555:autoScalingGroupName/{of('AutoScalingGroupName')}")
+        case "ssm:GetParameter" | "ssm:PutParameter":
+            return arn("ssm", "parameter/" + of("Name").removeprefix("/"))
+        case "secretsmanager:GetSecretValue":
+            return arn("secretsmanager", f"secret:{of('SecretId')}-AbCdEf")
+        case "logs:CreateLogGroup" | "logs:PutRetentionPolicy" | "logs:TagResource" | "logs:DescribeLogStreams" | "logs:CreateLogStream":
+            return arn("logs", f"log-group:{of('logGroupName')}")
+        case "logs:PutLogEvents":
+            return arn("logs", f"log-group:{of('logGroupName')}:log-stream:{of('logStreamName')}")
+    return "*"
+
+
+def statement_allows(statement, action, resource):
+    def matches(patterns, value):
+        patterns = [patterns] if isinstance(patterns, str) else patterns
+        # `*` and `?` only: fnmatch would know brackets, too.
+        return any(re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), value, re.S) for pattern in patterns)
+
+    return statement["Effect"] == "Allow" and matches(statement["Action"], action) and matches(statement["Resource"], resource)
+
+
+def check_action_permitted(self, resource):
+    """Allow statements only: the policies here have no others."""
+    body = raw.text
+    parameters = json.loads(body) if body.startswith("{") else {k: v for k, v in urllib.parse.parse_qsl(body)}
+    wanted = [self._action]
+    # CreateLogGroup with tags needs both (API reference).
+    if self._action == "logs:CreateLogGroup" and parameters.get("tags"):
+        wanted.append("logs:TagResource")
+    statements = []
+    for policy in self._access_key.collect_policies():
+        document = IAMPolicy(policy)._policy_json
+        statements += document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
+    for action in wanted:
+        if not any(statement_allows(statement, action, resource_of(action, parameters)) for statement in statements):
+            self._raise_access_denied()
+
+
+IAMRequestBase.check_action_permitted = check_action_permitted
 
 
 class Fault:
@@ -165,6 +221,7 @@ class Middleware:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = __import__("io").BytesIO(body)
+        raw.text = (gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body).decode("utf-8", "replace")
         raw.body = body if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else None
         action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
         action = action or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
@@ -275,6 +332,7 @@ class AWS:
         self.faults = []
         self.expired_keys = set()
         self.clock_offset = 0
+        self.has_own_policy = False
         self.hidden = {}
         self.interfaces = {}
         self.broken_limits = []
@@ -435,6 +493,14 @@ class AWS:
         self.broken_limits.clear()
         logs_backends[ACCOUNT][REGION].reset()
         self.clock_offset = 0
+        if self.has_own_policy:
+            self.set_policy(POLICY)
+            self.has_own_policy = False
+
+    def set_policy(self, document, role=ROLE):
+        """What the instances' role may do, until the world is cleared."""
+        self.has_own_policy = True
+        self.client("iam").put_role_policy(RoleName=role, PolicyName="bootstrap", PolicyDocument=json.dumps(document))
 
     def role_credentials(self, seconds=3600):
         """What the metadata service hands out for the instance's role."""

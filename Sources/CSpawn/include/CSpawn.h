@@ -45,4 +45,7 @@ void cb_forbid_core_files(void);
 // pipe2, which glibc hides behind _GNU_SOURCE: close-on-exec, and non-blocking if asked for.
 int cb_pipe(int ends[2], bool non_blocking);
 
+// The release, zero-terminated.
+const char *cb_version(void);
+
 #endif

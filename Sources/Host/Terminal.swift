@@ -1,0 +1,31 @@
+internal import Glibc
+
+/// Where text goes: a person's terminal, or a file, a pipe, a journal.
+package struct Terminal: Sendable {
+  package let isTerminal: Bool
+  /// Colours are wanted: on a terminal that has them, and not with `NO_COLOR` (no-color.org), whatever its value.
+  package let hasColors: Bool
+  private let descriptor: Int32
+
+  package static func output(_ environment: [String: String]) -> Terminal { Terminal(1, environment) }
+  package static func error(_ environment: [String: String]) -> Terminal { Terminal(2, environment) }
+
+  private init(_ descriptor: Int32, _ environment: [String: String]) {
+    self.descriptor = descriptor
+    isTerminal = isatty(descriptor) == 1
+    hasColors = isTerminal && (environment["NO_COLOR"] ?? "").isEmpty && environment["TERM"] != "dumb" && environment["CI"] == nil
+  }
+
+  /// In columns; 80 where nobody says.
+  package var width: Int {
+    var size = winsize()
+    return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+  }
+
+  /// Of eight that every terminal has (ECMA-48, SGR).
+  package enum Color: Int, Sendable { case red = 31, green, yellow }
+
+  package func colored(_ text: String, _ color: Color) -> String {
+    hasColors ? "\u{1B}[\(color.rawValue)m\(text)\u{1B}[0m" : text
+  }
+}

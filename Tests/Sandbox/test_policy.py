@@ -1,0 +1,134 @@
+"""`iam-policy`: with exactly what it prints every feature works, and without any one action something breaks."""
+
+import json
+import subprocess
+
+import pytest
+
+from .aws import ACCOUNT, POLICY, REGION
+from .conftest import healthy, until
+from .sandbox import BINARY
+
+
+def policy(*options):
+    result = subprocess.run(
+        [BINARY, "iam-policy", "--account", ACCOUNT, *options], capture_output=True, text=True, env={"AWS_REGION": REGION, "PATH": "/usr/bin"}
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def actions(document):
+    return [action for statement in document["Statement"] for action in statement["Action"]]
+
+
+def without(document, action):
+    statements = [dict(s, Action=[a for a in s["Action"] if a != action]) for s in document["Statement"]]
+    # No policy may be empty.
+    nothing = {"Effect": "Allow", "Action": ["sts:GetCallerIdentity"], "Resource": ["*"]}
+    return dict(document, Statement=[nothing, *(s for s in statements if s["Action"])])
+
+
+def dry(sandbox, instance, *options):
+    result = instance.bootstrap("--dry-run", *options)
+    return result.returncode == 0, result.stderr
+
+
+def written(sandbox, instance, *options):
+    """A run without an agent: everything up to its start, and the launch hook."""
+    result = instance.bootstrap("--start", "none", *options)
+    return result.returncode == 0, result.stderr
+
+
+def key(sandbox, instance, *options):
+    """The first server of all: there is no key yet."""
+    try:
+        sandbox.aws.client("ssm").delete_parameter(Name="/consul/gossip")
+    except sandbox.aws.client("ssm").exceptions.ParameterNotFound:
+        pass
+    return written(sandbox, instance, *options)
+
+
+def logged(sandbox, instance, *options):
+    """The group is made as it was asked for, and has what was said."""
+    logs = sandbox.aws.client("logs")
+    for group in logs.describe_log_groups()["logGroups"]:
+        logs.delete_log_group(logGroupName=group["logGroupName"])
+    instance.run("rm", "-rf", "/var/log/consul-bootstrap.log", "/var/lib/consul-bootstrap/log-checkpoints.json")
+    result = instance.bootstrap("--start", "none", "--flush-timeout", "1s", *options)
+    groups = logs.describe_log_groups()["logGroups"]
+    good = result.returncode == 0 and [g.get("retentionInDays") for g in groups] == [7]
+    good = good and logs.list_tags_log_group(logGroupName=groups[0]["logGroupName"])["tags"] == {"team": "platform"}
+    good = good and any("this is i-" in e for e in sandbox.aws.log_events(groups[0]["logGroupName"], f"{instance.id}/bootstrap"))
+    return good, result.stderr
+
+
+LOGS = ["--log", "bootstrap", "--log-retention", "7", "--log-tag", "team=platform"]
+FEATURES = {
+    "own-group": (dry, ["--expect", "1"]),
+    "named-group": (dry, ["--group", "consul", "--expect", "1"]),
+    "tag": (dry, ["--tag", "Name=consul", "--expect", "1"]),
+    "client": (dry, ["--role", "client", "--group", "consul"]),
+    "zones": (dry, ["--layout", "datacenter-per-az", "--group", "consul", "--expect", "1"]),
+    "hook": (written, ["--group", "consul", "--expect", "1", "--lifecycle-hook", "ready"]),
+    "tag-and-hook": (written, ["--tag", "Name=consul", "--expect", "1", "--lifecycle-hook", "ready"]),
+    "parameter": (dry, ["--group", "consul", "--expect", "1", "--gossip-key", "ssm:/consul/fixed"]),
+    "new-key": (key, ["--group", "consul", "--expect", "1", "--gossip-key-create", "ssm:/consul/gossip"]),
+    "secrets": (dry, ["--group", "consul", "--expect", "1", "--acl-default-policy", "deny", "--agent-token", "secretsmanager:consul/token#value"]),
+    "logs": (logged, ["--group", "consul", "--expect", "1", *LOGS]),
+    "logs-by-group": (logged, ["--tag", "Name=consul", "--expect", "1", *LOGS, "--log-group", "/x/{group}/{az}"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_no_action_is_missing_and_none_is_too_many(sandbox, feature):
+    attempt, options = FEATURES[feature]
+    sandbox.aws.create_group("consul")
+    sandbox.aws.client("ssm").put_parameter(Name="/consul/fixed", Value="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", Type="SecureString")
+    sandbox.aws.client("secretsmanager").create_secret(Name="consul/token", SecretString='{"value": "11111111-2222-3333-4444-555555555555"}')
+    instance = sandbox.launch(group="consul")
+    document = policy(*options)
+    sandbox.aws.set_policy(document)
+    good, words = attempt(sandbox, instance, *options)
+    assert good, words
+    used = {f"{c['service']}:{c['action']}" for c in sandbox.aws.calls_from(instance.address)}
+    assert used <= set(actions(document))
+    for action in actions(document):
+        sandbox.aws.set_policy(without(document, action))
+        good, words = attempt(sandbox, instance, *options)
+        assert not good, f"{action} is not needed"
+        # What is missing is named. (AWS has no word for the second permission of a call.)
+        assert action in words or action == "logs:TagResource", words
+
+
+def test_resources_are_narrow(sandbox):
+    """What is allowed for one group, parameter and log group is not for another."""
+    sandbox.aws.create_group("consul")
+    instance = sandbox.launch(group="consul")
+    hook = ["--group", "consul", "--expect", "1", "--lifecycle-hook", "ready"]
+    document = policy(*hook)
+    assert document["Statement"][1]["Resource"] == [f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/consul"]
+    sandbox.aws.set_policy(policy("--group", "another", *hook[2:]))
+    result = instance.bootstrap("--start", "none", *hook)
+    assert result.returncode == 12 and "allow autoscaling:CompleteLifecycleAction" in result.stderr
+    keys = ["--group", "consul", "--expect", "1", "--gossip-key-create"]
+    sandbox.aws.set_policy(policy(*keys, "ssm:/another"))
+    result = instance.bootstrap("--dry-run", *keys, "ssm:/consul/gossip")
+    assert result.returncode == 12 and "allow ssm:GetParameter" in result.stderr
+    describing = {"ec2:DescribeInstances", "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances"}
+    for _, options in FEATURES.values():
+        for statement in policy(*options)["Statement"]:
+            assert statement["Resource"] != ["*"] or set(statement["Action"]) <= describing, "AWS knows no resources for these, and for these only"
+
+
+def test_a_whole_cluster_lives_on_it(sandbox):
+    """Not a look only: agents, sidecar, logs, keys."""
+    options = ["--group", "consul", "--gossip-key-create", "ssm:/consul/gossip", "--log", "consul", "--log", "bootstrap", "--log-retention", "7"]
+    sandbox.aws.set_policy(policy(*options))
+    assert set(actions(policy(*options))) < set(POLICY["Statement"][0]["Action"])
+    members = sandbox.launch_group(3, options=" ".join(options))
+    healthy(*members)
+    until(lambda: all(any("New leader elected" in e for e in sandbox.aws.log_events("/consul/dc1", f"{m.id}/consul")) for m in members))
+    # What is not there yet, or there already since another was first; nothing else was refused.
+    refused = {call["action"] for call in sandbox.aws.calls if call["status"] >= 400}
+    assert refused <= {"CreateLogStream", "CreateLogGroup", "GetParameter", "PutParameter"}
