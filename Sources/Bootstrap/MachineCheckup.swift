@@ -183,7 +183,12 @@ struct MachineCheckup: Sendable {
   func configuration(_ observation: Observation, _ place: Planner.Place, _ planner: Planner) async {
     do {
       let plan = try await planner.plan(at: place, .dryRun)
-      if let obstacle = plan.obstacle { tell(.wrong("plan", obstacle)) }
+      if let obstacle = plan.obstacle {
+        // Under supervise an agent that runs is a run that goes on.
+        tell(
+          observation.machine.agentIsRunning && obstacle.status == .agentNotStarted
+            ? .note("plan", "another run would stop: \(obstacle.message)", hint: obstacle.hint) : .wrong("plan", obstacle))
+      }
       for warning in plan.warnings { tell(.note("plan", warning)) }
       for case .writeConfiguration(let file) in plan.steps {
         try world.files.createDirectory(settings.stateDirectory, mode: 0o755, owner: nil)

@@ -243,6 +243,9 @@ class Middleware:
 
         if action == "PutLogEvents" and (broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)):
             self.aws.broken_limits.append(broken)
+        if source != "127.0.0.1" and "HTTP_AUTHORIZATION" not in environ:
+            # moto stumbles over it; AWS says that something is missing.
+            return respond(*error(service, "MissingAuthenticationToken", "Missing Authentication Token", 403))
         answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
         if answer:
             return respond(*answer)
