@@ -12,15 +12,16 @@ python  := $(venv)/bin/python
 libcurl := $(build)/static-libcurl/lib/libcurl.a
 consul  := $(build)/consul/usr/bin/consul
 # Another list of packages is another root file system.
-rootfs_packages := systemd,systemd-sysv,dbus,iproute2,adduser,systemd-resolved,dnsmasq
+rootfs_packages := systemd,systemd-sysv,dbus,iproute2,adduser,systemd-resolved,dnsmasq,cloud-init,ca-certificates,curl,unzip,gpg,gpg-agent
 comma   := ,
 docker  := $(build)/docker/usr/sbin/dockerd
+packer  := $(build)/packer/usr/bin/packer
 rootfs  := $(build)/rootfs/var/lib/$(subst $(comma),+,$(rootfs_packages))
 sources := $(shell find Sources Package.swift -type f)
 
 # What a build needs, and what the sandbox needs on top.
 build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev libdeflate-dev zlib1g-dev dpkg-dev gcc binutils file
-sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl
+sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl gpg gpg-agent zip zsh fish mandoc rpm
 bench_packages   := hyperfine
 
 # The tag that this commit has; else the number in VERSION, with the commit.
@@ -44,7 +45,7 @@ endef
 deps-build:
 	$(call apt_install,$(build_packages))
 
-deps-sandbox: deps-build $(consul) $(docker) $(rootfs) $(venv)/ready
+deps-sandbox: deps-build $(consul) $(docker) $(packer) $(rootfs) $(venv)/ready
 
 $(libcurl): Sources/CCurl/static-libcurl.sh .ci/private-apt | deps-build
 	$(call say,building a static libcurl from source)
@@ -64,17 +65,22 @@ $(docker): .ci/private-apt
 	@for package in $(build)/docker-apt/archives/*.deb; do dpkg-deb -x $$package $(build)/docker; done
 	@rm -rf $(build)/docker/etc $(build)/docker/lib $(build)/docker-apt/archives/*.deb && touch $@
 
-# A root file system with systemd, for the tests that boot it.
+# A root file system with systemd and cloud-init (off, until a test switches it on), for the tests that boot it.
 $(rootfs): | deps-sandbox-packages
 	$(call say,making a root file system with systemd)
 	@rm -rf $(build)/rootfs $(build)/rootfs.new
 	@. /etc/os-release && mmdebstrap --quiet --variant=minbase --include=$(rootfs_packages) \
-	  --customize-hook='systemctl --root="$$1" disable systemd-resolved.service dnsmasq.service > /dev/null 2>&1' --dpkgopt='path-exclude=/usr/share/{doc,man,locale}/*' "$$VERSION_CODENAME" $(build)/rootfs.new
+	  --customize-hook='systemctl --root="$$1" disable systemd-resolved.service dnsmasq.service > /dev/null 2>&1; touch "$$1/etc/cloud/cloud-init.disabled"' --dpkgopt='path-exclude=/usr/share/{doc,man,locale}/*' "$$VERSION_CODENAME" $(build)/rootfs.new
 	@rm -rf $(build)/rootfs.new/var/cache/apt/archives/*.deb && mv $(build)/rootfs.new $(build)/rootfs && touch $@
 
 .PHONY: deps-sandbox-packages
 deps-sandbox-packages:
 	$(call apt_install,$(sandbox_packages))
+
+$(packer): .ci/private-apt
+	$(call say,fetching Packer)
+	@. /etc/os-release && .ci/private-apt $(build)/packer-apt "$$VERSION_CODENAME" deb install -y --download-only --no-install-recommends packer
+	@mkdir -p $(build)/packer && dpkg-deb -x $(build)/packer-apt/archives/packer_*.deb $(build)/packer && touch $@
 
 $(venv)/ready: Tests/Sandbox/requirements.txt | deps-sandbox-packages
 	$(call say,making a Python environment for the sandbox)
@@ -104,7 +110,7 @@ $(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 lint: | deps-build
 	swift format lint --strict --recursive Sources Tests Package.swift
 	$(call apt_install,shellcheck)
-	shellcheck .ci/run .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox Tests/Fuzz/run
+	shellcheck packer/*.sh userdata/*.sh .ci/run .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox Tests/Fuzz/run
 
 unit: | deps-build
 	$(call say,unit tests)

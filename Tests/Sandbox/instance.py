@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import time
 
@@ -109,7 +110,32 @@ class Instance:
             return f"/proc/{self.pid}/root{path}"
         return os.path.join(self.directory, "upper", path.lstrip("/"))
 
+    def _seed(self, user_data):
+        """For cloud-init, which the image has switched off: its NoCloud data source, found in a directory."""
+        with_seed = self.path("/var/lib/cloud/seed/nocloud")
+        os.makedirs(with_seed, exist_ok=True)
+        for name, text in (("user-data", user_data), ("meta-data", f"instance-id: {self.id}\n")):
+            with open(os.path.join(with_seed, name), "w") as file:
+                file.write(text)
+        switch = self.path("/etc/cloud/cloud-init.disabled")
+        os.makedirs(self.path("/etc/cloud/cloud.cfg.d"), exist_ok=True)
+        # The network is the sandbox's; users, keys, locales and packages are nobody's.
+        with open(self.path("/etc/cloud/cloud.cfg.d/90-sandbox.cfg"), "w") as file:
+            file.write("datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
+                "cloud_init_modules: [write-files]\ncloud_config_modules: [runcmd]\ncloud_final_modules: [scripts-user]\n")
+        if not os.path.lexists(switch):
+            os.mknod(switch, stat.S_IFCHR | 0o600, 0)  # what an overlay takes for a file that is gone
+
+    def cloud_init(self, timeout=120):
+        """Waits for cloud-init; its status, as `cloud-init status` tells it."""
+        return self.run("cloud-init", "status", "--wait", "--long", timeout=timeout)
+
     def boot(self, user_data=None):
+        if self.systemd and user_data:
+            self._seed(user_data)
+            user_data, has_cloud_init = None, True
+        else:
+            has_cloud_init = False
         script = self.path("/var/lib/cloud/user-data")
         os.makedirs(os.path.dirname(script), exist_ok=True)
         for old in (script, self.path("/var/lib/cloud/status")):
@@ -134,7 +160,7 @@ class Instance:
         )  # fmt: skip
         deadline = time.time() + 30
         while time.time() < deadline:
-            self.pid = self._find_init()
+            self.pid = self._find_init(has_cloud_init)
             if self.pid:
                 return
             if self.process.poll() is not None:
@@ -143,7 +169,7 @@ class Instance:
         with open(os.path.join(self.directory, "console.log")) as file:
             raise RuntimeError(f"{self.id} did not boot: {file.read()}")
 
-    def _find_init(self):
+    def _find_init(self, has_cloud_init):
         """The first process inside, once its root is the instance's."""
         try:
             with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
@@ -153,7 +179,8 @@ class Instance:
             pid = int(children[0])
             if self.systemd:
                 result = subprocess.run(["nsenter", "-t", str(pid), "-a", "systemctl", "is-system-running"], capture_output=True, text=True)
-                return pid if result.stdout.strip() in ("running", "degraded") else None
+                # Its user-data may wait for others that are not booted yet.
+                return pid if result.stdout.strip() in ("running", "degraded", *(["starting"] if has_cloud_init else [])) else None
             return pid if os.path.exists(f"/proc/{pid}/root/run/booted") else None
         except OSError:
             return None

@@ -67,6 +67,15 @@ def docker(instance, *arguments):
     return instance.run("docker", *arguments, check=True, timeout=90).stdout.strip()
 
 
+def make_registrator(member, directory, tag):
+    (directory / "registrator.c").write_text(REGISTRATOR)
+    subprocess.run(["gcc", "-static", "-O1", "-o", directory / "registrator", directory / "registrator.c"], check=True)
+    imported = subprocess.run(
+        member.command(["docker", "import", "--change", 'ENTRYPOINT ["/registrator"]', "-", tag]), input=archive({"/registrator": directory / "registrator"}), capture_output=True
+    )
+    assert imported.returncode == 0, imported.stderr
+
+
 def test_servers_in_containers(sandbox, host):
     members = [host() for _ in range(3)]
     options = ("--expect", "3", "--start", "docker", "--image", "consul:test")
@@ -108,12 +117,7 @@ def test_servers_in_containers(sandbox, host):
 
 def test_registrator_and_the_bridges_dns(sandbox, host, tmp_path):
     member = host()
-    (tmp_path / "registrator.c").write_text(REGISTRATOR)
-    subprocess.run(["gcc", "-static", "-O1", "-o", tmp_path / "registrator", tmp_path / "registrator.c"], check=True)
-    imported = subprocess.run(
-        member.command(["docker", "import", "--change", 'ENTRYPOINT ["/registrator"]', "-", "registrator:test"]), input=archive({"/registrator": tmp_path / "registrator"}), capture_output=True
-    )
-    assert imported.returncode == 0, imported.stderr
+    make_registrator(member, tmp_path, "registrator:test")
     options = ("--expect", "1", "--start", "docker", "--image", "consul:test", "--registrator", "registrator:test", "--dns", "port-53", "--dns-address", "docker-bridge")
     result = member.bootstrap(*options)
     assert result.returncode == 2 and "there is no interface docker0" in result.stderr

@@ -1,0 +1,10 @@
+# For packer init, of Packer 1.7 and newer; older ones have the builder built in, and do not know this block.
+
+packer {
+  required_plugins {
+    amazon = {
+      source  = "github.com/hashicorp/amazon"
+      version = ">= 1.2.0"
+    }
+  }
+}
