@@ -43,10 +43,10 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 class Instance:
-    def __init__(self, sandbox, id, zone, address, namespace, port, metadata, systemd, docker=False):
+    def __init__(self, sandbox, id, zone, address, namespace, port, metadata, systemd, docker=False, image=None):
         self.sandbox, self.id, self.zone, self.address = sandbox, id, zone, address
         self.namespace, self.port, self.metadata, self.systemd = namespace, port, metadata, systemd
-        self.docker = docker
+        self.docker, self.image = docker, image
         self.directory = os.path.join(sandbox.directory, id)
         for name in ("upper", "work", "root"):
             os.makedirs(os.path.join(self.directory, name))
@@ -146,7 +146,7 @@ class Instance:
                 file.write(user_data)
             os.chmod(script, 0o755)
         os.makedirs(self.path("/var/log"), exist_ok=True)
-        image = self.sandbox.systemd_image if self.systemd else self.sandbox.docker_image if self.docker else self.sandbox.image
+        image = self.image or (self.sandbox.systemd_image if self.systemd else self.sandbox.docker_image if self.docker else self.sandbox.image)
         variables = dict(
             ENVIRONMENT, DIR=self.directory, IMAGE=image, NAME="ip-" + self.address.replace(".", "-"),
             MACHINE=self.id, NAMESPACE=self.namespace, CGROUPS="1" if self.docker else "",

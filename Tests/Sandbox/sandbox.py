@@ -71,7 +71,13 @@ class Sandbox:
             self._docker_image = f"{layer}:{self.image}"
         return self._docker_image
 
-    def _fill_image(self, layer, lower):
+    def surroundings(self, name):
+        """A layer that brings names, certificates and nothing else: for an image that somebody else has baked."""
+        layer = os.path.join(self.directory, name)
+        self._fill_image(layer, "/", programs=False)
+        return layer
+
+    def _fill_image(self, layer, lower, programs=True):
         def put(path, text=None, source=None, mode=0o644):
             target = layer + path
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -82,11 +88,13 @@ class Sandbox:
                     file.write(text)
             os.chmod(target, mode)
 
-        put("/usr/local/bin/consul-bootstrap", source=BINARY, mode=0o755)
-        put("/usr/bin/consul", source=CONSUL, mode=0o755)
         put("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{AWS_ADDRESS} {name}\n" for name in AWS_NAMES))
         put("/etc/resolv.conf", f"nameserver {AWS_ADDRESS}\noptions timeout:1 attempts:1\n")
         put("/etc/ssl/certs/ca-certificates.crt", source=os.path.join(self.directory, "ca.pem"))
+        if not programs:
+            return
+        put("/usr/local/bin/consul-bootstrap", source=BINARY, mode=0o755)
+        put("/usr/bin/consul", source=CONSUL, mode=0o755)
         for file, line in (("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"), ("/etc/group", "consul:x:8500:")):
             with open(os.path.join(lower, file.lstrip("/"))) as original:
                 lines = [entry for entry in original.read().splitlines() if not entry.startswith("consul:")]
@@ -108,7 +116,7 @@ class Sandbox:
 
     # Instances.
 
-    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, docker=False, boot=True, lifecycle=None, hidden_for=0):
+    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, docker=False, boot=True, lifecycle=None, hidden_for=0, image=None):
         """Launches one instance, as an Auto Scaling group would."""
         zone = zone or ZONES[len(self.instances) % 2]
         address = address or self._free_address(zone)
@@ -120,7 +128,7 @@ class Sandbox:
         # Names of network namespaces are short; an id's end is as unique here as the whole.
         namespace, port = self.network.add_host(id[-8:], address)
         metadata = MetadataService(namespace, Instance.documents(id, zone, address, self.aws.vpc), self.aws.role_credentials, ROLE)
-        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd, docker)
+        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd, docker, image)
         self.instances[id] = instance
         if boot:
             instance.boot(user_data)
