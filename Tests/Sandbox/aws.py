@@ -3,6 +3,7 @@
 moto 5.2 has no lifecycle actions, accepts any clock, and knows every instance at once; AWS does not.
 """
 
+import base64
 import datetime
 import email.utils
 import gzip
@@ -19,10 +20,12 @@ from moto.iam.access_control import IAMPolicy, IAMRequestBase
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
+from moto.cloudformation.models import cloudformation_backends
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto import settings as moto_settings
 from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
+from moto.iam.models import Role
 from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.secretsmanager.models import secretsmanager_backends
@@ -95,6 +98,11 @@ def create_aws_request_of_raw_body(self):
 
 
 IAMRequestBase._create_aws_request = create_aws_request_of_raw_body
+
+
+# moto keeps the inline policies of a stack's role as dictionaries, which it cannot read.
+put_policy = Role.put_policy
+Role.put_policy = lambda self, name, document: put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
 
 
 # moto compares every action with the resource `*`. What AWS compares it with, by the service authorization reference:
@@ -391,7 +399,6 @@ class AWS:
         key = iam.create_access_key(UserName="admin")["AccessKey"]
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")
         iam.put_role_policy(RoleName=ROLE, PolicyName="bootstrap", PolicyDocument=json.dumps(POLICY))
-        self.role_arn = iam.get_role(RoleName=ROLE)["Role"]["Arn"]
         ec2 = self.client("ec2")
         self.vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.other_vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -487,6 +494,7 @@ class AWS:
             for subnet in zone.values():
                 for address in list(subnet._subnet_ips):
                     subnet.del_subnet_ip(address)
+        cloudformation_backends[ACCOUNT][REGION].reset()
         lifecycle_actions.clear()
         self.faults.clear()
         self.calls.clear()
@@ -505,10 +513,42 @@ class AWS:
         self.has_own_policy = True
         self.client("iam").put_role_policy(RoleName=role, PolicyName="bootstrap", PolicyDocument=json.dumps(document))
 
-    def role_credentials(self, seconds=3600):
+    def create_stack(self, name, path, **parameters):
+        with open(path) as file:
+            body = file.read()
+        client = self.client("cloudformation")
+        listed = [{"ParameterKey": key, "ParameterValue": str(value)} for key, value in parameters.items()]
+        client.create_stack(StackName=name, TemplateBody=body, Parameters=listed, Capabilities=["CAPABILITY_IAM"])
+        stack = client.describe_stacks(StackName=name)["Stacks"][0]
+        assert stack["StackStatus"] == "CREATE_COMPLETE", stack
+        resources = client.describe_stack_resources(StackName=name)["StackResources"]
+        return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources if "PhysicalResourceId" in resource and "LogicalResourceId" in resource}
+
+    def launch_template(self, group):
+        """What a group launches: its user data, the role of its profile, its metadata options."""
+        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]["LaunchTemplate"]
+        versions = self.client("ec2").describe_launch_template_versions(LaunchTemplateId=found["LaunchTemplateId"], Versions=[found["Version"]])
+        data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
+        role = self.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0]["RoleName"]
+        return {"user_data": base64.b64decode(data["UserData"]).decode(), "role": role, "data": data}
+
+    def launched(self, group):
+        members = [member.instance for member in self.group(group).instance_states]
+        return [(i.id, i.placement.zone, i.private_ip, i.vpc_id) for i in members]
+
+    def policy_of(self, role):
+        """The one inline policy of a role."""
+        iam = self.client("iam")
+        [name] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        return json.loads(document) if isinstance(document, str) else document
+
+    def role_credentials(self, seconds=3600, role=ROLE):
         """What the metadata service hands out for the instance's role."""
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
         role = sts_backends[ACCOUNT]["aws"].assume_role(
-            region_name=REGION, role_session_name="instance", role_arn=self.role_arn, policy=None, duration=seconds, external_id=None
+            region_name=REGION, role_session_name="instance", role_arn=arn, policy=None, duration=seconds, external_id=None
         )
         expiration = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
         return {

@@ -125,14 +125,29 @@ class Sandbox:
             self.aws.hidden[id] = time.time() + hidden_for
         if lifecycle:
             self.aws.set_lifecycle(id, lifecycle)
-        # Names of network namespaces are short; an id's end is as unique here as the whole.
-        namespace, port = self.network.add_host(id[-8:], address)
-        metadata = MetadataService(namespace, Instance.documents(id, zone, address, self.aws.vpc), self.aws.role_credentials, ROLE)
-        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd, docker, image)
-        self.instances[id] = instance
+        instance = self._add(id, zone, address, self.aws.vpc, ROLE, systemd, docker, image)
         if boot:
             instance.boot(user_data)
         return instance
+
+    def _add(self, id, zone, address, vpc, role, systemd=False, docker=False, image=None):
+        # Names of network namespaces are short; an id's end is as unique here as the whole.
+        namespace, port = self.network.add_host(id[-8:], address)
+        documents = Instance.documents(id, zone, address, vpc)
+        metadata = MetadataService(namespace, documents, lambda: self.aws.role_credentials(role=role), role)
+        instance = Instance(self, id, zone, address, namespace, port, metadata, systemd, docker, image)
+        self.instances[id] = instance
+        return instance
+
+    def adopt(self, group, zone=None, **keywords):
+        """Boots what a group has launched by itself, as its launch template says: its user data, its role, its VPC.
+
+        - zone: moto launches all in the first one."""
+        template = self.aws.launch_template(group)
+        members = [self._add(id, zone or at, address, vpc, template["role"], **keywords) for id, at, address, vpc in self.aws.launched(group)]
+        for member in members:
+            member.boot(template["user_data"])
+        return members
 
     def launch_group(self, count, group="consul", expect=None, options="", boot=True, **keywords):
         """Creates a group and launches its instances; all are listed before the first one boots."""
