@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 
+import hcl2
 import pytest
 
 from .aws import ACCOUNT, REGION, lifecycle_actions
@@ -104,3 +105,86 @@ def test_the_stack_becomes_two_datacenters(sandbox, stack):
     until(lambda: all(len(wan(m)) == 2 for m in members), 60)
     assert [m.configuration["datacenter"] for m in [*members, client]] == [*ZONES, ZONES[0]]
     assert servers(client) == [members[0].address]
+
+
+# Terraform: neither its binary nor its AWS provider can be had here. Its language can: Packer formats it by the same library, and
+# python-hcl2 reads it.
+
+MODULE = os.path.join(ROOT, "userdata", "terraform")
+SOURCES = [os.path.join(directory, name) for directory, _, names in os.walk(MODULE) for name in sorted(names) if name.endswith(".tf")]
+
+
+def test_terraforms_formatter_changes_nothing(tmp_path):
+    for index, source in enumerate(SOURCES):
+        with open(source) as file:
+            (tmp_path / f"{index}.pkr.hcl").write_text(file.read())
+    packer = os.path.join(BUILD, "packer", "usr", "bin", "packer")
+    check = lambda: subprocess.run([packer, "fmt", "-check", "-diff", tmp_path], capture_output=True, text=True, env={"CHECKPOINT_DISABLE": "1", "HOME": "/nonexistent"})
+    result = check()
+    assert result.returncode == 0, result.stdout
+    (tmp_path / "0.pkr.hcl").write_text("a   = 1\nbcd = 2\nef = 3\n")
+    assert check().returncode != 0
+
+
+def plain(value):
+    """Without the marks that python-hcl2 leaves on names and texts."""
+    if isinstance(value, dict):
+        return {plain(k): plain(v) for k, v in value.items() if not str(k).startswith("__")}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return value[1:-1] if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def module(directory=MODULE):
+    blocks = {}
+    for source in SOURCES:
+        if os.path.dirname(source) == directory:
+            with open(source) as file:
+                for kind, found in plain(hcl2.load(file)).items():
+                    blocks.setdefault(kind, []).extend(found)
+    return blocks
+
+
+def test_every_name_that_the_module_uses_is_there():
+    for directory in sorted({os.path.dirname(source) for source in SOURCES}):
+        blocks = module(directory)
+        known = {f"var.{name}" for block in blocks.get("variable", []) for name in block}
+        known |= {f"local.{name}" for block in blocks.get("locals", []) for name in block}
+        known |= {f"module.{name}" for block in blocks.get("module", []) for name in block}
+        known |= {f"{kind}.{name}" for block in blocks.get("resource", []) for kind, found in block.items() for name in found}
+        known |= {f"data.{kind}.{name}" for block in blocks.get("data", []) for kind, found in block.items() for name in found}
+        used = set()
+        for source in SOURCES:
+            if os.path.dirname(source) == directory:
+                with open(source) as file:
+                    text = re.sub(r"#.*", "", file.read())
+                used |= set(re.findall(r"\b(?:var|local|module)\.\w+|(?<![\w.])data\.aws_\w+\.\w+|(?<![\w.])aws_\w+\.\w+", text))
+        assert used <= known, used - known
+        assert {name for name in known if name.startswith(("var.", "local."))} <= used, "nobody uses them"
+
+
+def test_terraforms_rules_and_policies_are_the_same():
+    blocks = module()
+    values = {name: value for block in blocks["locals"] for name, value in block.items()}
+    name = lambda text: text.replace("_", " ")
+    rules = lambda table: {(name(r["to"]), name(r["from"]), r["protocol"], r["port"]) for r in table.values()}
+    assert rules(values["ingress"]) | {("load balancer", "10.0.0.0/16", "tcp", 8500)} == PORTS and rules(values["ingress_wan"]) == WAN
+    resources = [(kind, label, body) for block in blocks["resource"] for kind, found in block.items() for label, body in found.items()]
+    [api] = [body for kind, label, body in resources if kind == "aws_vpc_security_group_ingress_rule" and label == "api"]
+    assert (api["from_port"], api["to_port"], api["cidr_ipv4"]) == (8500, 8500, "${var.cidr}")
+    assert len([kind for kind, _, _ in resources if kind == "aws_vpc_security_group_ingress_rule"]) == 2
+    for kind, label, body in resources:
+        if kind == "aws_launch_template":
+            [options] = body["metadata_options"]
+            assert (options["http_tokens"], options["http_put_response_hop_limit"]) == ("required", 2), label
+    # The user data, with the names of this example filled in, against what the program wants for it.
+    documents = {label: body["statement"] for block in blocks["data"] for kind, found in block.items() for label, body in found.items() if kind == "aws_iam_policy_document"}
+    for kind in ("server", "client"):
+        text = values[f"{kind}_user_data"]
+        for field, value in (("layout_options", ""), ("group_options", "--group consul-servers"), ("gossip", "/consul/consul/gossip"), ("log_options", values["log_options"].replace("${local.log_group}", "/consul/consul"))):
+            text = text.replace("${local.%s}" % field, value)
+        line = next(line for line in text.splitlines() if "exec " in line)
+        wanted = policy(shlex.split(line.partition("exec ")[2]))
+        assert {s["Sid"]: s["Action"] for s in wanted["Statement"]} == {s["sid"]: s["actions"] for s in documents[f"{kind}s"]}
+        narrow = {s["sid"] for s in documents[f"{kind}s"] if s["resources"] != ["*"]}
+        assert narrow == {s["Sid"] for s in wanted["Statement"] if s["Resource"] != ["*"]}
