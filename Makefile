@@ -1,5 +1,6 @@
 # make demo   five instances become one Consul datacenter, here, in a sandbox (KEEP=1 leaves it up)
 # make test   everything: unit tests, the static binary, the sandbox tests
+# make dist   a tarball, .deb and .rpm with checksums and a list of what is in them
 # make static make bench make fuzz make lint make sandbox-down make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,15 +22,16 @@ sources := $(shell find Sources Package.swift -type f)
 
 # What a build needs, and what the sandbox needs on top.
 build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev libdeflate-dev zlib1g-dev dpkg-dev gcc binutils file
-sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl gpg gpg-agent zip zsh fish mandoc rpm
+sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl gpg gpg-agent zip zsh fish mandoc rpm cpio
 bench_packages   := hyperfine
+dist_packages    := jq rpm binutils
 
 # The tag that this commit has; else the number in VERSION, with the commit.
 version := $(shell git describe --exact-match --match 'v*' --dirty 2> /dev/null | sed 's/^v//' | grep . || \
   echo "$$(cat VERSION)$$(git describe --always --exclude '*' --dirty=.dirty 2> /dev/null | sed 's/^/+g/')")
 say = @printf '\033[1m==> %s\033[0m\n' '$(1)'
 
-.PHONY: all build static test unit sandbox-test lint demo bench fuzz sandbox-up sandbox-down clean deps-build deps-sandbox
+.PHONY: all build static test unit sandbox-test lint demo bench fuzz dist docs sandbox-up sandbox-down clean deps-build deps-sandbox
 
 all: static
 
@@ -110,7 +112,7 @@ $(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 lint: | deps-build
 	swift format lint --strict --recursive Sources Tests Package.swift
 	$(call apt_install,shellcheck)
-	shellcheck packer/*.sh userdata/*.sh .ci/run .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox Tests/Fuzz/run
+	shellcheck packer/*.sh userdata/*.sh .ci/run .ci/dist .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox Tests/Fuzz/run
 
 unit: | deps-build
 	$(call say,unit tests)
@@ -130,6 +132,19 @@ sandbox-up: $(static) deps-sandbox
 
 sandbox-down:
 	@[ ! -x $(python) ] || $(python) -m Tests.Sandbox down
+
+# The same binary and commit make the same bytes; checked, since it is easily lost.
+dist: $(static)
+	$(call apt_install,$(dist_packages))
+	$(call say,making the packages)
+	@.ci/dist $(build) '$(version)' $(build)/dist.again > /dev/null && .ci/dist $(build) '$(version)' $(build)/dist
+	@cmp $(build)/dist.again/SHA256SUMS $(build)/dist/SHA256SUMS && rm -rf $(build)/dist.again
+
+# The picture in README, of its source.
+docs: docs/boot.svg
+docs/boot.svg: docs/boot.dot
+	$(call apt_install,graphviz fonts-dejavu-core)
+	dot -Tsvg $< -o $@
 
 bench: $(static) deps-sandbox
 	$(call apt_install,$(bench_packages))

@@ -58,7 +58,14 @@ struct InstallCommand: Sendable {
   }
 
   private func show(_ steps: [Step]) {
-    if options.wantsJSON { return Machine.write(JSONValue.object(["steps": .strings(steps.map(\.title))]).prettyText) }
+    if options.wantsJSON {
+      let list = steps.map { step -> JSONValue in
+        var members: [String: JSONValue] = ["title": .string(step.title)]
+        if let (path, text) = step.file { members["file"] = .object(["path": .string(path), "text": .string(text)]) }
+        return .object(members)
+      }
+      return Machine.write(JSONValue.object(["steps": .array(list)]).prettyText)
+    }
     let lines = steps.enumerated().map { "  \($0.offset + 1). \($0.element.title)" }
     Machine.write((["Steps, as far as each is not done already"] + lines + ["", "Nothing was changed.", ""]).joined(separator: "\n"))
   }

@@ -75,7 +75,7 @@ extension Step {
   /// What is written, where that is text that may be shown.
   package var file: (path: String, text: String)? {
     switch self {
-    case .writeUnit(let path, let text): (path, text)
+    case .writeUnit(let path, let text), .writeFile(let path, let text): (path, text)
     case .resolveThroughAgent(let change): (change.path, change.text)
     case .runSidecar(let unit): (SidecarUnit.path, unit.text)
     case .setUpLogAgent(let setup): (setup.agent.path, setup.text)

@@ -101,6 +101,20 @@ def test_no_action_is_missing_and_none_is_too_many(sandbox, feature):
         assert action in words or action == "logs:TagResource", words
 
 
+def test_an_agent_of_amazons_and_who_watches_it(sandbox):
+    """It needs what it makes; we only look."""
+    sandbox.aws.create_group("consul")
+    instance = sandbox.launch(group="consul")
+    options = ["--group", "consul", "--expect", "1", "--log", "file:/var/log/app.log", "--log-agent", "awslogs"]
+    document = policy(*options)
+    assert {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"} < set(actions(document))
+    look = lambda: {f["subject"]: f["verdict"] for f in json.loads(instance.bootstrap("doctor", "--json", *options).stdout)["findings"]}
+    sandbox.aws.set_policy(document)
+    assert look()["logs:DescribeLogStreams"] == "ok"
+    sandbox.aws.set_policy(without(document, "logs:DescribeLogStreams"))
+    assert look()["logs:DescribeLogStreams"] == "wrong"
+
+
 def test_resources_are_narrow(sandbox):
     """What is allowed for one group, parameter and log group is not for another."""
     sandbox.aws.create_group("consul")

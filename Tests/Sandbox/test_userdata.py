@@ -51,6 +51,16 @@ def test_both_forms_do_the_same_and_cloud_init_takes_them(name, tmp_path):
     assert example(name + ".yaml").splitlines()[1] == example(name + ".sh").splitlines()[1], "they say the same of themselves"
 
 
+def test_readme_shows_each_and_each_as_it_is():
+    with open(os.path.join(ROOT, "README.md")) as file:
+        rows = [row for row in file if row.startswith("| ")]
+    for name in NAMES:
+        [row] = [row for row in rows if f"(userdata/{name}.sh)" in row]
+        assert f"(userdata/{name}.yaml)" in row
+        shown = row.split("`")[1] if "`" in row else ""
+        assert shown in example(name + ".sh").replace("'", "")
+
+
 def test_cloud_init_finds_nothing_wrong_with_the_schema(sandbox):
     instance = sandbox.launch(systemd=True)
     for name in NAMES:
