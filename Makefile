@@ -22,7 +22,7 @@ sources := $(shell find Sources Package.swift -type f)
 
 # What a build needs, and what the sandbox needs on top.
 build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev libdeflate-dev zlib1g-dev dpkg-dev gcc binutils file
-sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl gpg gpg-agent zip zsh fish mandoc rpm cpio
+sandbox_packages := iproute2 nftables procps python3-venv mmdebstrap systemd-container strace jq openssl gpg gpg-agent zsh fish mandoc rpm cpio
 bench_packages   := hyperfine
 dist_packages    := jq rpm binutils
 

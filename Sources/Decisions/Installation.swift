@@ -34,6 +34,8 @@ package struct Installation: Sendable {
   }
 
   package static let programPath = "/usr/local/bin/consul-bootstrap"
+  /// Where a distribution's package puts it.
+  private static let packagedPath = "/usr/bin/consul-bootstrap"
   private static let logRotationPath = "/etc/logrotate.d/consul-bootstrap"
 
   private let settings: Settings
@@ -46,6 +48,8 @@ package struct Installation: Sendable {
     self.facts = facts
     self.documents = documents
   }
+
+  private var program: String { facts.programPath == Self.packagedPath ? Self.packagedPath : Self.programPath }
 
   /// Before all else; the directories need its number. Nil if the user is there.
   package var userStep: Step? {
@@ -63,7 +67,7 @@ package struct Installation: Sendable {
       .createDirectory(settings.configDirectory, mode: 0o755, owner: nil), .createDirectory(settings.dataDirectory, mode: 0o750, owner: owner),
       .createDirectory(settings.stateDirectory, mode: 0o755, owner: nil), .createDirectory("/etc/consul-bootstrap", mode: 0o755, owner: nil),
     ]
-    if facts.programPath != Self.programPath { steps.append(.copyProgram(from: facts.programPath, to: Self.programPath)) }
+    if facts.programPath != program { steps.append(.copyProgram(from: facts.programPath, to: program)) }
     if facts.hasSystemd { steps += units(owner) }
     return steps + documents.map { .writeFile(path: $0.path, text: $0.text) } + [.writeFile(path: Self.logRotationPath, text: Self.logRotation)]
   }
@@ -79,7 +83,7 @@ package struct Installation: Sendable {
       steps.append(.writeUnit(path: SystemdUnit.path, text: agent.text))
     }
     if facts.sidecarUnit == .absent {
-      steps.append(.writeUnit(path: SidecarUnit.path, text: SidecarUnit(program: Self.programPath, settings: settings, environment: [:]).text))
+      steps.append(.writeUnit(path: SidecarUnit.path, text: SidecarUnit(program: program, settings: settings, environment: [:]).text))
     }
     if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(Command("/bin/systemctl", ["daemon-reload"]))) }
     return steps

@@ -128,17 +128,17 @@ def resource_of(action, parameters):
     return "*"
 
 
-def statement_allows(statement, action, resource):
+def statement_applies(statement, action, resource):
     def matches(patterns, value):
         patterns = [patterns] if isinstance(patterns, str) else patterns
         # `*` and `?` only: fnmatch would know brackets, too.
         return any(re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), value, re.S) for pattern in patterns)
 
-    return statement["Effect"] == "Allow" and matches(statement["Action"], action) and matches(statement["Resource"], resource)
+    return matches(statement["Action"], action) and matches(statement["Resource"], resource)
 
 
 def check_action_permitted(self, resource):
-    """Allow statements only: the policies here have no others."""
+    """What is denied is denied, whatever allows it."""
     body = raw.text
     parameters = json.loads(body) if body.startswith("{") else {k: v for k, v in urllib.parse.parse_qsl(body)}
     wanted = [self._action]
@@ -150,7 +150,8 @@ def check_action_permitted(self, resource):
         document = IAMPolicy(policy)._policy_json
         statements += document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
     for action in wanted:
-        if not any(statement_allows(statement, action, resource_of(action, parameters)) for statement in statements):
+        effects = {s["Effect"] for s in statements if statement_applies(s, action, resource_of(action, parameters))}
+        if effects != {"Allow"}:
             self._raise_access_denied()
 
 

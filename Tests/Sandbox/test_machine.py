@@ -197,7 +197,8 @@ def test_data_is_kept_on_request_and_on_a_mount_of_its_own(instance):
 def test_two_runs_at_once(sandbox, instance):
     sandbox.aws.set_desired("consul", 3)
     first = instance.start_bootstrap("--expect", "3")
-    until(lambda: instance.exists("/var/lib/consul-bootstrap/lock"))
+    # Made, locked, and then written.
+    until(lambda: instance.exists("/var/lib/consul-bootstrap/lock") and instance.read("/var/lib/consul-bootstrap/lock"))
     second = instance.bootstrap(*ONE, "--start", "none")
     assert second.returncode == 17
     assert "another consul-bootstrap is at work" in second.stderr and "this run has changed nothing" in second.stderr

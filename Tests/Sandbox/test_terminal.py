@@ -53,7 +53,7 @@ def run(instance, *options, environment=None, **keywords):
 
 
 def test_progress_stays_on_one_line_and_inside_the_width(instance):
-    seen = run(instance, "--expect", "3", columns=60, until=b"\x1b[K4 s")
+    seen = run(instance, "--expect", "3", columns=60, until=b"\x1b[K4.")
     waiting = [line for line in seen.split(b"\r") if b"waiting for the group" in line]
     assert len(waiting) >= 3, seen
     for line in waiting:
