@@ -112,6 +112,12 @@ package final class AWSClient: Sendable {
     package let clockOffset: Duration?
   }
 
+  /// The name that a service is reached under, or its address.
+  package func host(of service: AWSService) -> String {
+    let authority = endpoints.url(service, region: region).split(separator: "/", omittingEmptySubsequences: true).dropFirst().first ?? ""
+    return String(authority.prefix { $0 != ":" })
+  }
+
   /// Asks a service for anything at all, unsigned: whatever it answers, it can be reached.
   /// - Throws: `Failure` with status 12.
   package func reach(_ service: AWSService) async throws -> Reach {

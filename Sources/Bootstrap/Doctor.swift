@@ -72,9 +72,11 @@ package struct Doctor: Sendable {
     let machine = MachineCheckup(settings: settings, world: world, tell: tell)
     let binary = await machine.consul()
     let identity = await identity()
-    var readiness: Readiness?, client: AWSClient?, group: GroupObservation?
+    var readiness: Readiness?, client: AWSClient?, group: GroupObservation?, name: String?
     if let identity {
       let found = planner.client(for: identity).withoutRetries()
+      let host = found.host(of: .ec2)
+      if IPv4Address(host) == nil { name = host }
       let cloud = CloudCheckup(settings: settings, world: world, planner: planner, client: found, identity: identity, tell: tell)
       if await hasCredentials(), await cloud.endpoints() {
         client = found
@@ -86,12 +88,12 @@ package struct Doctor: Sendable {
       if let readiness { await PeerCheckup(settings: settings, world: world, identity: identity, tell: tell).ports(readiness) }
     }
     try Task.checkCancellation()
-    guard let binary, let identity else { return await machine.look(nil) }
+    guard let binary, let identity else { return await machine.look(nil, name: name) }
     do {
       let observer = MachineObserver(settings: settings, world: world)
       var observation = Observation(
         identity: identity, machine: try await observer.observe(binary, identity: identity), group: nil, time: world.now())
-      await machine.look(observation)
+      await machine.look(observation, name: name)
       observation.group = group
       if let client { await machine.configuration(observation, planner.place(identity, client, binary), planner) }
     } catch {

@@ -24,8 +24,10 @@ struct MachineCheckup: Sendable {
     }
   }
 
-  /// - Parameter observation: nil where there is no Consul or no metadata to make one.
-  func look(_ observation: Observation?) async {
+  /// - Parameters:
+  ///   - observation: nil where there is no Consul or no metadata to make one.
+  ///   - name: that every name server must know, for example `ec2.eu-west-1.amazonaws.com`; nil if none is known.
+  func look(_ observation: Observation?, name: String?) async {
     if !world.system.isRoot { tell(.wrong("user", "this is not root, and a run needs root", hint: "sudo consul-bootstrap doctor")) }
     disk()
     if let observation {
@@ -33,7 +35,7 @@ struct MachineCheckup: Sendable {
       data(observation)
       ports(observation)
     }
-    await resolvers(observation)
+    if let name { await resolvers(name) }
     await units(observation?.machine)
   }
 
@@ -124,13 +126,9 @@ struct MachineCheckup: Sendable {
     if isFree { tell(.ok("ports", "the agent's are free")) }
   }
 
-  private func resolvers(_ observation: Observation?) async {
+  private func resolvers(_ name: String) async {
     let servers = MachineObserver(settings: settings, world: world).nameServers()
-    guard let region = observation?.identity.region else { return }
-    guard !servers.isEmpty else {
-      return tell(.note("dns", "/etc/resolv.conf names no IPv4 name server"))
-    }
-    let name = "ec2.\(region).amazonaws.com"
+    guard !servers.isEmpty else { return tell(.note("dns", "/etc/resolv.conf names no IPv4 name server")) }
     for server in servers {
       let start = world.uptime()
       do {
@@ -154,10 +152,11 @@ struct MachineCheckup: Sendable {
       if settings.start == .systemd { tell(.wrong("unit", "systemd is not the init system here", hint: "leave out --start systemd")) }
       return
     }
-    if let machine, case .text(let text) = machine.unit, !text.hasPrefix(SystemdUnit.mark) {
+    let runsAgent = settings.start != .docker && settings.start != Settings.Start.none
+    if runsAgent, let machine, case .text(let text) = machine.unit, !text.hasPrefix(SystemdUnit.mark) {
       tell(.note("unit", "\(SystemdUnit.path) is not ours; a run moves it aside"))
     }
-    for unit in [SystemdUnit.name, SidecarUnit.name] {
+    for unit in (runsAgent ? [SystemdUnit.name] : []) + [SidecarUnit.name] {
       let result = try? await world.launcher.run(
         Command("/bin/systemctl", ["show", "--property=ActiveState,LoadState,Result", unit]), timeout: .seconds(10))
       let state = Dictionary(

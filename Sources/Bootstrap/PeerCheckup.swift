@@ -39,8 +39,9 @@ struct PeerCheckup: Sendable {
 
   func ports(_ readiness: Readiness) async {
     var knocks: [(address: IPv4Address, port: Port)] = []
-    let others = readiness.members.filter { $0.instanceID != identity.instanceID }.prefix(Self.mostPeers)
-    for member in others { knocks += ports(ofOtherZone: false).map { (member.address, $0) } }
+    let others = readiness.members.filter { $0.instanceID != identity.instanceID }
+    if others.count > Self.mostPeers { tell(.note("peers", "there are \(others.count); the first \(Self.mostPeers) are knocked at")) }
+    for member in others.prefix(Self.mostPeers) { knocks += ports(ofOtherZone: false).map { (member.address, $0) } }
     if settings.role == .server {
       for member in readiness.otherZones.flatMap(\.members).prefix(Self.mostPeers) {
         if let address = member.wanAddress(settings) { knocks += ports(ofOtherZone: true).map { (address, $0) } }
@@ -82,7 +83,7 @@ struct PeerCheckup: Sendable {
       let word = if case .unreachable(let words)? = filtered.first?.answer { words.lowercased() } else { "no answer" }
       tell(
         .wrong(
-          subject, "filtered: \(names): \(word)",
+          subject, (filtered.count == results.count ? "filtered, or that machine is not up yet: " : "filtered: ") + "\(names): \(word)",
           hint: "allow it in the security groups of both sides and the subnets' network ACLs: who listens answers, and who does not refuses"))
     }
     let open = list(.open), refused = list(.refused)
