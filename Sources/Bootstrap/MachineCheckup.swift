@@ -204,7 +204,7 @@ struct MachineCheckup: Sendable {
               hint: "look at --set, --merge and the other files beside \(file.path)"))
         }
       }
-      tell(.ok("plan", "a run would \(plan.decision.name)"))
+      tell(.ok("plan", "what a run would decide now: \(plan.decision.name)"))
     } catch {
       tell(.wrong("plan", error))
     }

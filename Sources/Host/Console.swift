@@ -57,7 +57,7 @@ package final class Console: LogSink {
 
   private func text(_ record: LogRecord) -> String {
     guard isTerminal else { return Self.line(record, format) }
-    let line = Self.sentence(record)
+    let line = Self.spoken(record)
     switch record.level {
     case .info: return line
     case .debug: return "debug: \(line)"
@@ -77,6 +77,16 @@ package final class Console: LogSink {
       return JSONValue.object(members).compactText
     case .text: return "\(Machine.now().iso8601) \(record.level.name) \(sentence(record))"
     }
+  }
+
+  /// For a person, who reads no JSON.
+  private static func spoken(_ record: LogRecord) -> String {
+    let attributes = record.attributes.compactMap { key, value -> String? in
+      let text = value.string ?? value.array.map { $0.compactMap(\.string).joined(separator: ", ") } ?? value.compactText
+      return text.isEmpty ? nil : "\(key): \(text)"
+    }
+    let rest = attributes.isEmpty ? "" : " (\(attributes.joined(separator: "; ")))"
+    return "\(record.message)\(rest)".split(whereSeparator: \.isNewline).joined(separator: " ")
   }
 
   /// Lines end where records end.

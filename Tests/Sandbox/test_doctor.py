@@ -45,7 +45,7 @@ def test_all_is_well(sandbox, instance):
         "ok    autoscaling:DescribeAutoScalingGroups: allowed", "ok    ec2:DescribeInstances: allowed", "ok    autoscaling:CompleteLifecycleAction: allowed",
         "ok    secret: ssm:/consul/fixed", "ok    logs:CreateLogStream: allowed", "ok    logs:PutLogEvents: allowed", "ok    group: 1 of 1 servers count",
         f"ok    names: node {instance.id} in datacenter dc1", "ok    disk: ", "ok    data: /opt/consul is empty", "ok    ports: the agent's are free",
-        "ok    dns: 10.0.0.2 answers", "ok    configuration: Consul accepts what a run would write", "ok    plan: a run would new cluster",
+        "ok    dns: 10.0.0.2 answers", "ok    configuration: Consul accepts what a run would write", "ok    plan: what a run would decide now: new cluster",
     ):  # fmt: skip
         assert line in result.stdout, (line, result.stdout)
     # It has tried for real, and left what a run would have made; the hook is not completed, nothing is written on the machine.

@@ -63,6 +63,12 @@ def test_progress_stays_on_one_line_and_inside_the_width(instance):
     assert not re.search(rb"waiting for the group[^\r]*\n[^\r]*waiting for the group", seen)
 
 
+def test_a_person_reads_no_json(instance):
+    seen = run(instance, "--expect", "1", "--start", "none", "--lifecycle-hook", "ready").decode()
+    assert f"this is {instance.id} (address: {instance.address}; zone: eu-west-1a)" in seen and "decision: new cluster (evidence: this is the only member)" in seen
+    assert not re.search(r'[\[{"]', CSI.sub(b"", seen.encode()).decode()), seen
+
+
 def test_colours_on_a_terminal_only(instance):
     coloured = run(instance, "doctor", "--expect", "3")
     assert b"\x1b[31mwrong\x1b[0m" in coloured and b"\x1b[32mok\x1b[0m" in coloured
