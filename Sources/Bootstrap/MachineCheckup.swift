@@ -100,15 +100,13 @@ struct MachineCheckup: Sendable {
 
   private func ports(_ observation: Observation) {
     guard !observation.machine.agentIsRunning else { return tell(.ok("ports", "an agent is running here")) }
-    let port = { (key: String, standard: Int64) in
-      settings.overlays.reduce(standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
-    }
+    let lan = settings.port("serf_lan", otherwise: 8301), wan = settings.port("serf_wan", otherwise: 8302)
     let isServer = settings.role == .server, here = IPv4Address("127.0.0.1")!, own = observation.identity.privateIP
     var wanted: [(number: Int64, isUDP: Bool, addresses: [IPv4Address])] = [
-      (port("serf_lan", 8301), false, [own]), (port("serf_lan", 8301), true, [own]),
+      (lan, false, [own]), (lan, true, [own]),
     ]
     if isServer {
-      wanted += [(port("server", 8300), false, [own]), (port("serf_wan", 8302), false, [own]), (port("serf_wan", 8302), true, [own])]
+      wanted += [(settings.port("server", otherwise: 8300), false, [own]), (wan, false, [own]), (wan, true, [own])]
     }
     wanted += [(settings.httpPort, false, [here, own]), (settings.dnsPort, false, [here, own]), (settings.dnsPort, true, [here, own])]
     var isFree = true

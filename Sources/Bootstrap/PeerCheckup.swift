@@ -22,14 +22,10 @@ struct PeerCheckup: Sendable {
     var text: String { "\(number) \(isUDP ? "udp" : "tcp")" }
   }
 
-  private func port(_ key: String, _ standard: Int64) -> Int64 {
-    settings.overlays.reduce(standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
-  }
-
   /// Consul documentation, "Required Ports".
   private func ports(ofOtherZone: Bool) -> [Port] {
-    let server = Port(number: port("server", 8300), name: "server RPC", isUDP: false)
-    let lan = port("serf_lan", 8301), wan = port("serf_wan", 8302)
+    let server = Port(number: settings.port("server", otherwise: 8300), name: "server RPC", isUDP: false)
+    let lan = settings.port("serf_lan", otherwise: 8301), wan = settings.port("serf_wan", otherwise: 8302)
     let wanGossip = [Port(number: wan, name: "WAN gossip", isUDP: false), Port(number: wan, name: "WAN gossip", isUDP: true)]
     if ofOtherZone { return [server] + wanGossip }
     let gossip = [server, Port(number: lan, name: "LAN gossip", isUDP: false), Port(number: lan, name: "LAN gossip", isUDP: true)]

@@ -250,13 +250,16 @@ package struct Settings: Sendable, Equatable {
 
   package func forwards(_ source: String) -> Bool { logs.contains { $0.source == source } }
 
-  /// Where the agent serves DNS.
-  package var dnsPort: Int64 {
-    overlays.reduce(dns == .port53 ? 53 : 8600) { port, overlay in overlay.value["ports"]?["dns"]?.integer ?? port }
+  /// A port of the agent's by its key under `ports`, as the overlays have it; not positive where they switch it off.
+  package func port(_ key: String, otherwise standard: Int64) -> Int64 {
+    overlays.reduce(standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
   }
 
+  /// Where the agent serves DNS.
+  package var dnsPort: Int64 { port("dns", otherwise: dns == .port53 ? 53 : 8600) }
+
   /// Of every server's HTTP API: the servers of a group are configured alike.
-  package var httpPort: Int64 { overlays.reduce(8500) { port, overlay in overlay.value["ports"]?["http"]?.integer ?? port } }
+  package var httpPort: Int64 { port("http", otherwise: 8500) }
 
   package var configurationPath: String { configDirectory + "/00-consul-bootstrap.json" }
 
