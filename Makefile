@@ -31,7 +31,7 @@ version := $(shell git describe --exact-match --match 'v*' --dirty 2> /dev/null 
   echo "$$(cat VERSION)$$(git describe --always --exclude '*' --dirty=.dirty 2> /dev/null | sed 's/^/+g/')")
 say = @printf '\033[1m==> %s\033[0m\n' '$(1)'
 
-.PHONY: all build static test unit sandbox-test lint demo bench fuzz dist docs sandbox-up sandbox-down clean deps-build deps-sandbox
+.PHONY: all build static test unit sandbox-test lint demo bench fuzz dist docs reproduce sandbox-up sandbox-down clean deps-build deps-sandbox
 
 all: static
 
@@ -98,6 +98,7 @@ $(build)/version: FORCE
 	@mkdir -p $(build) && echo '$(version)' | cmp -s - $@ || echo '$(version)' > $@
 .PHONY: FORCE
 
+# Two sections differ from build to build, and nobody reads them: without them the same commit is the same bytes, in whatever directory.
 $(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 	$(call say,building the static binary)
 	@swift build -c release --product consul-bootstrap --scratch-path $(build)/static-build \
@@ -106,7 +107,7 @@ $(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 	@.ci/check-static $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
 	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap
 	@truncate --size 64 $(build)/version.section && printf '%s\0' '$(version)' | dd of=$(build)/version.section conv=notrunc status=none
-	@objcopy --update-section .cb_version=$(build)/version.section $@.new && mv $@.new $@
+	@objcopy --update-section .cb_version=$(build)/version.section --remove-section .swift_modhash --remove-section .note.gnu.build-id $@.new && mv $@.new $@
 	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'
 
 lint: | deps-build
@@ -139,6 +140,11 @@ dist: $(static)
 	$(call say,making the packages)
 	@.ci/dist $(build) '$(version)' $(build)/dist.again > /dev/null && .ci/dist $(build) '$(version)' $(build)/dist
 	@cmp $(build)/dist.again/SHA256SUMS $(build)/dist/SHA256SUMS && rm -rf $(build)/dist.again
+
+# From a clone elsewhere, from nothing: the same bytes. (Of what is committed; with the same compiler and packages.)
+reproduce: $(static)
+	@rm -rf $(build)/reproduce && git clone -q . $(build)/reproduce && $(MAKE) -C $(build)/reproduce static > $(build)/reproduce.log 2>&1
+	@cmp $(static) $(build)/reproduce/$(static) && sha256sum $(static) && rm -rf $(build)/reproduce
 
 # The picture in README, of its source.
 docs: docs/boot.svg
