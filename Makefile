@@ -106,7 +106,7 @@ $(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 	  -Xlinker -L$(CURDIR)/$(dir $(libcurl)) -Xlinker -lcares -Xlinker -lssl -Xlinker -lcrypto -Xlinker -lz -Xlinker -ldeflate
 	@.ci/check-static $(build)/static-build $(build)/static-libcurl/lib/libcurl.a
 	@mkdir -p $(dir $@) && strip -o $@.new $(build)/static-build/release/consul-bootstrap
-	@truncate --size 64 $(build)/version.section && printf '%s\0' '$(version)' | dd of=$(build)/version.section conv=notrunc status=none
+	@rm -f $(build)/version.section && truncate --size 64 $(build)/version.section && printf '%s\0' '$(version)' | dd of=$(build)/version.section conv=notrunc status=none
 	@objcopy --update-section .cb_version=$(build)/version.section --remove-section .swift_modhash --remove-section .note.gnu.build-id $@.new && mv $@.new $@
 	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'
 
