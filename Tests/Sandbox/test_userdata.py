@@ -131,13 +131,17 @@ def test_servers_and_clients(sandbox):
     assert members[0].run("/usr/bin/python3", "-c", code, members[4].address).stdout.strip() == "200"
 
 
-def test_docker(sandbox, host, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("form", [".sh", ".yaml"])
+def test_docker(sandbox, host, tmp_path, form):  # noqa: F811
+    """No systemd beside a Docker engine here: the cloud-config's commands are run one after another, as cloud-init does."""
     member = host()
     docker(member, "tag", "consul:test", "hashicorp/consul:1.20")
     make_registrator(member, tmp_path, "gliderlabs/registrator:v7")
     member.run("sh", "-c", "ip link add docker0 type bridge && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up", check=True)
     member.write("/root/user-data", example("docker.sh"), 0o755)
-    result = member.run("/root/user-data", timeout=120)
+    commands = [["/root/user-data"]] if form == ".sh" else yaml.safe_load(example("docker.yaml"))["runcmd"]
+    for command in commands:
+        result = member.run(*command, timeout=120)
     assert result.returncode == 0 and " healthy leader=" in result.stderr, result.stderr
     assert sorted(docker(member, "ps", "--format", "{{.Names}}").split()) == ["consul", "registrator"]
     assert member.lookup("consul.service.consul") == [member.address]
