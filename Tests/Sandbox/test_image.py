@@ -5,6 +5,7 @@ import http.server
 import os
 import shutil
 import ssl
+import stat
 import subprocess
 import threading
 import zipfile
@@ -178,6 +179,20 @@ def test_an_image_is_baked_and_boots(region, publisher, sandbox):
     identities = [(m.read("/opt/consul/node-id"), m.read("/etc/machine-id")) for m in members]
     assert identities[0][0] != identities[1][0]
     assert len(members[0].consul("/v1/status/peers")) == 2
+
+
+def test_the_way_of_amazon_linux(region, publisher):
+    """No Amazon Linux can be had here: Debian without apt-get and unzip, and a stand-in for dnf that brings unzip back."""
+    machine = Machine(region, "baked-dnf")
+    machine.put("/root/unzip", source=os.path.join(ROOTFS, "usr/bin/unzip"), mode=0o755)
+    machine.put("/usr/bin/dnf", '#!/bin/sh\necho "$@" >> /root/dnf\ncase "$*" in *install*) cp /root/unzip /usr/bin/unzip ;; esac\n', mode=0o755)
+    for tool in ("apt-get", "unzip"):
+        os.mknod(machine.path(f"/usr/bin/{tool}"), stat.S_IFCHR | 0o600, 0)  # what an overlay takes for a file that is gone
+    result = machine.provision(publisher)
+    assert result.returncode == 0 and "==> installing unzip\n" in result.stdout, result.stdout + result.stderr
+    with open(machine.path("/root/dnf")) as file:
+        assert file.read().splitlines() == ["-q -y install unzip gnupg2-minimal shadow-utils", "-q clean all"]
+    assert not gone(machine, "/usr/local/bin/consul")
 
 
 @pytest.mark.parametrize("what", ["content", "signature", "unsigned"])
