@@ -58,10 +58,16 @@ struct PeerCheckup: Sendable {
     for (address, results) in byPeer { report(address, results) }
   }
 
+  /// A datagram may be lost; and a Linux that has just refused some says so to the same machine only once a second (`icmp_ratelimit`).
+  private static let udpAttempts = 3
+
   private func answer(_ address: IPv4Address, _ port: Port) async -> PortAnswer {
-    port.isUDP
-      ? await world.ports.ask(address, port: port.number, datagram: Memberlist.ping, timeout: Self.timeout)
-      : await world.ports.connect(address, port: port.number, timeout: Self.timeout)
+    guard port.isUDP else { return await world.ports.connect(address, port: port.number, timeout: Self.timeout) }
+    for _ in 1..<Self.udpAttempts {
+      let answer = await world.ports.ask(address, port: port.number, datagram: Memberlist.ping, timeout: Self.timeout)
+      guard answer == .silent else { return answer }
+    }
+    return await world.ports.ask(address, port: port.number, datagram: Memberlist.ping, timeout: Self.timeout)
   }
 
   private func report(_ address: IPv4Address, _ results: [(port: Port, answer: PortAnswer)]) {
