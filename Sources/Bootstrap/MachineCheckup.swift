@@ -189,9 +189,12 @@ struct MachineCheckup: Sendable {
       for warning in plan.warnings { tell(.note("plan", warning)) }
       for case .writeConfiguration(let file) in plan.steps {
         try world.files.createDirectory(settings.stateDirectory, mode: 0o755, owner: nil)
-        try world.files.write(file.stagedPath, Array(file.text.utf8), mode: 0o600, owner: nil)
-        defer { try? world.files.removeFile(file.stagedPath) }
-        let result = try await world.launcher.run(file.validation, timeout: Self.validateTimeout)
+        // A place of its own: a run on this machine may have its file staged just now.
+        let staged = settings.stateDirectory + "/doctor.json"
+        let validation = Command(file.validation.program, file.validation.arguments.map { $0.replacing(file.stagedPath, with: staged) })
+        try world.files.write(staged, Array(file.text.utf8), mode: 0o600, owner: nil)
+        defer { try? world.files.removeFile(staged) }
+        let result = try await world.launcher.run(validation, timeout: Self.validateTimeout)
         if result.succeeded {
           tell(.ok("configuration", "Consul accepts what a run would write"))
         } else {

@@ -42,7 +42,7 @@ package enum Subcommand: String, Sendable, CaseIterable {
     case .doctor:
       "doctor tries, with the options of a run (by default those of the last one), metadata, credentials, clock, each AWS call, the group, the peers' "
         + "ports, Consul, its configuration and data, this machine's ports, disk, names and units. A line for each, and what to do about what is "
-        + "wrong; exit status 1 if anything is. On the machine it changes nothing; at AWS it makes what the options ask for and a run would make: "
+        + "wrong; exit status 1 if anything is. On the machine it leaves nothing but its state directory; at AWS it makes what the options ask for and a run would make: "
         + "an empty log stream, its group, the gossip key."
     case .iamPolicy:
       "iam-policy prints the JSON of the policy that the instance's role needs for a run with these options, resources narrowed where AWS allows. "

@@ -54,6 +54,14 @@ def test_all_is_well(sandbox, instance):
     assert not instance.exists("/etc/consul.d/00-consul-bootstrap.json") and not instance.exists("/opt/consul")
 
 
+def test_a_run_that_goes_on_meanwhile_keeps_its_file(instance):
+    """What a run has written to be validated is not the doctor's to write over, or to remove."""
+    instance.write("/var/lib/consul-bootstrap/staged.json", "a run's")
+    assert not wrong(examine(instance, *ONE))
+    assert instance.read("/var/lib/consul-bootstrap/staged.json") == "a run's"
+    assert instance.run("ls", "-A", "/var/lib/consul-bootstrap").stdout == "staged.json\n"
+
+
 BROKEN = {
     "no-consul": (["--consul", "/opt/nothing"], lambda s, i: None, "consul", "there is no Consul at /opt/nothing"),
     "no-metadata": (ONE, lambda s, i: setattr(i.metadata, "disabled", True), "metadata", "enable it"),
