@@ -145,3 +145,6 @@ def test_docker(sandbox, host, tmp_path, form):  # noqa: F811
     assert result.returncode == 0 and " healthy leader=" in result.stderr, result.stderr
     assert sorted(docker(member, "ps", "--format", "{{.Names}}").split()) == ["consul", "registrator"]
     assert member.lookup("consul.service.consul") == [member.address]
+    # The doctor asks the image's Consul about the configuration.
+    options = yaml.safe_load(example("docker.yaml"))["runcmd"][0][1:]
+    assert "ok    configuration: Consul accepts what a run would write" in member.bootstrap("doctor", *options, timeout=60).stdout
