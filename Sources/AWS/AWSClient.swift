@@ -63,7 +63,8 @@ package final class AWSClient: Sendable {
     var retries = retries
     retries.maximumAttempts = 1
     return AWSClient(
-      region: region, endpoints: endpoints, credentials: credentials, transport: transport, retries: retries, clock: clock, now: now, log: log)
+      region: region, endpoints: endpoints, credentials: credentials, transport: transport, retries: retries,
+      clock: clock, now: now, log: log)
   }
 
   /// The role whose credentials sign the calls, for hints; nil if unknown.
@@ -73,7 +74,9 @@ package final class AWSClient: Sendable {
 
   /// A call by the Query protocol.
   /// - Throws: `AWSError`, or `Failure` when there are no credentials.
-  package func query(_ service: AWSService, _ action: String, _ parameters: [(String, String)]) async throws -> XMLDocument {
+  package func query(_ service: AWSService, _ action: String, _ parameters: [(String, String)]) async throws
+    -> XMLDocument
+  {
     let form = FormEncoding.encode([("Action", action), ("Version", service.version)] + parameters)
     return try await call(
       service, action, body: Array(form.utf8),
@@ -84,7 +87,9 @@ package final class AWSClient: Sendable {
   /// A call by the JSON 1.1 protocol.
   /// - Parameter target: the prefix of `X-Amz-Target`, for example `Logs_20140328`.
   /// - Throws: `AWSError`, or `Failure` when there are no credentials.
-  package func json(_ service: AWSService, target: String, _ action: String, _ body: JSONValue) async throws -> JSONValue {
+  package func json(_ service: AWSService, target: String, _ action: String, _ body: JSONValue) async throws
+    -> JSONValue
+  {
     try await json(service, target: target, action, body: Array(body.compactText.utf8))
   }
 
@@ -114,7 +119,9 @@ package final class AWSClient: Sendable {
 
   /// The name that a service is reached under, or its address.
   package func host(of service: AWSService) -> String {
-    let authority = endpoints.url(service, region: region).split(separator: "/", omittingEmptySubsequences: true).dropFirst().first ?? ""
+    let authority =
+      endpoints.url(service, region: region).split(separator: "/", omittingEmptySubsequences: true).dropFirst().first
+      ?? ""
     return String(authority.prefix { $0 != ":" })
   }
 
@@ -131,7 +138,8 @@ package final class AWSClient: Sendable {
       return Reach(url: url, clockOffset: server.map { $0 - now() })
     } catch let error as TransportError {
       throw AWSError(
-        service: service, action: "GET", kind: .transient, httpStatus: nil, code: nil, message: "\(url): \(error.explanation)", requestID: nil,
+        service: service, action: "GET", kind: .transient, httpStatus: nil, code: nil,
+        message: "\(url): \(error.explanation)", requestID: nil,
         attempts: 1
       ).failure("reach \(url)", role: nil)
     }
@@ -160,7 +168,8 @@ package final class AWSClient: Sendable {
           } catch {
             throw AWSError(
               service: service, action: action, kind: .malformed, httpStatus: 200, code: nil,
-              message: "the body cannot be parsed (\(error))", requestID: response.headers["x-amzn-requestid"], attempts: attempt)
+              message: "the body cannot be parsed (\(error))", requestID: response.headers["x-amzn-requestid"],
+              attempts: attempt)
           }
         }
         error = AWSError(response, service: service, action: action, attempts: attempt)
@@ -171,7 +180,8 @@ package final class AWSClient: Sendable {
           debug(error, "correcting for the clock")
           continue
         // EC2 says RequestExpired of expired temporary credentials, too.
-        case .expiredCredentials where !renewedCredentials, .signature where !renewedCredentials && signer.expiration != nil:
+        case .expiredCredentials where !renewedCredentials,
+          .signature where !renewedCredentials && signer.expiration != nil:
           renewedCredentials = true
           debug(error, "renewing the credentials")
           await credentials.discard(signer)
@@ -181,7 +191,8 @@ package final class AWSClient: Sendable {
       } catch let failure as TransportError {
         error = AWSError(
           service: service, action: action, kind: .transient, httpStatus: nil, code: nil,
-          message: "\(endpoints.url(service, region: region)): \(failure.explanation)", requestID: nil, attempts: attempt)
+          message: "\(endpoints.url(service, region: region)): \(failure.explanation)", requestID: nil,
+          attempts: attempt)
         if case .tls = failure { throw error }
         if case .bodyTooLarge = failure { throw error }
       } catch let failure as AWSError {
@@ -225,7 +236,8 @@ package final class AWSClient: Sendable {
       guard error > Self.tolerableSkew || error < .zero - Self.tolerableSkew else { return false }
       state.offset = offset
       log.warning(
-        "this machine's clock is wrong; correcting the signatures for it", ["offset": .string("\(offset.components.seconds) s")])
+        "this machine's clock is wrong; correcting the signatures for it",
+        ["offset": .string("\(offset.components.seconds) s")])
       return true
     }
   }
@@ -259,7 +271,8 @@ extension AWSError {
       message = body["message"]?.string ?? body["Message"]?.string
     }
     self.init(
-      service: service, action: action, kind: Kind(code: code, httpStatus: response.status), httpStatus: response.status,
+      service: service, action: action, kind: Kind(code: code, httpStatus: response.status),
+      httpStatus: response.status,
       code: code.map { String($0.prefix(100)) }, message: message.map { String($0.prefix(400)) },
       requestID: requestID.map { String($0.prefix(64)) }, attempts: attempts)
   }
@@ -276,7 +289,8 @@ enum FormEncoding {
     var bytes: [UInt8] = []
     for byte in text.utf8 {
       switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"),
         UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "~"):
         bytes.append(byte)
       case UInt8(ascii: " "): bytes.append(UInt8(ascii: "+"))

@@ -85,12 +85,14 @@ extension AWSError.Kind {
     "EC2ThrottledException", "Client.RequestLimitExceeded",
   ]
   static let transientCodes: Set = [
-    "RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable",
+    "RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "ServiceUnavailable",
+    "Unavailable",
     "InternalServerError", "ResourceContention",
   ]
   static let expiredCodes: Set = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"]
   static let signatureCodes: Set = [
-    "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException",
+    "SignatureDoesNotMatch",
     "AuthFailure", "SignatureValidationException",
   ]
   static let deniedCodes: Set = [

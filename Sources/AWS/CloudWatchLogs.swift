@@ -47,7 +47,8 @@ package struct CloudWatchLogs: Sendable {
   }
 
   package func putRetentionPolicy(group: String, days: Int) async throws {
-    _ = try await call("PutRetentionPolicy", ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))])
+    _ = try await call(
+      "PutRetentionPolicy", ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))])
   }
 
   /// The body is compressed: the CloudWatch Logs agent's reference documents gzip as content encoding
@@ -56,23 +57,29 @@ package struct CloudWatchLogs: Sendable {
   ///   - size: what `events` appends, at most.
   ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
   /// - Returns: what was refused of them; nil if all were taken.
-  package func putLogEvents(group: String, stream: String, size: Int, _ events: (inout [UInt8]) -> Void) async throws -> RejectedLogEvents? {
+  package func putLogEvents(group: String, stream: String, size: Int, _ events: (inout [UInt8]) -> Void) async throws
+    -> RejectedLogEvents?
+  {
     var body = Array(#"{"logEvents":"#.utf8)
     body.reserveCapacity(size + 1200)
     events(&body)
-    body += ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}".utf8
+    body +=
+      ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}"
+      .utf8
     let answer = try await client.json(.logs, target: Self.target, "PutLogEvents", body: body, compresses: true)
     guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
     let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
     return RejectedLogEvents(
-      tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"), expiredEnd: index("expiredLogEventEndIndex"))
+      tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"),
+      expiredEnd: index("expiredLogEventEndIndex"))
   }
 
   /// When the newest event of a stream that the service knows of happened: it may lag an hour behind (API reference,
   /// LogStream). Nil for a stream that is not there or has no event.
   package func lastEventTime(group: String, stream: String) async throws -> Timestamp? {
     do {
-      let answer = try await call("DescribeLogStreams", ["logGroupName": .string(group), "logStreamNamePrefix": .string(stream)])
+      let answer = try await call(
+        "DescribeLogStreams", ["logGroupName": .string(group), "logStreamNamePrefix": .string(stream)])
       let found = answer["logStreams"]?.array?.first { $0["logStreamName"]?.string == stream }
       return found?["lastEventTimestamp"]?.integer.map { Timestamp(milliseconds: $0) }
     } catch let error as AWSError where error.code == "ResourceNotFoundException" {

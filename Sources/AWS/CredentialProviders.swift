@@ -76,7 +76,8 @@ package struct ContainerCredentials: CredentialProvider {
     do {
       let response = try await transport.send(request)
       guard response.status == 200 else { throw CredentialDocumentError(reason: "answered HTTP \(response.status)") }
-      return try Credentials(document: JSONValue(parsing: response.body), source: "the container endpoint", roleName: nil)
+      return try Credentials(
+        document: JSONValue(parsing: response.body), source: "the container endpoint", roleName: nil)
     } catch let error as TransportError {
       throw failure(url, error.explanation)
     } catch let error as CredentialDocumentError {

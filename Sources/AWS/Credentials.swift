@@ -30,7 +30,9 @@ package struct Credentials: Sendable, Equatable, CustomStringConvertible {
   /// Reads the document that the instance metadata service and container endpoints answer with.
   /// - Throws: a text that says what is missing.
   init(document: JSONValue, source: String, roleName: String?) throws(CredentialDocumentError) {
-    if let code = document["Code"]?.string, code != "Success" { throw CredentialDocumentError(reason: "answered \(code)") }
+    if let code = document["Code"]?.string, code != "Success" {
+      throw CredentialDocumentError(reason: "answered \(code)")
+    }
     guard let id = document["AccessKeyId"]?.string, let secret = document["SecretAccessKey"]?.string else {
       throw CredentialDocumentError(reason: "has no AccessKeyId or SecretAccessKey")
     }
@@ -96,8 +98,12 @@ package actor CredentialCache {
       }
       throw Failure(
         .noCredentials, "no AWS credentials found",
-        details: ["looked in the environment, the shared config and credentials files, the container endpoint and the instance role"],
-        hint: "attach an instance profile to this instance, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        details: [
+          "looked in the environment, the shared config and credentials files, the container endpoint and the instance role"
+        ],
+        hint:
+          "attach an instance profile to this instance, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+      )
     }
     loading = task
     defer { loading = nil }

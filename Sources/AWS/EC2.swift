@@ -24,7 +24,8 @@ package struct EC2Instance: Sendable, Equatable {
   }
 
   package init(
-    instanceID: String, state: String, availabilityZone: String, privateIP: IPv4Address?, publicIP: IPv4Address? = nil, vpcID: String?,
+    instanceID: String, state: String, availabilityZone: String, privateIP: IPv4Address?, publicIP: IPv4Address? = nil,
+    vpcID: String?,
     interfaces: [Interface] = []
   ) {
     self.publicIP = publicIP
@@ -115,7 +116,9 @@ extension EC2Instance.Interface {
     for address in element.list("privateIpAddressesSet") {
       guard let privateIP = address["privateIpAddress"].flatMap({ IPv4Address($0) }) else { continue }
       if address["primary"] == "true" { privateIPs.insert(privateIP, at: 0) } else { privateIPs.append(privateIP) }
-      if let publicIP = address.child("association")?["publicIp"].flatMap({ IPv4Address($0) }) { publicIPs[publicIP] = privateIP }
+      if let publicIP = address.child("association")?["publicIp"].flatMap({ IPv4Address($0) }) {
+        publicIPs[publicIP] = privateIP
+      }
     }
     self.privateIPs = privateIPs
     self.publicIPs = publicIPs

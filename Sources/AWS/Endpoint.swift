@@ -17,7 +17,8 @@ package struct AWSService: Sendable, Equatable {
   package static let ssm = AWSService(title: "SSM", name: "ssm", environmentSuffix: "SSM", version: "")
   package static let secretsManager = AWSService(
     title: "SecretsManager", name: "secretsmanager", environmentSuffix: "SECRETS_MANAGER", version: "")
-  package static let logs = AWSService(title: "CloudWatchLogs", name: "logs", environmentSuffix: "CLOUDWATCH_LOGS", version: "")
+  package static let logs = AWSService(
+    title: "CloudWatchLogs", name: "logs", environmentSuffix: "CLOUDWATCH_LOGS", version: "")
 }
 
 /// Finds a service's endpoint as the SDKs do: overrides first, then partition, FIPS and dual-stack.

@@ -8,7 +8,9 @@ enum Gzip {
     defer { libdeflate_free_compressor(compressor) }
     var length = 0
     let result = [UInt8](unsafeUninitializedCapacity: bytes.count) { room, initialized in
-      length = bytes.withUnsafeBytes { libdeflate_gzip_compress(compressor, $0.baseAddress, $0.count, room.baseAddress, room.count) }
+      length = bytes.withUnsafeBytes {
+        libdeflate_gzip_compress(compressor, $0.baseAddress, $0.count, room.baseAddress, room.count)
+      }
       initialized = length
     }
     return length > 0 ? result : nil

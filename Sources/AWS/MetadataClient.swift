@@ -56,7 +56,8 @@ package final class MetadataClient: Sendable {
   package func get(_ path: String) async throws -> String? {
     if isDisabled {
       throw Failure(
-        .noMetadata, "instance metadata is switched off by AWS_EC2_METADATA_DISABLED", hint: "unset AWS_EC2_METADATA_DISABLED")
+        .noMetadata, "instance metadata is switched off by AWS_EC2_METADATA_DISABLED",
+        hint: "unset AWS_EC2_METADATA_DISABLED")
     }
     var renewed = false
     while true {
@@ -74,7 +75,8 @@ package final class MetadataClient: Sendable {
         token.withLock { $0 = nil }
       default:
         throw Failure(
-          .noMetadata, "the instance metadata service refused \(path)", details: ["\(base) answered HTTP \(response.status)"],
+          .noMetadata, "the instance metadata service refused \(path)",
+          details: ["\(base) answered HTTP \(response.status)"],
           hint: response.status == 401
             ? "it demands IMDSv2 and did not take the token that it gave"
             : "check that the metadata options of this instance enable the HTTP endpoint")
@@ -138,13 +140,15 @@ package final class MetadataClient: Sendable {
     let details = ["\(base)\(what): \(error.explanation), tried \(Self.attempts) times"]
     if what == "/latest/api/token", case .timedOut(whileConnecting: false) = error {
       return Failure(
-        .noMetadata, "the instance metadata service takes the request for a token but does not answer it", details: details,
+        .noMetadata, "the instance metadata service takes the request for a token but does not answer it",
+        details: details,
         hint: "inside a container without host networking the answer exceeds the hop limit; set the instance's "
           + "HttpPutResponseHopLimit to 2 (aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2)")
     }
     return Failure(
       .noMetadata, "no instance metadata service answers", details: details,
-      hint: "run this on an EC2 instance, check that no firewall drops 169.254.169.254, and that the metadata options of "
+      hint:
+        "run this on an EC2 instance, check that no firewall drops 169.254.169.254, and that the metadata options of "
         + "the instance enable the HTTP endpoint; inside a container the hop limit must be 2")
   }
 }
@@ -173,7 +177,8 @@ extension MetadataClient {
   package func identity() async throws -> InstanceIdentity {
     let path = "/latest/dynamic/instance-identity/document"
     guard let text = try await get(path) else {
-      throw Failure(.noMetadata, "the instance metadata service has no identity document", details: ["\(path): HTTP 404"])
+      throw Failure(
+        .noMetadata, "the instance metadata service has no identity document", details: ["\(path): HTTP 404"])
     }
     guard let document = try? JSONValue(parsing: text), let id = document["instanceId"]?.string,
       let region = document["region"]?.string, let zone = document["availabilityZone"]?.string,
@@ -233,7 +238,8 @@ extension MetadataClient {
       }
       interfaces.append(
         MetadataInterface(
-          macAddress: mac.lowercased(), deviceNumber: try await lines(base + "/device-number").first.flatMap { Int($0) } ?? 0,
+          macAddress: mac.lowercased(),
+          deviceNumber: try await lines(base + "/device-number").first.flatMap { Int($0) } ?? 0,
           privateIPs: try await lines(base + "/local-ipv4s").compactMap { IPv4Address($0) }, publicIPs: publicIPs))
     }
     return interfaces.sorted { $0.deviceNumber < $1.deviceNumber }

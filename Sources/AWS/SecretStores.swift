@@ -11,7 +11,9 @@ package struct ParameterStore: Sendable {
     do {
       let answer = try await client.json(
         .ssm, target: "AmazonSSM", "GetParameter", ["Name": .string(name), "WithDecryption": true])
-      guard let value = answer["Parameter"]?["Value"]?.string else { throw AWSError.unexpected(.ssm, "GetParameter", "JSON") }
+      guard let value = answer["Parameter"]?["Value"]?.string else {
+        throw AWSError.unexpected(.ssm, "GetParameter", "JSON")
+      }
       return Secret(value)
     } catch let error as AWSError where error.code == "ParameterNotFound" || error.code == "ParameterVersionNotFound" {
       return nil
@@ -41,7 +43,8 @@ package struct SecretsManager: Sendable {
   /// The current value of a secret, a binary one as the text that its bytes are; nil if there is no such secret.
   package func secret(_ id: String) async throws -> Secret? {
     do {
-      let answer = try await client.json(.secretsManager, target: "secretsmanager", "GetSecretValue", ["SecretId": .string(id)])
+      let answer = try await client.json(
+        .secretsManager, target: "secretsmanager", "GetSecretValue", ["SecretId": .string(id)])
       if let text = answer["SecretString"]?.string { return Secret(text) }
       guard let bytes = answer["SecretBinary"]?.string.flatMap(Base64.decode) else {
         throw AWSError.unexpected(.secretsManager, "GetSecretValue", "JSON")

@@ -58,7 +58,8 @@ package struct SharedConfiguration: Sendable {
       guard let first = line.first, first != "#", first != ";", !first.isWhitespace else { continue }
       if first == "[" {
         guard let end = line.firstIndex(of: "]") else { continue }
-        let name = line[line.index(after: line.startIndex)..<end].split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let name = line[line.index(after: line.startIndex)..<end].split(whereSeparator: \.isWhitespace).joined(
+          separator: " ")
         section = name
         sections[name] = sections[name] ?? [:]
       } else if let section, let equals = line.firstIndex(of: "=") {

@@ -49,7 +49,9 @@ package struct SigV4: Sendable {
   }
 
   private static func path(of url: String) -> String {
-    guard let scheme = url.firstRange(of: "://"), let slash = url[scheme.upperBound...].firstIndex(of: "/") else { return "/" }
+    guard let scheme = url.firstRange(of: "://"), let slash = url[scheme.upperBound...].firstIndex(of: "/") else {
+      return "/"
+    }
     return String(url[slash...].prefix { $0 != "?" })
   }
 }

@@ -149,7 +149,9 @@ private struct XMLBuilder {
   }
 
   private mutating func start(_ name: UnsafePointer<CChar>) {
-    guard open.count < XMLDocument.maximumDepth else { return refuse("nested deeper than \(XMLDocument.maximumDepth) levels") }
+    guard open.count < XMLDocument.maximumDepth else {
+      return refuse("nested deeper than \(XMLDocument.maximumDepth) levels")
+    }
     guard nodes.count < XMLDocument.maximumElements, let number = number(of: name) else {
       return refuse("more elements than an answer can have")
     }

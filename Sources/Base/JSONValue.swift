@@ -49,7 +49,8 @@ package struct JSONSyntaxError: Error, CustomStringConvertible {
   private static func sentence(in text: String) -> String? {
     guard let start = text.firstRange(of: "NSDebugDescription=") else { return text.isEmpty ? nil : text }
     let rest = text[start.upperBound...]
-    return String(rest.prefix(while: { $0 != "}" && $0 != "\n" })).replacing(", NSJSONSerializationErrorIndex", with: " #")
+    return String(rest.prefix(while: { $0 != "}" && $0 != "\n" })).replacing(
+      ", NSJSONSerializationErrorIndex", with: " #")
   }
 }
 
@@ -201,7 +202,9 @@ extension JSONValue {
       if index + 8 <= text.count, let base = text.baseAddress {
         let word = UnsafeRawPointer(base + index).loadUnaligned(as: UInt64.self)
         let control = (word &- EightBytes.all(0x20)) & ~word & EightBytes.highBits
-        if control | EightBytes.marks(0x22, in: word) | EightBytes.marks(0x5c, in: word) | EightBytes.marks(0x7f, in: word) == 0 {
+        if control | EightBytes.marks(0x22, in: word) | EightBytes.marks(0x5c, in: word)
+          | EightBytes.marks(0x7f, in: word) == 0
+        {
           index += 8
           continue
         }

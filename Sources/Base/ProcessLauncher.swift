@@ -16,7 +16,8 @@ package struct Command: Sendable, Equatable {
         UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
           || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || "-_./:=,@%+{}".utf8.contains(byte)
       }
-      return plain && !word.isEmpty ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+      return plain && !word.isEmpty
+        ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
     }.joined(separator: " ")
   }
 }
@@ -103,7 +104,8 @@ package protocol ProcessLauncher: Sendable {
   ///   - mayBindLowPorts: whether that user may bind ports below 1024.
   ///   - copy: gets the output, too.
   /// - Throws: `LaunchError`.
-  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?) throws -> any RunningProcess
+  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?) throws
+    -> any RunningProcess
   /// Throws `LaunchError`.
   func follow(_ command: Command) throws -> any FollowedProcess
 }

@@ -10,7 +10,8 @@ package enum Redaction {
     case .object(let members):
       .object(
         Dictionary(
-          uniqueKeysWithValues: members.map { key, member in (key, isSecret(key) ? hidden(member) : redacted(member)) }))
+          uniqueKeysWithValues: members.map { key, member in (key, isSecret(key) ? hidden(member) : redacted(member)) })
+      )
     case .array(let elements): .array(elements.map(redacted))
     case .string(let text): .string(withoutJoinSecrets(text))
     default: value

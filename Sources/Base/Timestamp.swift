@@ -50,7 +50,8 @@ extension Timestamp {
     let shiftedMonth = (5 * dayOfYear + 2) / 153
     let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
     return Civil(
-      year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month: month, day: dayOfYear - (153 * shiftedMonth + 2) / 5 + 1,
+      year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month: month,
+      day: dayOfYear - (153 * shiftedMonth + 2) / 5 + 1,
       hour: inDay / 3_600_000, minute: inDay / 60_000 % 60, second: inDay / 1000 % 60, millisecond: inDay % 1000)
   }
 
@@ -89,7 +90,10 @@ extension Timestamp {
     let date = halves[0].split(separator: "-").map { Int64($0) }
     let clock = halves[1].split(separator: ".").first.map { $0.split(separator: ":").map { Int64($0) } } ?? []
     guard date.count == 3, clock.count == 3 else { return nil }
-    guard let time = Timestamp(year: date[0], month: date[1], day: date[2], hour: clock[0], minute: clock[1], second: clock[2]) else { return nil }
+    guard
+      let time = Timestamp(
+        year: date[0], month: date[1], day: date[2], hour: clock[0], minute: clock[1], second: clock[2])
+    else { return nil }
     let fraction = halves[1].split(separator: ".").dropFirst().first ?? ""
     self.init(milliseconds: time.milliseconds + (Int64((fraction + "000").prefix(3)) ?? 0))
   }

@@ -29,21 +29,27 @@ struct BackgroundAgent: Sendable {
 
   private func unitCrashReason() async -> String? {
     let command = Command("/bin/systemctl", ["show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name])
-    guard let result = try? await world.launcher.run(command, timeout: Self.timeout), result.succeeded else { return nil }
+    guard let result = try? await world.launcher.run(command, timeout: Self.timeout), result.succeeded else {
+      return nil
+    }
     var properties: [String: String] = [:]
     for line in result.output.split(whereSeparator: \.isNewline) {
       let halves = line.split(separator: "=", maxSplits: 1)
       if halves.count == 2 { properties[String(halves[0])] = String(halves[1]) }
     }
     if properties["ActiveState"] == "failed" { return "its unit has failed (\(properties["Result"] ?? ""))" }
-    guard let restarts = properties["NRestarts"].flatMap({ Int($0) }), restarts >= Self.hopelessAfter else { return nil }
+    guard let restarts = properties["NRestarts"].flatMap({ Int($0) }), restarts >= Self.hopelessAfter else {
+      return nil
+    }
     return "systemd has restarted it \(restarts) times"
   }
 
   private func containerCrashReason() async -> String? {
     let format = "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}"
     let command = Command(consulPath, ["container", "inspect", "--format", format, DockerContainer.agentName])
-    guard let result = try? await world.launcher.run(command, timeout: Self.timeout), result.succeeded else { return nil }
+    guard let result = try? await world.launcher.run(command, timeout: Self.timeout), result.succeeded else {
+      return nil
+    }
     let words = result.output.split { $0 == " " || $0 == "\n" }
     guard words.count >= 3, let restarts = Int(words[0]) else { return nil }
     if words[1] == "exited" { return "its container has ended with status \(words[2])" }

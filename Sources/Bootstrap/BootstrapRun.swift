@@ -16,7 +16,8 @@ package struct BootstrapRun: Sendable {
   private let lastWords: @Sendable (Failure) -> Void
 
   package init(
-    settings: Settings, world: World, planner: Planner, forwardingEnded: (@Sendable () -> Void)?, lastWords: @escaping @Sendable (Failure) -> Void,
+    settings: Settings, world: World, planner: Planner, forwardingEnded: (@Sendable () -> Void)?,
+    lastWords: @escaping @Sendable (Failure) -> Void,
     supervisorStarted: @escaping @Sendable (Supervisor, Sidecar) -> Void
   ) {
     self.settings = settings
@@ -50,7 +51,9 @@ package struct BootstrapRun: Sendable {
     // What the agent writes while the service is away, or before anything is sent.
     let spool =
       settings.forwards("consul") && settings.logAgent == nil && isSupervised
-      ? Spool(directory: settings.stateDirectory + "/log-queue", limit: Int64(settings.logQueue), files: world.files, log: world.log) : nil
+      ? Spool(
+        directory: settings.stateDirectory + "/log-queue", limit: Int64(settings.logQueue), files: world.files,
+        log: world.log) : nil
     // Logs matter most where no cluster comes of it. Under supervise they stay this process's.
     let early = forwardingEnded.map { ended in
       let duty = LogDuty(settings: settings, world: world, place: place, spool: spool)
@@ -97,10 +100,12 @@ package struct BootstrapRun: Sendable {
   }
 
   private func carryOut(
-    _ plan: Plan, _ place: Planner.Place, _ spool: Spool?, _ early: EarlyForwarding?, proven: @Sendable (Outcome) -> Void
+    _ plan: Plan, _ place: Planner.Place, _ spool: Spool?, _ early: EarlyForwarding?,
+    proven: @Sendable (Outcome) -> Void
   ) async throws -> Outcome {
     world.log.info(
-      "decision: \(plan.decision.name)", ["evidence": .strings(plan.decision.evidence), "peers": .strings(plan.peers.map(\.description))])
+      "decision: \(plan.decision.name)",
+      ["evidence": .strings(plan.decision.evidence), "peers": .strings(plan.peers.map(\.description))])
     for warning in plan.warnings {
       if case .joinWithoutLeader = plan.decision { world.log.error(warning) } else { world.log.warning(warning) }
     }
@@ -137,7 +142,8 @@ package struct BootstrapRun: Sendable {
   }
 
   private func supervise(
-    _ supervisor: Supervisor, _ spool: Spool?, _ early: EarlyForwarding?, _ goal: ProofGoal, _ plan: Plan, _ place: Planner.Place,
+    _ supervisor: Supervisor, _ spool: Spool?, _ early: EarlyForwarding?, _ goal: ProofGoal, _ plan: Plan,
+    _ place: Planner.Place,
     proven: @Sendable (Outcome) -> Void
   ) async throws -> Outcome {
     enum Event: Sendable {
@@ -151,7 +157,8 @@ package struct BootstrapRun: Sendable {
       group.addTask { .ended(try await supervisor.run()) }
       group.addTask {
         let health = try await HealthProof(goal, world: world).prove(
-          within: settings.verifyTimeout, crash: { await supervisor.crashReason() }, lastLines: { await supervisor.lastLines() })
+          within: settings.verifyTimeout, crash: { await supervisor.crashReason() },
+          lastLines: { await supervisor.lastLines() })
         return .healthy(health)
       }
       var health: Health?
@@ -195,7 +202,8 @@ package struct BootstrapRun: Sendable {
       world.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
     } catch {
       world.log.warning(
-        "cannot complete lifecycle hook \(hook)", ["reason": .string((error as? Failure)?.lines.joined(separator: " ") ?? "\(error)")])
+        "cannot complete lifecycle hook \(hook)",
+        ["reason": .string((error as? Failure)?.lines.joined(separator: " ") ?? "\(error)")])
     }
   }
 
@@ -206,7 +214,8 @@ package struct BootstrapRun: Sendable {
     do {
       guard let group = try await api.groupName(ofInstance: instance) else {
         throw Failure(
-          .awsFailed, "this instance is in no Auto Scaling group and has no lifecycle hook", hint: "leave out --lifecycle-hook")
+          .awsFailed, "this instance is in no Auto Scaling group and has no lifecycle hook",
+          hint: "leave out --lifecycle-hook")
       }
       try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instance, action)
     } catch let error as AWSError {
@@ -223,7 +232,8 @@ package struct BootstrapRun: Sendable {
         default: break
         }
       } catch let failure as Failure {
-        world.log.error(failure.message, ["details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null])
+        world.log.error(
+          failure.message, ["details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null])
       }
     }
   }

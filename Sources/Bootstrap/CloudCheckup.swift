@@ -20,7 +20,9 @@ struct CloudCheckup: Sendable {
     if case .tags = settings.membership, settings.lifecycleHook == nil {} else { services.append(.autoScaling) }
     let references = settings.secretReferences
     if references.contains(where: { if case .ssm = $0 { true } else { false } }) { services.append(.ssm) }
-    if references.contains(where: { if case .secretsManager = $0 { true } else { false } }) { services.append(.secretsManager) }
+    if references.contains(where: { if case .secretsManager = $0 { true } else { false } }) {
+      services.append(.secretsManager)
+    }
     if !settings.logs.isEmpty { services.append(.logs) }
     return services
   }
@@ -47,7 +49,9 @@ struct CloudCheckup: Sendable {
             "this machine's clock is \(abs(seconds)) s \(seconds > 0 ? "behind" : "ahead of") AWS's; AWS refuses signatures that are 5 min off",
             hint: "set it (timedatectl, chronyc makestep) and keep it: 169.254.169.123 is Amazon's time server"))
       } else {
-        tell(.ok("clock", abs(seconds) <= 1 ? "as AWS's" : "\(abs(seconds)) s \(seconds > 0 ? "behind" : "ahead of") AWS's"))
+        tell(
+          .ok(
+            "clock", abs(seconds) <= 1 ? "as AWS's" : "\(abs(seconds)) s \(seconds > 0 ? "behind" : "ahead of") AWS's"))
       }
     }
     return reached
@@ -94,7 +98,8 @@ struct CloudCheckup: Sendable {
     if settings.membership == .ownGroup, identity.groupName == nil {
       tell(
         .wrong(
-          "group", "this instance belongs to no Auto Scaling group", hint: "name the servers' group with --group, or find them with --tag key=value"))
+          "group", "this instance belongs to no Auto Scaling group",
+          hint: "name the servers' group with --group, or find them with --tag key=value"))
       return nil
     }
     do {
@@ -125,22 +130,34 @@ struct CloudCheckup: Sendable {
       let missing = readiness.missing(identity: identity)
       tell(
         .wrong(
-          "group", "\(count) of \(expected) servers count" + (missing.isEmpty ? "" : "; missing: \(missing.joined(separator: ", "))"),
-          hint: "a run waits for them up to --wait-timeout (\(settings.waitTimeout.spoken)); see aws autoscaling describe-scaling-activities"))
+          "group",
+          "\(count) of \(expected) servers count"
+            + (missing.isEmpty ? "" : "; missing: \(missing.joined(separator: ", "))"),
+          hint:
+            "a run waits for them up to --wait-timeout (\(settings.waitTimeout.spoken)); see aws autoscaling describe-scaling-activities"
+        ))
     } else if !readiness.includesThisInstance {
-      tell(.note("group", "\(count) of \(expected) servers count; this instance is none of them, and a server that is none waits"))
+      tell(
+        .note(
+          "group",
+          "\(count) of \(expected) servers count; this instance is none of them, and a server that is none waits"))
     } else {
       tell(.ok("group", "\(count) of \(expected) servers count"))
     }
     for zone in readiness.otherZones where !zone.isComplete {
-      tell(.note("group", "\(zone.members.count) of \(zone.expected.map(String.init) ?? "?") servers are known in \(zone.name)"))
+      tell(
+        .note(
+          "group", "\(zone.members.count) of \(zone.expected.map(String.init) ?? "?") servers are known in \(zone.name)"
+        ))
     }
   }
 
   private func tryHook(_ hook: String, _ autoScaling: AutoScaling, _ identity: Identity) async {
     guard let group = identity.groupName else {
       tell(
-        .wrong("autoscaling:CompleteLifecycleAction", "this instance is in no group and has no lifecycle hook", hint: "leave out --lifecycle-hook"))
+        .wrong(
+          "autoscaling:CompleteLifecycleAction", "this instance is in no group and has no lifecycle hook",
+          hint: "leave out --lifecycle-hook"))
       return
     }
     _ = await call("autoscaling:CompleteLifecycleAction", "complete lifecycle hook \(hook)") {
@@ -178,7 +195,9 @@ struct CloudCheckup: Sendable {
     let logs = CloudWatchLogs(client: client)
     guard let destinations = await LogDuty.destinations(settings, identity, world, AutoScaling(client: client)) else {
       tell(
-        .wrong("logs", "the log group's name needs this instance's group, which is not known", hint: "allow autoscaling:DescribeAutoScalingInstances")
+        .wrong(
+          "logs", "the log group's name needs this instance's group, which is not known",
+          hint: "allow autoscaling:DescribeAutoScalingInstances")
       )
       return
     }
@@ -204,7 +223,9 @@ struct CloudCheckup: Sendable {
   }
 
   /// - Returns: nil if it failed.
-  private func call<Result: Sendable>(_ action: String, _ purpose: String, _ body: () async throws -> Result) async -> Result? {
+  private func call<Result: Sendable>(_ action: String, _ purpose: String, _ body: () async throws -> Result) async
+    -> Result?
+  {
     let start = world.uptime()
     do {
       let result = try await body()

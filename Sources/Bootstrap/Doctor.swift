@@ -41,7 +41,8 @@ package struct Finding: Sendable, Equatable {
 
   package var json: JSONValue {
     .object([
-      "subject": .string(subject), "verdict": .string(verdict.rawValue), "message": .string(message), "hint": hint.map(JSONValue.string) ?? .null,
+      "subject": .string(subject), "verdict": .string(verdict.rawValue), "message": .string(message),
+      "hint": hint.map(JSONValue.string) ?? .null,
       "milliseconds": time.map { .integer($0.wholeMilliseconds) } ?? .null,
     ])
   }
@@ -77,7 +78,8 @@ package struct Doctor: Sendable {
       let found = planner.client(for: identity).withoutRetries()
       let host = found.host(of: .ec2)
       if IPv4Address(host) == nil { name = host }
-      let cloud = CloudCheckup(settings: settings, world: world, planner: planner, client: found, identity: identity, tell: tell)
+      let cloud = CloudCheckup(
+        settings: settings, world: world, planner: planner, client: found, identity: identity, tell: tell)
       if await hasCredentials(), await cloud.endpoints() {
         client = found
         group = await cloud.calls()
@@ -85,14 +87,17 @@ package struct Doctor: Sendable {
         if let readiness { cloud.judge(readiness) }
       }
       names(identity)
-      if let readiness { await PeerCheckup(settings: settings, world: world, identity: identity, tell: tell).ports(readiness) }
+      if let readiness {
+        await PeerCheckup(settings: settings, world: world, identity: identity, tell: tell).ports(readiness)
+      }
     }
     try Task.checkCancellation()
     guard let binary, let identity else { return await machine.look(nil, name: name) }
     do {
       let observer = MachineObserver(settings: settings, world: world)
       var observation = Observation(
-        identity: identity, machine: try await observer.observe(binary, identity: identity), group: nil, time: world.now())
+        identity: identity, machine: try await observer.observe(binary, identity: identity), group: nil,
+        time: world.now())
       await machine.look(observation, name: name)
       observation.group = group
       if let client { await machine.configuration(observation, planner.place(identity, client, binary), planner) }
@@ -110,7 +115,8 @@ package struct Doctor: Sendable {
         .ok(
           "metadata",
           "\(identity.instanceID) in \(identity.availabilityZone), \(identity.privateIP)"
-            + (metadata.usesVersion1 ? "; by version 1, which --imdsv1 allows" : ", version 2"), time: world.uptime() - start))
+            + (metadata.usesVersion1 ? "; by version 1, which --imdsv1 allows" : ", version 2"),
+          time: world.uptime() - start))
       return identity
     } catch {
       tell(.wrong("metadata", error))

@@ -34,22 +34,28 @@ package struct GroupObserver: Sendable {
   private func observe(groups names: [String]) async throws -> GroupObservation {
     precondition(!names.isEmpty && names.count <= Self.valuesPerFilter, "the options see to this")
     async let described = AutoScaling(client: client).describeAutoScalingGroups(names)
-    async let tagged = EC2(client: client).describeInstances([.init(Self.groupTag, names)], withInterfaces: addressing != .primary)
+    async let tagged = EC2(client: client).describeInstances(
+      [.init(Self.groupTag, names)], withInterfaces: addressing != .primary)
     let groups = try await described
-    if let unknown = names.first(where: { name in !groups.contains { $0.name == name } }) { throw await unknownGroup(unknown) }
+    if let unknown = names.first(where: { name in !groups.contains { $0.name == name } }) {
+      throw await unknownGroup(unknown)
+    }
     let instances = Dictionary(try await tagged.map { ($0.instanceID, $0) }, uniquingKeysWith: { _, last in last })
     let candidates = groups.flatMap { group in
       group.instances.map { member in
         let instance = instances[member.instanceID]
         return Candidate(
           instanceID: member.instanceID, group: group.name, availabilityZone: member.availabilityZone,
-          lifecycleState: member.lifecycleState, instanceState: instance?.state, privateIP: instance.flatMap(address(of:)),
+          lifecycleState: member.lifecycleState, instanceState: instance?.state,
+          privateIP: instance.flatMap(address(of:)),
           publicIP: instance?.publicIP, vpcID: instance?.vpcID)
       }
     }
     return GroupObservation(
       candidates: candidates.inOrder,
-      scalingGroups: groups.map { .init(name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted()) })
+      scalingGroups: groups.map {
+        .init(name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted())
+      })
   }
 
   /// As seed 002 does it: this VPC's pending and running instances with all of the tags.
@@ -62,12 +68,14 @@ package struct GroupObserver: Sendable {
       candidates: instances.map { instance in
         Candidate(
           instanceID: instance.instanceID, group: nil, availabilityZone: instance.availabilityZone, lifecycleState: nil,
-          instanceState: instance.state, privateIP: address(of: instance), publicIP: instance.publicIP, vpcID: instance.vpcID)
+          instanceState: instance.state, privateIP: address(of: instance), publicIP: instance.publicIP,
+          vpcID: instance.vpcID)
       }.inOrder, scalingGroups: [])
   }
 
   private func address(of instance: EC2Instance) -> IPv4Address? {
-    addressing == .primary ? instance.privateIP : addressing.address(in: instance.interfaces.map { NetworkInterface($0) })
+    addressing == .primary
+      ? instance.privateIP : addressing.address(in: instance.interfaces.map { NetworkInterface($0) })
   }
 
   private func unknownGroup(_ name: String) async -> Failure {
@@ -83,7 +91,8 @@ package struct GroupObserver: Sendable {
 extension NetworkInterface {
   init(_ interface: EC2Instance.Interface) {
     self.init(
-      deviceNumber: interface.deviceNumber, name: nil, kind: interface.kind, privateIPs: interface.privateIPs, publicIPs: interface.publicIPs)
+      deviceNumber: interface.deviceNumber, name: nil, kind: interface.kind, privateIPs: interface.privateIPs,
+      publicIPs: interface.publicIPs)
   }
 }
 

@@ -61,7 +61,8 @@ struct GroupWaiter: Sendable {
         guard waits, error.mayPass, elapsed < patience else {
           throw error.failure("look at \(subject(observation.identity))", role: await client.roleName())
         }
-        world.log.warning("cannot look at \(subject(observation.identity)) now; trying again", ["reason": .string(error.explanation)])
+        world.log.warning(
+          "cannot look at \(subject(observation.identity)) now; trying again", ["reason": .string(error.explanation)])
       }
       if let group = observation.group {
         let readiness = Readiness(group, identity: observation.identity, settings: settings)
@@ -75,7 +76,8 @@ struct GroupWaiter: Sendable {
         }
         let now = world.uptime()
         let decision = ClusterDecision(
-          observation, readiness, keepsData: DataDirectoryDecision(observation, settings).keepsData, role: settings.role)
+          observation, readiness, keepsData: DataDirectoryDecision(observation, settings).keepsData, role: settings.role
+        )
         guard waits else { return observation }
         if case .wait(let reason, _) = decision {
           let isLeaderless = observation.peers.values.contains { answer in
@@ -105,7 +107,9 @@ struct GroupWaiter: Sendable {
   /// A new datacenter gives the others some time, so that its first configuration names them. A server that joins one that
   /// is there never waits for another zone: that may be the zone that has just been lost.
   private func waitsForOtherZones(_ decision: ClusterDecision, _ readiness: Readiness, elapsed: Duration) -> Bool {
-    guard case .newCluster = decision, settings.layout == .datacenterPerAZ, elapsed < settings.wanWait else { return false }
+    guard case .newCluster = decision, settings.layout == .datacenterPerAZ, elapsed < settings.wanWait else {
+      return false
+    }
     return !readiness.knowsOtherZones
   }
 
@@ -122,7 +126,11 @@ struct GroupWaiter: Sendable {
     let missing = readiness.missing(identity: observation.identity)
     let expected = settings.role == .client ? 1 : readiness.expected ?? 0
     var message = "waiting for the group: \(readiness.members.count) of \(expected) members"
-    if let reason { message = reason } else if !missing.isEmpty { message += "; missing \(missing.joined(separator: ", "))" }
+    if let reason {
+      message = reason
+    } else if !missing.isEmpty {
+      message += "; missing \(missing.joined(separator: ", "))"
+    }
     world.log.progress(
       message,
       [
@@ -132,7 +140,9 @@ struct GroupWaiter: Sendable {
   }
 
   private func reportOtherZones(_ readiness: Readiness, elapsed: Duration) {
-    let zones = readiness.otherZones.filter { !$0.isComplete }.map { "\($0.members.count) of \($0.expected ?? 1) in \($0.name)" }
+    let zones = readiness.otherZones.filter { !$0.isComplete }.map {
+      "\($0.members.count) of \($0.expected ?? 1) in \($0.name)"
+    }
     world.log.progress(
       "this zone is complete; waiting up to \(settings.wanWait.spoken) for the others: \(zones.isEmpty ? "none is known" : zones.joined(separator: ", "))",
       ["elapsed": .string(elapsed.spoken)])
@@ -147,7 +157,8 @@ struct GroupWaiter: Sendable {
         hint: "check \(subject(observation.identity)), or wait longer with --wait-timeout")
     }
     return Failure(
-      .groupIncomplete, "the group did not fill in \(elapsed.spoken): \(readiness.members.count) of \(readiness.expected ?? 0) members",
+      .groupIncomplete,
+      "the group did not fill in \(elapsed.spoken): \(readiness.members.count) of \(readiness.expected ?? 0) members",
       details: missing.isEmpty ? [] : ["missing: \(missing.joined(separator: ", "))"],
       hint: "look at the group's activity (aws autoscaling describe-scaling-activities), "
         + "or expect fewer with --expect, or wait longer with --wait-timeout")

@@ -70,7 +70,9 @@ package struct HealthProof: Sendable {
       let now = world.uptime(), elapsed = now - start
       if missing.isEmpty {
         healthySince = healthySince ?? now
-        guard let wan = goal.wan, !health.isWANComplete(wan), now - (healthySince ?? now) < Self.wanGrace else { return health }
+        guard let wan = goal.wan, !health.isWANComplete(wan), now - (healthySince ?? now) < Self.wanGrace else {
+          return health
+        }
       }
       if !hasAnswered, let reason = await crash() {
         throw Failure(
@@ -79,31 +81,41 @@ package struct HealthProof: Sendable {
       }
       guard elapsed < timeout || missing.isEmpty else {
         throw Failure(
-          .agentUnhealthy, "the Consul agent is not healthy after \(elapsed.spoken): \(missing.joined(separator: "; "))",
+          .agentUnhealthy,
+          "the Consul agent is not healthy after \(elapsed.spoken): \(missing.joined(separator: "; "))",
           details: tellingLines(of: await lastLines()), hint: hint(health))
       }
-      world.log.progress("waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.spoken)])
-      let backoff = goal.raftAddress == nil ? Self.clientBackoff : elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
+      world.log.progress(
+        "waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.spoken)])
+      let backoff =
+        goal.raftAddress == nil ? Self.clientBackoff : elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
       try await world.clock.sleep(for: backoff.halfJitter(attempt, using: &generator))
     }
     preconditionFailure("the loop above ends by return or throw")
   }
 
   private func hint(_ health: Health) -> String {
-    if !health.agentAnswers { return "see whether the agent's lines above name a port in use or a key it does not know" }
+    if !health.agentAnswers {
+      return "see whether the agent's lines above name a port in use or a key it does not know"
+    }
     if health.leader == nil {
-      if goal.raftAddress == nil { return "a client needs to reach the servers: port 8301 tcp and udp, and 8300 tcp, in the security group" }
-      return "without a leader either too few servers reach each other (ports 8300 and 8301, tcp and udp, in the security group) "
+      if goal.raftAddress == nil {
+        return "a client needs to reach the servers: port 8301 tcp and udp, and 8300 tcp, in the security group"
+      }
+      return
+        "without a leader either too few servers reach each other (ports 8300 and 8301, tcp and udp, in the security group) "
         + "or an old cluster has lost its quorum (Consul documentation, \"Outage Recovery\")"
     }
     if goal.wan?.isRequired == true, health.isVoter != false, health.servers >= goal.servers {
-      return "between the zones 8302 tcp and udp and 8300 tcp must be open among all servers, and the gossip key be the same"
+      return
+        "between the zones 8302 tcp and udp and 8300 tcp must be open among all servers, and the gossip key be the same"
     }
     return "see consul operator raft list-peers and the agent's log"
   }
 
   private func look() async throws -> Health {
-    let client = AgentClient(address: goal.agentAddress, token: goal.token, transport: world.transport, timeout: Self.timeout)
+    let client = AgentClient(
+      address: goal.agentAddress, token: goal.token, transport: world.transport, timeout: Self.timeout)
     var health = Health()
     do {
       let status = try await client.clusterStatus()

@@ -13,7 +13,8 @@ struct IdentityObserver: Sendable {
   func observe() async throws -> Identity {
     let own = try await metadata.identity()
     async let vpcID = metadata.vpcID()
-    async let zoneID = settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID ? metadata.zoneID() : nil
+    async let zoneID =
+      settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID ? metadata.zoneID() : nil
     async let networks = settings.resolvesReverse ? metadata.vpcNetworks() : []
     async let interfaces = AddressDecision.needsInterfaces(settings) ? metadata.interfaces() : []
     var identity = Identity(
@@ -24,7 +25,8 @@ struct IdentityObserver: Sendable {
     let names = interfaceNames()
     identity.interfaces = try await interfaces.map { interface in
       NetworkInterface(
-        deviceNumber: interface.deviceNumber, name: names[interface.macAddress], kind: "interface", privateIPs: interface.privateIPs,
+        deviceNumber: interface.deviceNumber, name: names[interface.macAddress], kind: "interface",
+        privateIPs: interface.privateIPs,
         publicIPs: interface.publicIPs)
     }
     return identity
@@ -34,12 +36,14 @@ struct IdentityObserver: Sendable {
   /// - Throws: `AWSError` or `Failure`.
   func interfaceKinds(of identity: Identity, _ client: AWSClient) async throws -> [NetworkInterface] {
     guard identity.interfaces.count > 1 else { return identity.interfaces }
-    let described = try await EC2(client: client).describeInstances([.init("instance-id", [identity.instanceID])], withInterfaces: true)
+    let described = try await EC2(client: client).describeInstances(
+      [.init("instance-id", [identity.instanceID])], withInterfaces: true)
     let kinds = Dictionary(
       described.first?.interfaces.map { ($0.deviceNumber, $0.kind) } ?? [], uniquingKeysWith: { first, _ in first })
     return identity.interfaces.map {
       NetworkInterface(
-        deviceNumber: $0.deviceNumber, name: $0.name, kind: kinds[$0.deviceNumber] ?? $0.kind, privateIPs: $0.privateIPs, publicIPs: $0.publicIPs)
+        deviceNumber: $0.deviceNumber, name: $0.name, kind: kinds[$0.deviceNumber] ?? $0.kind,
+        privateIPs: $0.privateIPs, publicIPs: $0.publicIPs)
     }
   }
 
@@ -48,7 +52,8 @@ struct IdentityObserver: Sendable {
     var names: [String: String] = [:]
     for name in (try? world.files.list("/sys/class/net")) ?? [] {
       guard let bytes = try? world.files.read("/sys/class/net/\(name)/address", limit: 4096) else { continue }
-      let address = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
+      let address =
+        String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
       if names[address] == nil { names[address] = name }
     }
     return names

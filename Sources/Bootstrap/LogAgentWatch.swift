@@ -28,7 +28,8 @@ final class LogAgentWatch: Sendable {
     self.world = world
     state = Mutex(
       LogAgentReport(
-        name: agent.name, isRunning: true, streams: files.map { .init(source: $0.source, group: $0.group, stream: $0.stream) }))
+        name: agent.name, isRunning: true,
+        streams: files.map { .init(source: $0.source, group: $0.group, stream: $0.stream) }))
   }
 
   var report: LogAgentReport { state.withLock { $0 } }
@@ -49,7 +50,8 @@ final class LogAgentWatch: Sendable {
 
   private func isRunning() async -> Bool {
     for unit in agent.units {
-      let result = try? await world.launcher.run(Command("/bin/systemctl", ["is-active", "--quiet", unit]), timeout: Self.timeout)
+      let result = try? await world.launcher.run(
+        Command("/bin/systemctl", ["is-active", "--quiet", unit]), timeout: Self.timeout)
       if result?.succeeded == true { return true }
     }
     return false
@@ -69,7 +71,9 @@ final class LogAgentWatch: Sendable {
     }
     let now = world.now()
     // To the second: the agents know no finer times.
-    let isBehind = stream.lastLine.map { line in stream.lastEvent.map { line.milliseconds / 1000 > $0.milliseconds / 1000 } ?? true } ?? false
+    let isBehind =
+      stream.lastLine.map { line in stream.lastEvent.map { line.milliseconds / 1000 > $0.milliseconds / 1000 } ?? true }
+      ?? false
     stream.behindSince = isBehind ? stream.behindSince ?? now : nil
     stream.isStalled = stream.behindSince.map { now - $0 >= patience } ?? false
   }
@@ -77,8 +81,10 @@ final class LogAgentWatch: Sendable {
   /// The time in the last line of the newest file, or of that file's last change.
   private func lastLine(_ pattern: String) -> Timestamp? {
     let found = LogFiles.matching(pattern, world.files).compactMap { try? world.files.open($0) }
-    guard let file = found.max(by: { ((try? $0.modified()) ?? 0) < ((try? $1.modified()) ?? 0) }), let size = try? file.size(), size > 0,
-      let modified = try? file.modified(), let bytes = try? file.read(at: max(0, size - Int64(Self.tail)), count: Self.tail)
+    guard let file = found.max(by: { ((try? $0.modified()) ?? 0) < ((try? $1.modified()) ?? 0) }),
+      let size = try? file.size(), size > 0,
+      let modified = try? file.modified(),
+      let bytes = try? file.read(at: max(0, size - Int64(Self.tail)), count: Self.tail)
     else { return nil }
     let last = bytes.split(separator: 10).last ?? []
     return LogTimestamp().find(in: last, now: world.now()) ?? Timestamp(milliseconds: modified)

@@ -41,19 +41,28 @@ final class LogDuty: Sendable {
     defer { withExtendedLifetime(served) {} }
     guard let values = await templateValues() else { return }
     let agent = LogAgentConfiguration(
-      settings, place.identity, hostName: world.system.hostName, groupName: values["group"], syslogFile: LogSource.syslogFile(world.files))
+      settings, place.identity, hostName: world.system.hostName, groupName: values["group"],
+      syslogFile: LogSource.syslogFile(world.files))
     if settings.logAgent != nil, agent == nil {
-      world.log.warning("nobody forwards the logs: this machine's syslog is no file", ["hint": "install rsyslog, or leave out --log-agent"])
+      world.log.warning(
+        "nobody forwards the logs: this machine's syslog is no file",
+        ["hint": "install rsyslog, or leave out --log-agent"])
       return
     }
     await withTaskGroup(of: Void.self) { group in
       if let agent {
-        let watch = LogAgentWatch(agent, patience: settings.logAgentPatience, logs: CloudWatchLogs(client: place.client), world: world)
+        let watch = LogAgentWatch(
+          agent, patience: settings.logAgentPatience, logs: CloudWatchLogs(client: place.client), world: world)
         group.addTask { await watch.run() }
-        group.addTask { await self.report { ForwardingReport(time: self.world.now(), pid: self.world.system.pid, streams: [], agent: watch.report) } }
+        group.addTask {
+          await self.report {
+            ForwardingReport(time: self.world.now(), pid: self.world.system.pid, streams: [], agent: watch.report)
+          }
+        }
       } else {
         let forwarder = LogForwarder(
-          settings.logs.compactMap { request(for: $0, values) }, memory: settings.logMemory, flushInterval: settings.flushInterval,
+          settings.logs.compactMap { request(for: $0, values) }, memory: settings.logMemory,
+          flushInterval: settings.flushInterval,
           client: place.client, files: world.files,
           launcher: world.launcher,
           stateDirectory: settings.stateDirectory, clock: world.clock, now: world.now, log: world.log)
@@ -61,7 +70,8 @@ final class LogDuty: Sendable {
         group.addTask { await forwarder.run() }
         group.addTask {
           await self.report {
-            ForwardingReport(time: self.world.now(), pid: self.world.system.pid, streams: await forwarder.status(), agent: nil)
+            ForwardingReport(
+              time: self.world.now(), pid: self.world.system.pid, streams: await forwarder.status(), agent: nil)
           }
         }
       }
@@ -90,7 +100,8 @@ final class LogDuty: Sendable {
     while !Task.isCancelled {
       let reason: String
       do {
-        values["group"] = try await AutoScaling(client: place.client).groupName(ofInstance: identity.instanceID) ?? Self.noGroup
+        values["group"] =
+          try await AutoScaling(client: place.client).groupName(ofInstance: identity.instanceID) ?? Self.noGroup
         return values
       } catch let error as AWSError {
         reason = error.failure("find this instance's group for the log's name", role: nil).lines.joined(separator: " ")
@@ -136,7 +147,8 @@ final class LogDuty: Sendable {
     guard let source = LogSource(log.source) else { return nil }
     let expanded = { (text: String) in NameTemplate.expand(text) { values[$0] } ?? text }
     var request = LogForwarder.Request(
-      name: log.source, input: input(for: source), group: expanded(log.group ?? settings.logGroup), stream: expanded(log.stream ?? settings.logStream)
+      name: log.source, input: input(for: source), group: expanded(log.group ?? settings.logGroup),
+      stream: expanded(log.stream ?? settings.logStream)
     )
     request.retention = log.retention ?? settings.logRetention
     request.tags = settings.tagsOfLogGroups
@@ -149,7 +161,8 @@ final class LogDuty: Sendable {
     switch source {
     case .consul:
       if let spool { return .spool(spool) }
-      return settings.start == .docker ? .container(name: DockerContainer.agentName, docker: place.consulPath) : .journal(unit: SystemdUnit.name)
+      return settings.start == .docker
+        ? .container(name: DockerContainer.agentName, docker: place.consulPath) : .journal(unit: SystemdUnit.name)
     case .bootstrap: return .file(pattern: Settings.ownLogPath)
     case .syslog:
       return LogSource.syslogFile(world.files).map { .file(pattern: $0) } ?? .journal(unit: nil)
@@ -165,7 +178,9 @@ final class LogDuty: Sendable {
     do {
       return try world.textServer.serve(at: address) { self.prometheus.withLock { $0 } }
     } catch {
-      world.log.warning("cannot serve the numbers of the forwarding", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+      world.log.warning(
+        "cannot serve the numbers of the forwarding",
+        ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
       return nil
     }
   }
@@ -176,7 +191,9 @@ final class LogDuty: Sendable {
     while true {
       let report = await current()
       if settings.metricsAddress != nil { prometheus.withLock { $0 = report.prometheus } }
-      if last.map({ $0.streams != report.streams || $0.agent != report.agent || report.time - $0.time >= ForwardingReport.renewal }) ?? true {
+      if last.map({
+        $0.streams != report.streams || $0.agent != report.agent || report.time - $0.time >= ForwardingReport.renewal
+      }) ?? true {
         write(report)
         last = report
       }
@@ -194,7 +211,9 @@ final class LogDuty: Sendable {
     do {
       try world.files.write(Self.reportPath(settings), Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)
     } catch {
-      world.log.debug("cannot write the report of the forwarding", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+      world.log.debug(
+        "cannot write the report of the forwarding",
+        ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
     }
   }
 }

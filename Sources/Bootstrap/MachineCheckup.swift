@@ -28,7 +28,9 @@ struct MachineCheckup: Sendable {
   ///   - observation: nil where there is no Consul or no metadata to make one.
   ///   - name: that every name server must know, for example `ec2.eu-west-1.amazonaws.com`; nil if none is known.
   func look(_ observation: Observation?, name: String?) async {
-    if !world.system.isRoot { tell(.wrong("user", "this is not root, and a run needs root", hint: "sudo consul-bootstrap doctor")) }
+    if !world.system.isRoot {
+      tell(.wrong("user", "this is not root, and a run needs root", hint: "sudo consul-bootstrap doctor"))
+    }
     disk()
     if let observation {
       user(observation.machine)
@@ -49,7 +51,11 @@ struct MachineCheckup: Sendable {
         if isReadOnly {
           tell(.wrong("disk", "the file system of \(path) is read-only", hint: "remount it, or name another directory"))
         } else if bytes < Self.leastRoom {
-          tell(.wrong("disk", free, hint: "make room: raft's log and snapshots, and staged files, need \(Self.leastRoom >> 20) MiB at the least"))
+          tell(
+            .wrong(
+              "disk", free,
+              hint:
+                "make room: raft's log and snapshots, and staged files, need \(Self.leastRoom >> 20) MiB at the least"))
         } else if bytes < Self.littleRoom {
           tell(.note("disk", free))
         } else {
@@ -75,7 +81,10 @@ struct MachineCheckup: Sendable {
     if let owner = machine.agentOwner {
       tell(.ok("user", "the agent runs as \(owner.userName)"))
     } else {
-      tell(.note("user", "there is no user \(settings.user): the agent would run as root", hint: "consul-bootstrap install makes it"))
+      tell(
+        .note(
+          "user", "there is no user \(settings.user): the agent would run as root",
+          hint: "consul-bootstrap install makes it"))
     }
   }
 
@@ -91,7 +100,9 @@ struct MachineCheckup: Sendable {
     }
     for file in observation.machine.otherConfigurationFiles where file.setsBootstrap {
       tell(
-        .wrong("configuration", "\(file.path) sets bootstrap or bootstrap_expect", hint: "remove the key: a fixed value can make two clusters of one")
+        .wrong(
+          "configuration", "\(file.path) sets bootstrap or bootstrap_expect",
+          hint: "remove the key: a fixed value can make two clusters of one")
       )
     }
   }
@@ -108,7 +119,10 @@ struct MachineCheckup: Sendable {
     if isServer {
       wanted += [(settings.port("server", otherwise: 8300), false, [own]), (wan, false, [own]), (wan, true, [own])]
     }
-    wanted += [(settings.httpPort, false, [here, own]), (settings.dnsPort, false, [here, own]), (settings.dnsPort, true, [here, own])]
+    wanted += [
+      (settings.httpPort, false, [here, own]), (settings.dnsPort, false, [here, own]),
+      (settings.dnsPort, true, [here, own]),
+    ]
     var isFree = true
     for (number, isUDP, addresses) in wanted where number > 0 {
       for address in addresses {
@@ -147,7 +161,9 @@ struct MachineCheckup: Sendable {
 
   private func units(_ machine: MachineObservation?) async {
     guard world.system.isBootedBySystemd else {
-      if settings.start == .systemd { tell(.wrong("unit", "systemd is not the init system here", hint: "leave out --start systemd")) }
+      if settings.start == .systemd {
+        tell(.wrong("unit", "systemd is not the init system here", hint: "leave out --start systemd"))
+      }
       return
     }
     let runsAgent = settings.start != .docker && settings.start != Settings.Start.none
@@ -184,14 +200,16 @@ struct MachineCheckup: Sendable {
         // Under supervise an agent that runs is a run that goes on.
         tell(
           observation.machine.agentIsRunning && obstacle.status == .agentNotStarted
-            ? .note("plan", "another run would stop: \(obstacle.message)", hint: obstacle.hint) : .wrong("plan", obstacle))
+            ? .note("plan", "another run would stop: \(obstacle.message)", hint: obstacle.hint)
+            : .wrong("plan", obstacle))
       }
       for warning in plan.warnings { tell(.note("plan", warning)) }
       for case .writeConfiguration(let file) in plan.steps {
         try world.files.createDirectory(settings.stateDirectory, mode: 0o755, owner: nil)
         // A place of its own: a run on this machine may have its file staged just now.
         let staged = settings.stateDirectory + "/doctor.json"
-        let validation = Command(file.validation.program, file.validation.arguments.map { $0.replacing(file.stagedPath, with: staged) })
+        let validation = Command(
+          file.validation.program, file.validation.arguments.map { $0.replacing(file.stagedPath, with: staged) })
         try world.files.write(staged, Array(file.text.utf8), mode: 0o600, owner: nil)
         defer { try? world.files.removeFile(staged) }
         let result = try await world.launcher.run(validation, timeout: Self.validateTimeout)

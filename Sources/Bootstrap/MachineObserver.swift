@@ -30,12 +30,15 @@ package struct MachineObserver: Sendable {
     let path = try settings.image == nil ? binaryPath() : dockerPath()
     let command = settings.image.map { DockerContainer.version(docker: path, image: $0) } ?? Command(path, ["version"])
     do {
-      let result = try await world.launcher.run(command, timeout: settings.image == nil ? Self.versionTimeout : Self.pullTimeout)
+      let result = try await world.launcher.run(
+        command, timeout: settings.image == nil ? Self.versionTimeout : Self.pullTimeout)
       if let version = ConsulVersion(output: result.output) { return Binary(path: path, version: version) }
       throw Failure(
         .agentNotStarted, "\(settings.image ?? path) does not say which version of Consul it is",
-        details: ["`\(command.text)`: \(result.end.explanation)"] + result.output.split(whereSeparator: \.isNewline).prefix(5).map(String.init),
-        hint: settings.image == nil ? "name the Consul binary with --consul" : "check --image, and that the Docker engine runs")
+        details: ["`\(command.text)`: \(result.end.explanation)"]
+          + result.output.split(whereSeparator: \.isNewline).prefix(5).map(String.init),
+        hint: settings.image == nil
+          ? "name the Consul binary with --consul" : "check --image, and that the Docker engine runs")
     } catch let error as LaunchError {
       throw Failure(
         .agentNotStarted, "Consul cannot be run", details: [error.explanation],
@@ -47,7 +50,8 @@ package struct MachineObserver: Sendable {
     if let path = settings.consulPath {
       guard try kind(path) == .file else {
         throw Failure(
-          .agentNotStarted, "there is no Consul at \(path)", hint: "install Consul, or correct --consul (CONSUL_BOOTSTRAP_CONSUL)")
+          .agentNotStarted, "there is no Consul at \(path)",
+          hint: "install Consul, or correct --consul (CONSUL_BOOTSTRAP_CONSUL)")
       }
       guard world.files.isExecutable(path) else {
         throw Failure(.agentNotStarted, "\(path) is not executable", hint: "chmod +x \(path)")
@@ -71,7 +75,8 @@ package struct MachineObserver: Sendable {
       throw Failure(.agentNotStarted, "\(first) is not executable", hint: "chmod +x \(first)")
     }
     throw Failure(
-      .agentNotStarted, "\(title) is not installed", details: ["no \(name) in \(directories.joined(separator: ", "))"], hint: hint)
+      .agentNotStarted, "\(title) is not installed", details: ["no \(name) in \(directories.joined(separator: ", "))"],
+      hint: hint)
   }
 
   private func kind(_ path: String) throws -> FileKind? {
@@ -129,7 +134,9 @@ package struct MachineObserver: Sendable {
     guard world.system.isRoot else { return nil }
     if let owner = world.system.owner(named: settings.user) { return owner }
     guard settings.user != Settings().user else {
-      world.log.warning("there is no user \(settings.user): the agent runs as root", ["hint": "create the user, or name another with --user"])
+      world.log.warning(
+        "there is no user \(settings.user): the agent runs as root",
+        ["hint": "create the user, or name another with --user"])
       return nil
     }
     throw Failure(.usage, "there is no user \(settings.user)", hint: "create it, or correct --user")
@@ -152,7 +159,9 @@ package struct MachineObserver: Sendable {
 
   /// serf writes `alive: NAME ADDRESS:PORT` for every member, its own node included.
   private func snapshotNames(_ address: IPv4Address) -> Bool? {
-    guard let bytes = try? world.files.read(settings.dataDirectory + "/serf/local.snapshot", limit: 16 << 20) else { return nil }
+    guard let bytes = try? world.files.read(settings.dataDirectory + "/serf/local.snapshot", limit: 16 << 20) else {
+      return nil
+    }
     return String(decoding: bytes, as: UTF8.self).split(separator: "\n").contains { line in
       line.hasPrefix("alive: ") && line.contains(" \(address):")
     }
@@ -176,7 +185,8 @@ package struct MachineObserver: Sendable {
 
   private func agentIsRunning(_ identity: Identity) async -> Bool {
     for address in ["127.0.0.1", identity.privateIP.description] {
-      let client = AgentClient(address: "\(address):\(settings.httpPort)", transport: world.transport, timeout: .seconds(1))
+      let client = AgentClient(
+        address: "\(address):\(settings.httpPort)", transport: world.transport, timeout: .seconds(1))
       do {
         _ = try await client.clusterStatus()
         return true

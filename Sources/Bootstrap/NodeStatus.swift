@@ -31,7 +31,8 @@ package struct NodeStatus: Sendable {
     let current = CurrentConfiguration(bytes.map { .text(String(decoding: $0, as: UTF8.self)) } ?? .absent)
     var agent = Agent(address: current.agentAddress(settings))
     let client = AgentClient(
-      address: agent.address, token: current.agentToken.map { Secret($0) }, transport: world.transport, timeout: timeout)
+      address: agent.address, token: current.agentToken.map { Secret($0) }, transport: world.transport, timeout: timeout
+    )
     do {
       let cluster = try await client.clusterStatus()
       agent.leader = cluster.leader

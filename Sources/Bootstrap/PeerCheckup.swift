@@ -26,17 +26,25 @@ struct PeerCheckup: Sendable {
   private func ports(ofOtherZone: Bool) -> [Port] {
     let server = Port(number: settings.port("server", otherwise: 8300), name: "server RPC", isUDP: false)
     let lan = settings.port("serf_lan", otherwise: 8301), wan = settings.port("serf_wan", otherwise: 8302)
-    let wanGossip = [Port(number: wan, name: "WAN gossip", isUDP: false), Port(number: wan, name: "WAN gossip", isUDP: true)]
+    let wanGossip = [
+      Port(number: wan, name: "WAN gossip", isUDP: false), Port(number: wan, name: "WAN gossip", isUDP: true),
+    ]
     if ofOtherZone { return [server] + wanGossip }
-    let gossip = [server, Port(number: lan, name: "LAN gossip", isUDP: false), Port(number: lan, name: "LAN gossip", isUDP: true)]
+    let gossip = [
+      server, Port(number: lan, name: "LAN gossip", isUDP: false), Port(number: lan, name: "LAN gossip", isUDP: true),
+    ]
     if settings.role == .client { return gossip }
-    return gossip + (settings.layout == .datacenterPerAZ ? wanGossip : []) + [Port(number: settings.httpPort, name: "HTTP API", isUDP: false)]
+    return gossip + (settings.layout == .datacenterPerAZ ? wanGossip : []) + [
+      Port(number: settings.httpPort, name: "HTTP API", isUDP: false)
+    ]
   }
 
   func ports(_ readiness: Readiness) async {
     var knocks: [(address: IPv4Address, port: Port)] = []
     let others = readiness.members.filter { $0.instanceID != identity.instanceID }
-    if others.count > Self.mostPeers { tell(.note("peers", "there are \(others.count); the first \(Self.mostPeers) are knocked at")) }
+    if others.count > Self.mostPeers {
+      tell(.note("peers", "there are \(others.count); the first \(Self.mostPeers) are knocked at"))
+    }
     for member in others.prefix(Self.mostPeers) { knocks += ports(ofOtherZone: false).map { (member.address, $0) } }
     if settings.role == .server {
       for member in readiness.otherZones.flatMap(\.members).prefix(Self.mostPeers) {
@@ -78,21 +86,28 @@ struct PeerCheckup: Sendable {
       case .open, .refused: false
       }
     }
-    let list = { (answer: PortAnswer) in results.filter { $0.answer == answer }.map(\.port.text).joined(separator: ", ") }
+    let list = { (answer: PortAnswer) in results.filter { $0.answer == answer }.map(\.port.text).joined(separator: ", ")
+    }
     let subject = "peer \(address)"
     if !filtered.isEmpty {
       let names = filtered.map { "\($0.port.text) (\($0.port.name))" }.joined(separator: ", ")
       let word = if case .unreachable(let words)? = filtered.first?.answer { words.lowercased() } else { "no answer" }
       tell(
         .wrong(
-          subject, (filtered.count == results.count ? "filtered, or that machine is not up yet: " : "filtered: ") + "\(names): \(word)",
-          hint: "allow it in the security groups of both sides and the subnets' network ACLs: who listens answers, and who does not refuses"))
+          subject,
+          (filtered.count == results.count ? "filtered, or that machine is not up yet: " : "filtered: ")
+            + "\(names): \(word)",
+          hint:
+            "allow it in the security groups of both sides and the subnets' network ACLs: who listens answers, and who does not refuses"
+        ))
     }
     let open = list(.open), refused = list(.refused)
     var parts: [String] = []
     if !open.isEmpty { parts.append("open: \(open)") }
     if !refused.isEmpty { parts.append("refused, nothing listens yet: \(refused)") }
-    if results.contains(where: { $0.answer == .silent && $0.port.isUDP && settings.gossipKey != nil && isOpen($0.port.number, results) }) {
+    if results.contains(where: {
+      $0.answer == .silent && $0.port.isUDP && settings.gossipKey != nil && isOpen($0.port.number, results)
+    }) {
       parts.append("udp: encrypted gossip answers no stranger")
     }
     if !parts.isEmpty { tell(.ok(subject, parts.joined(separator: "; "))) }

@@ -51,7 +51,8 @@ package struct Performer: Sendable {
       try await run(command)
     case .reloadAgent(.api(let address, let token), _):
       do {
-        try await AgentClient(address: address, token: token, transport: world.transport, timeout: Self.reloadTimeout).reload()
+        try await AgentClient(address: address, token: token, transport: world.transport, timeout: Self.reloadTimeout)
+          .reload()
       } catch let error as AgentError {
         throw Failure(
           .agentNotStarted, "the running agent does not reload", details: [error.explanation],
@@ -82,7 +83,9 @@ package struct Performer: Sendable {
       return try writeIfChanged(path, text, mode: 0o644, owner: nil)
     case .copyProgram(let source, let path):
       let program = try files.read(source, limit: Self.largestProgram)
-      if let status = try files.status(path), status.mode == 0o755, try files.readIfPresent(path, limit: Self.largestProgram) == program {
+      if let status = try files.status(path), status.mode == 0o755,
+        try files.readIfPresent(path, limit: Self.largestProgram) == program
+      {
         return false
       }
       try files.createDirectory(directory(of: path), mode: 0o755, owner: nil)
@@ -107,7 +110,9 @@ package struct Performer: Sendable {
   }
 
   private func writeUnit(_ path: String, _ text: String) throws -> Bool {
-    if let current = try world.files.readIfPresent(path), !String(decoding: current, as: UTF8.self).hasPrefix(SystemdUnit.mark) {
+    if let current = try world.files.readIfPresent(path),
+      !String(decoding: current, as: UTF8.self).hasPrefix(SystemdUnit.mark)
+    {
       let aside = "\(path).\(world.now().basic)"
       world.log.warning("\(path) is not ours; it is moved aside", ["to": .string(aside)])
       try world.files.rename(path, to: aside)
@@ -134,19 +139,23 @@ package struct Performer: Sendable {
     let isNew = try writeIfChanged(agent.path, setup.text, mode: 0o644, owner: nil)
     if let command = agent.command {
       guard world.files.isExecutable(command.program) else {
-        throw Failure(.agentNotStarted, "\(agent.name) is not installed", details: ["there is no \(command.program)"], hint: "bake it into the image")
+        throw Failure(
+          .agentNotStarted, "\(agent.name) is not installed", details: ["there is no \(command.program)"],
+          hint: "bake it into the image")
       }
       if isNew { try await run(command) }
     }
     for unit in agent.units {
-      let known = try await world.launcher.run(Command("/bin/systemctl", ["cat", unit]), timeout: Self.systemctlTimeout)
+      let known = try await world.launcher.run(
+        Command("/bin/systemctl", ["cat", unit]), timeout: Self.systemctlTimeout)
       guard known.succeeded else { continue }
       try await run(Command("/bin/systemctl", ["enable", unit]))
       try await run(Command("/bin/systemctl", [isNew && agent.command == nil ? "restart" : "start", unit]))
       return isNew
     }
     throw Failure(
-      .agentNotStarted, "\(agent.name) is not installed", details: ["there is no unit \(agent.units.joined(separator: " or "))"],
+      .agentNotStarted, "\(agent.name) is not installed",
+      details: ["there is no unit \(agent.units.joined(separator: " or "))"],
       hint: "bake it into the image, or leave out --log-agent: this program forwards by itself")
   }
 
@@ -160,10 +169,12 @@ package struct Performer: Sendable {
       try await run(container.run)
       return true
     }
-    let words = inspected.output.split(separator: "\n").first?.split(separator: " ", maxSplits: 1).map(String.init) ?? []
+    let words =
+      inspected.output.split(separator: "\n").first?.split(separator: " ", maxSplits: 1).map(String.init) ?? []
     guard words.count == 2 else {
       throw Failure(
-        .agentNotStarted, "there is a container \(container.name) that is not ours", details: ["it has no label \(DockerContainer.label)"],
+        .agentNotStarted, "there is a container \(container.name) that is not ours",
+        details: ["it has no label \(DockerContainer.label)"],
         hint: "remove it (docker rm -f \(container.name)) or rename it, and run this again")
     }
     if words[1] == container.mark {
@@ -180,7 +191,8 @@ package struct Performer: Sendable {
 
   private func writeIfChanged(_ path: String, _ text: String, mode: UInt32, owner: FileOwner?) throws -> Bool {
     let bytes = Array(text.utf8)
-    if let status = try world.files.status(path), status.mode == mode, owner.map({ $0.user == status.user && $0.group == status.group }) ?? true,
+    if let status = try world.files.status(path), status.mode == mode,
+      owner.map({ $0.user == status.user && $0.group == status.group }) ?? true,
       try world.files.readIfPresent(path) == bytes
     {
       return false
@@ -212,7 +224,8 @@ package struct Performer: Sendable {
     guard result.succeeded else {
       throw Failure(
         .agentNotStarted, "`\(command.text)` failed: \(result.end.explanation)", details: Self.lastLines(result.output),
-        hint: command.program.hasSuffix("docker") ? "see docker logs" : "see systemctl status consul and journalctl -u consul")
+        hint: command.program.hasSuffix("docker")
+          ? "see docker logs" : "see systemctl status consul and journalctl -u consul")
     }
   }
 

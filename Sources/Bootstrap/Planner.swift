@@ -18,7 +18,9 @@ package struct Planner: Sendable {
   }
 
   /// The same with other settings.
-  func with(_ settings: Settings) -> Planner { Planner(settings: settings, world: world, metadata: metadata, credentials: credentials) }
+  func with(_ settings: Settings) -> Planner {
+    Planner(settings: settings, world: world, metadata: metadata, credentials: credentials)
+  }
 
   /// Where this run takes place: what the metadata service says, and a client for the region.
   package struct Place: Sendable {
@@ -51,8 +53,10 @@ package struct Planner: Sendable {
 
   func client(for identity: Identity) -> AWSClient {
     AWSClient(
-      region: region(of: identity), endpoints: EndpointResolver(environment: world.environment), credentials: credentials,
-      transport: world.transport, retries: RetrySettings(environment: world.environment), clock: world.clock, now: world.now,
+      region: region(of: identity), endpoints: EndpointResolver(environment: world.environment),
+      credentials: credentials,
+      transport: world.transport, retries: RetrySettings(environment: world.environment), clock: world.clock,
+      now: world.now,
       log: world.log)
   }
 
@@ -86,17 +90,23 @@ package struct Planner: Sendable {
   /// - Throws: `Failure`, or `CancellationError`.
   package func plan(at place: Place, _ mode: Mode) async throws -> Plan {
     let client = place.client
-    let machine = try await MachineObserver(settings: settings, world: world).observe(place.binary, identity: place.identity)
+    let machine = try await MachineObserver(settings: settings, world: world).observe(
+      place.binary, identity: place.identity)
     var observation = Observation(identity: place.identity, machine: machine, group: nil, time: world.now())
     if mode.waits { try await holdBack() }
 
     let rejoins = rejoins(observation)
     do {
       observation = try await observe(observation, client, mode, rejoins: rejoins)
-    } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status) {
-      world.log.warning("going on without the group: this machine has joined before", ["reason": .string(error.lines.joined(separator: " "))])
+    } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
+    {
+      world.log.warning(
+        "going on without the group: this machine has joined before",
+        ["reason": .string(error.lines.joined(separator: " "))])
       observation.group = nil
-      if !settings.secretReferences.isEmpty { observation.secrets = Self.presentSecrets(CurrentConfiguration(machine.configuration), settings) }
+      if !settings.secretReferences.isEmpty {
+        observation.secrets = Self.presentSecrets(CurrentConfiguration(machine.configuration), settings)
+      }
     }
     return try Plan(observation, settings)
   }
@@ -108,8 +118,9 @@ package struct Planner: Sendable {
     let waiter = GroupWaiter(settings: settings, world: world, client: place.client)
     do {
       identity.groupName = try await waiter.ownGroup(identity, waits: false)
-      identity.interfaces = try await IdentityObserver(settings: settings, world: world, metadata: metadata).interfaceKinds(
-        of: identity, place.client)
+      identity.interfaces = try await IdentityObserver(settings: settings, world: world, metadata: metadata)
+        .interfaceKinds(
+          of: identity, place.client)
       let group = try await GroupObserver(
         membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: place.client
       ).observe(identity, groupName: identity.groupName)
@@ -119,7 +130,9 @@ package struct Planner: Sendable {
     }
   }
 
-  private func observe(_ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Observation {
+  private func observe(_ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws
+    -> Observation
+  {
     var observation = first
     observation.secrets = try await secrets(client, mode, rejoins: rejoins)
     do {
@@ -137,7 +150,8 @@ package struct Planner: Sendable {
   private func rejoins(_ observation: Observation) -> Bool {
     let machine = observation.machine
     guard DataDirectoryDecision(observation, settings).keepsData else { return false }
-    return settings.role == .client ? !CurrentConfiguration(machine.configuration).peers.isEmpty : machine.dataDirectory.raftState.mayBePresent
+    return settings.role == .client
+      ? !CurrentConfiguration(machine.configuration).peers.isEmpty : machine.dataDirectory.raftState.mayBePresent
   }
 
   private func holdBack() async throws {
@@ -145,7 +159,8 @@ package struct Planner: Sendable {
     guard most > .zero else { return }
     var generator = SystemRandomNumberGenerator()
     let wait = Duration.milliseconds(Int64.random(in: 0...most.wholeMilliseconds, using: &generator))
-    world.log.info("waiting before the first call, so that a fleet does not call all at once", ["for": .string(wait.spoken)])
+    world.log.info(
+      "waiting before the first call, so that a fleet does not call all at once", ["for": .string(wait.spoken)])
     try await world.clock.sleep(for: wait)
   }
 

@@ -22,19 +22,26 @@ struct ResolverChanger: Sendable {
       world.log.info("names are resolved through the agent", ["names": .strings(change.names)])
       return isNew
     }
-    if let text = change.undoneText { try write(change.path, Array(text.utf8)) } else { try world.files.removeFile(change.path) }
+    if let text = change.undoneText {
+      try write(change.path, Array(text.utf8))
+    } else {
+      try world.files.removeFile(change.path)
+    }
     let undone = try await restart(change)
     world.log.error(
       "\(change.path) did not make names resolve; it is undone, and Consul's names are not resolved on this machine",
       [
         "unanswered": .strings(unanswered), "undone": undone.map(JSONValue.string) ?? true,
-        "hint": "see whether the resolver is in use here (/etc/resolv.conf), and the agent's DNS with: dig @\(change.server) consul.service.consul",
+        "hint":
+          "see whether the resolver is in use here (/etc/resolv.conf), and the agent's DNS with: dig @\(change.server) consul.service.consul",
       ])
     return false
   }
 
   private func write(_ path: String, _ bytes: [UInt8]) throws {
-    if let slash = path.lastIndex(of: "/") { try world.files.createDirectory(String(path[..<slash]), mode: 0o755, owner: nil) }
+    if let slash = path.lastIndex(of: "/") {
+      try world.files.createDirectory(String(path[..<slash]), mode: 0o755, owner: nil)
+    }
     try world.files.write(path, bytes, mode: 0o644, owner: nil)
   }
 
@@ -54,7 +61,8 @@ struct ResolverChanger: Sendable {
       reasons = []
       for name in rest {
         do {
-          let found = try await world.resolver.addresses(of: name, server: change.server, port: 53, timeout: Self.timeout)
+          let found = try await world.resolver.addresses(
+            of: name, server: change.server, port: 53, timeout: Self.timeout)
           if found.isEmpty { reasons.append("\(name): no address") } else { rest.removeAll { $0 == name } }
         } catch let error as NameError {
           reasons.append("\(name): \(error.explanation)")

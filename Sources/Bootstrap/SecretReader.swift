@@ -42,7 +42,9 @@ package struct SecretReader: Sendable {
         secrets.gossipKeyIsToBeMade = true
       }
     }
-    if let reference = settings.agentToken { secrets.agentToken = try await value(reference, what: "the agent's token") }
+    if let reference = settings.agentToken {
+      secrets.agentToken = try await value(reference, what: "the agent's token")
+    }
     secrets.ca = try await material(settings.tls.ca, what: "the CA certificate", mark: "CERTIFICATE-----")
     secrets.cert = try await material(settings.tls.cert, what: "the certificate", mark: "CERTIFICATE-----")
     secrets.key = try await material(settings.tls.key, what: "the private key", mark: "PRIVATE KEY-----")
@@ -52,7 +54,9 @@ package struct SecretReader: Sendable {
   /// - Returns: nil if it does not exist, and that is tolerated.
   private func gossipKey(_ reference: SecretReference, _ missingKey: MissingKey) async throws -> Secret? {
     let what = "the gossip key"
-    guard settings.createsGossipKey, case .ssm(let name) = reference else { return try checked(await value(reference, what: what), reference) }
+    guard settings.createsGossipKey, case .ssm(let name) = reference else {
+      return try checked(await value(reference, what: what), reference)
+    }
     let store = ParameterStore(client: client)
     var present = try await asking(reference, what) { try await store.parameter(name) }
     if present == nil {
@@ -60,8 +64,11 @@ package struct SecretReader: Sendable {
       guard missingKey == .create else { throw missing(reference, what) }
       var generator = SystemRandomNumberGenerator()
       let bytes = (0..<Self.gossipKeyBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
-      let made = try await asking(reference, what, verb: "make") { try await store.create(name, Secret(Base64.encode(bytes))) }
-      world.log.info(made ? "made the gossip key" : "another server made the gossip key first", ["parameter": .string(name)])
+      let made = try await asking(reference, what, verb: "make") {
+        try await store.create(name, Secret(Base64.encode(bytes)))
+      }
+      world.log.info(
+        made ? "made the gossip key" : "another server made the gossip key first", ["parameter": .string(name)])
       // Whoever was first, all read what is there.
       for _ in 0..<Self.readBackAttempts where present == nil {
         present = try await asking(reference, what) { try await store.parameter(name) }
@@ -83,7 +90,8 @@ package struct SecretReader: Sendable {
     return Secret(text)
   }
 
-  private func material(_ reference: SecretReference?, what: String, mark: String) async throws -> Secrets.TLSMaterial? {
+  private func material(_ reference: SecretReference?, what: String, mark: String) async throws -> Secrets.TLSMaterial?
+  {
     guard let reference else { return nil }
     let text = try await value(reference, what: what)
     guard text.value.contains(mark) else {
@@ -99,15 +107,20 @@ package struct SecretReader: Sendable {
   private func value(_ reference: SecretReference, what: String) async throws -> Secret {
     let found: Secret?
     switch reference {
-    case .ssm(let name): found = try await asking(reference, what) { try await ParameterStore(client: client).parameter(name) }
+    case .ssm(let name):
+      found = try await asking(reference, what) { try await ParameterStore(client: client).parameter(name) }
     case .secretsManager(let id, let key):
       let whole = try await asking(reference, what) { try await SecretsManager(client: client).secret(id) }
       found = try key.map { key in try whole.map { try member(key, of: $0, reference) } } ?? whole
     case .file(let path):
       do {
-        found = try world.files.readIfPresent(path, limit: Self.fileLimit).map { Secret(String(decoding: $0, as: UTF8.self)) }
+        found = try world.files.readIfPresent(path, limit: Self.fileLimit).map {
+          Secret(String(decoding: $0, as: UTF8.self))
+        }
       } catch let error as FileError {
-        throw Failure(.configurationRejected, "cannot read \(what)", details: [error.explanation], hint: "check the permissions of \(path)")
+        throw Failure(
+          .configurationRejected, "cannot read \(what)", details: [error.explanation],
+          hint: "check the permissions of \(path)")
       }
     }
     guard let found else { throw missing(reference, what) }
@@ -131,13 +144,16 @@ package struct SecretReader: Sendable {
     switch reference {
     case .ssm(let name):
       Failure(
-        .awsFailed, "there is no parameter \(name), which should hold \(what)", details: ["asked with ssm:GetParameter in \(client.region)"],
+        .awsFailed, "there is no parameter \(name), which should hold \(what)",
+        details: ["asked with ssm:GetParameter in \(client.region)"],
         hint: "make it (aws ssm put-parameter --type SecureString --name \(name)), or correct its name and the region")
     case .secretsManager(let id, _):
       Failure(
-        .awsFailed, "there is no secret \(id), which should hold \(what)", details: ["asked with secretsmanager:GetSecretValue in \(client.region)"],
+        .awsFailed, "there is no secret \(id), which should hold \(what)",
+        details: ["asked with secretsmanager:GetSecretValue in \(client.region)"],
         hint: "make it, or correct its name and the region")
-    case .file(let path): Failure(.configurationRejected, "there is no file \(path), which should hold \(what)", hint: "correct the path")
+    case .file(let path):
+      Failure(.configurationRejected, "there is no file \(path), which should hold \(what)", hint: "correct the path")
     }
   }
 
@@ -149,7 +165,9 @@ package struct SecretReader: Sendable {
     } catch let error as AWSError where !error.mayPass {
       var failure = error.failure("\(verb) \(what), \(reference)", role: await client.roleName())
       // The message names the key where it is KMS that refuses.
-      if error.message?.lowercased().contains("kms") == true { failure.hint = "allow kms:Decrypt on the key that encrypts \(reference)" }
+      if error.message?.lowercased().contains("kms") == true {
+        failure.hint = "allow kms:Decrypt on the key that encrypts \(reference)"
+      }
       throw failure
     }
   }
@@ -158,7 +176,9 @@ package struct SecretReader: Sendable {
 extension String {
   /// Without white space at either end.
   fileprivate var trimmed: String {
-    guard let start = firstIndex(where: { !$0.isWhitespace }), let end = lastIndex(where: { !$0.isWhitespace }) else { return "" }
+    guard let start = firstIndex(where: { !$0.isWhitespace }), let end = lastIndex(where: { !$0.isWhitespace }) else {
+      return ""
+    }
     return String(self[start...end])
   }
 }

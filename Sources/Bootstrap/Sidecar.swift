@@ -142,7 +142,8 @@ package final class Sidecar: Sendable {
   private func agent(timeout: Duration = agentTimeout) -> AgentClient {
     let current = current
     return AgentClient(
-      address: current.agentAddress(settings), token: current.agentToken.map { Secret($0) }, transport: world.transport, timeout: timeout)
+      address: current.agentAddress(settings), token: current.agentToken.map { Secret($0) }, transport: world.transport,
+      timeout: timeout)
   }
 
   private func look(at place: Planner.Place, _ memory: inout Memory) async throws {
@@ -176,7 +177,8 @@ package final class Sidecar: Sendable {
     if isComplete, !memory.wasComplete {
       world.log.info("the WAN pool is complete", ["others": .integer(Int64(wanted.count))])
     } else if !isComplete, memory.wasComplete {
-      world.log.warning("servers of other zones are missing from the WAN pool", ["missing": .strings(missing.map(\.description))])
+      world.log.warning(
+        "servers of other zones are missing from the WAN pool", ["missing": .strings(missing.map(\.description))])
     }
     memory.wasComplete = isComplete
   }
@@ -216,7 +218,9 @@ package final class Sidecar: Sendable {
   /// An agent whose configuration names an address that this machine has lost cannot start. Its data is its own: under raft
   /// protocol 3 a server keeps its vote under the new address (Consul documentation, "Upgrading: raft protocol 3").
   private func adaptToAddress(_ place: Planner.Place) async throws {
-    guard let configured = current.bindAddress, settings.overlays.allSatisfy({ $0.value["bind_addr"] == nil }) else { return }
+    guard let configured = current.bindAddress, settings.overlays.allSatisfy({ $0.value["bind_addr"] == nil }) else {
+      return
+    }
     let bound = try AddressDecision(place.identity, settings).bind
     guard configured != bound else { return }
     world.log.warning(
@@ -225,8 +229,11 @@ package final class Sidecar: Sendable {
     let plan = try await planner.plan(at: place, .stay)
     try await writeConfiguration(plan)
     switch plan.start {
-    case .systemd: try await Performer(world: world).perform(.run(Command("/bin/systemctl", ["restart", SystemdUnit.name])))
-    case .docker: try await Performer(world: world).perform(.run(Command(place.consulPath, ["restart", DockerContainer.agentName])))
+    case .systemd:
+      try await Performer(world: world).perform(.run(Command("/bin/systemctl", ["restart", SystemdUnit.name])))
+    case .docker:
+      try await Performer(world: world).perform(
+        .run(Command(place.consulPath, ["restart", DockerContainer.agentName])))
     case .supervise, .none: break
     }
   }
@@ -253,21 +260,28 @@ package final class Sidecar: Sendable {
     let current = current
     let secrets: Secrets
     do {
-      secrets = try await SecretReader(settings: settings, world: world, client: place.client).read(missingKey: .tolerate)
+      secrets = try await SecretReader(settings: settings, world: world, client: place.client).read(
+        missingKey: .tolerate)
     } catch let error as AWSError {
       throw error.failure("read the secrets", role: await place.client.roleName())
     }
     var changed: [(SecretReference?, String)] = []
     if let key = secrets.gossipKey, !secrets.gossipKeyIsToBeMade, let old = current.gossipKey, key.value != old {
-      changed.append((settings.gossipKey, "install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"))
+      changed.append(
+        (
+          settings.gossipKey,
+          "install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"
+        ))
     }
     if let token = secrets.agentToken, let old = current.agentToken, token.value != old {
       changed.append((settings.agentToken, "run consul-bootstrap again, and restart the agent"))
     }
     for (reference, material, name) in [
-      (settings.tls.ca, secrets.ca, "ca"), (settings.tls.cert, secrets.cert, "cert"), (settings.tls.key, secrets.key, "key"),
+      (settings.tls.ca, secrets.ca, "ca"), (settings.tls.cert, secrets.cert, "cert"),
+      (settings.tls.key, secrets.key, "key"),
     ] {
-      guard case .pem(let pem)? = material, let old = try? world.files.readIfPresent("\(settings.tlsDirectory)/\(name).pem"),
+      guard case .pem(let pem)? = material,
+        let old = try? world.files.readIfPresent("\(settings.tlsDirectory)/\(name).pem"),
         Array(pem.value.utf8) != old
       else { continue }
       changed.append((reference, "run consul-bootstrap again, and restart the agent"))

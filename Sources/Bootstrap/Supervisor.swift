@@ -59,7 +59,8 @@ package actor Supervisor {
       crashes += 1
       lastCrash = end.explanation
       let wait = Self.backoff.bound(max(0, failures - 1))
-      world.log.error("the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(wait.spoken)])
+      world.log.error(
+        "the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(wait.spoken)])
       await rest(wait)
       if isStopping || Task.isCancelled { return end }
     }

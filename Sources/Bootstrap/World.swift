@@ -22,7 +22,8 @@ package struct World: Sendable {
 
   package init(
     environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
-    system: any System, resolver: any NameResolver, ports: any PortProber, clock: any Clock<Duration>, now: @escaping WallClock,
+    system: any System, resolver: any NameResolver, ports: any PortProber, clock: any Clock<Duration>,
+    now: @escaping WallClock,
     uptime: @escaping @Sendable () -> Duration,
     log: Logger, textServer: any TextServer, pattern: @escaping @Sendable (String) -> (any TextPattern)?
   ) {

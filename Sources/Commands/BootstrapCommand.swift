@@ -57,11 +57,13 @@ struct BootstrapCommand: Sendable {
   private func bootstrap(_ router: SignalRouter) async throws -> Int32 {
     let lock = try RunLock(stateDirectory: options.settings.stateDirectory)
     defer { withExtendedLifetime(lock) {} }
-    let forwarding = options.settings.logs.isEmpty ? nil : ForwardingLock(stateDirectory: options.settings.stateDirectory)
+    let forwarding =
+      options.settings.logs.isEmpty ? nil : ForwardingLock(stateDirectory: options.settings.stateDirectory)
     var forwardingEnded: (@Sendable () -> Void)?
     if let forwarding { forwardingEnded = { forwarding.release() } }
     let run = BootstrapRun(
-      settings: options.settings, world: world, planner: planner, forwardingEnded: forwardingEnded, lastWords: { failure in writeLastWords(failure) },
+      settings: options.settings, world: world, planner: planner, forwardingEnded: forwardingEnded,
+      lastWords: { failure in writeLastWords(failure) },
       supervisorStarted: { router.route(to: $0, $1) })
     let outcome = try await run.run { outcome in succeed(outcome) }
     return outcome.agentEnd?.shellStatus ?? 0
@@ -97,7 +99,8 @@ struct BootstrapCommand: Sendable {
 
   private func writeLastWords(_ failure: Failure) {
     guard let ownLog else { return }
-    Logger(level: .error, sink: ownLog).error(failure.lines.joined(separator: " "), ["status": .integer(Int64(failure.status.rawValue))])
+    Logger(level: .error, sink: ownLog).error(
+      failure.lines.joined(separator: " "), ["status": .integer(Int64(failure.status.rawValue))])
   }
 
   private func report(_ failure: Failure) {

@@ -57,7 +57,8 @@ package enum Completion: String, Sendable, CaseIterable {
     var cases = ""
     for option in Option.all {
       switch value(of: option) {
-      case .words(let words): cases += "    --\(option.name)) _consul_bootstrap_words '\(words.joined(separator: " "))'; return ;;\n"
+      case .words(let words):
+        cases += "    --\(option.name)) _consul_bootstrap_words '\(words.joined(separator: " "))'; return ;;\n"
       case .file: cases += "    --\(option.name)) _consul_bootstrap_files; return ;;\n"
       case .directory: cases += "    --\(option.name)) _consul_bootstrap_files -d; return ;;\n"
       case .user: cases += "    --\(option.name)) _consul_bootstrap_files -u; return ;;\n"
@@ -92,7 +93,8 @@ package enum Completion: String, Sendable, CaseIterable {
 
   /// Inside single quotes and `_arguments`' brackets.
   private static func zshQuoted(_ text: String) -> String {
-    text.replacing("'", with: "'\\''").replacing("[", with: "\\[").replacing("]", with: "\\]").replacing(":", with: "\\:")
+    text.replacing("'", with: "'\\''").replacing("[", with: "\\[").replacing("]", with: "\\]").replacing(
+      ":", with: "\\:")
   }
 
   private static var zshScript: String {
@@ -142,12 +144,18 @@ package enum Completion: String, Sendable, CaseIterable {
 
   // MARK: fish
 
-  private static func fishQuoted(_ text: String) -> String { "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'" }
+  private static func fishQuoted(_ text: String) -> String {
+    "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
+  }
 
   private static var fishScript: String {
-    var lines = ["# fish completion of consul-bootstrap: consul-bootstrap completion fish", "complete -c consul-bootstrap -f"]
+    var lines = [
+      "# fish completion of consul-bootstrap: consul-bootstrap completion fish", "complete -c consul-bootstrap -f",
+    ]
     for command in commands {
-      lines.append("complete -c consul-bootstrap -n __fish_use_subcommand -a \(command.rawValue) -d \(fishQuoted(command.summary))")
+      lines.append(
+        "complete -c consul-bootstrap -n __fish_use_subcommand -a \(command.rawValue) -d \(fishQuoted(command.summary))"
+      )
     }
     lines.append("complete -c consul-bootstrap -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'")
     for option in Option.all {

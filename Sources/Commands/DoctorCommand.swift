@@ -12,7 +12,8 @@ struct DoctorCommand: Sendable {
   func run() async throws -> Never {
     let findings = Mutex<[Finding]>([])
     let doctor = Doctor(
-      settings: options.settings, world: surroundings.world, planner: surroundings.planner, metadata: surroundings.metadata,
+      settings: options.settings, world: surroundings.world, planner: surroundings.planner,
+      metadata: surroundings.metadata,
       credentials: surroundings.credentials
     ) { finding in
       findings.withLock { $0.append(finding) }
@@ -23,7 +24,10 @@ struct DoctorCommand: Sendable {
     if options.wantsJSON {
       Machine.write(JSONValue.object(["healthy": .bool(wrong == 0), "findings": .array(list.map(\.json))]).prettyText)
     } else {
-      Machine.write(wrong == 0 ? "\nall that a boot depends on is there\n" : "\n\(wrong) \(wrong == 1 ? "thing is" : "things are") to be mended\n")
+      Machine.write(
+        wrong == 0
+          ? "\nall that a boot depends on is there\n"
+          : "\n\(wrong) \(wrong == 1 ? "thing is" : "things are") to be mended\n")
     }
     Machine.exit(wrong == 0 ? 0 : 1)
   }

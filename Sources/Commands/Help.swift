@@ -43,7 +43,9 @@ package enum Help {
     let page = Page(width: max(60, min(120, width)))
     var text = page.paragraph(purpose) + "\n"
     text += "Usage: consul-bootstrap [options]\n       consul-bootstrap --dry-run [options]\n"
-    for command in Subcommand.allCases { text += "       consul-bootstrap \(command.rawValue)\(command.usage.isEmpty ? "" : " \(command.usage)")\n" }
+    for command in Subcommand.allCases {
+      text += "       consul-bootstrap \(command.rawValue)\(command.usage.isEmpty ? "" : " \(command.usage)")\n"
+    }
     text += "\nCommands:\n"
     for command in Subcommand.allCases { text += page.entry(command.rawValue, command.summary) }
     text += "\n"
@@ -58,7 +60,8 @@ package enum Help {
     }
     text += page.paragraph(sources) + "\n" + page.paragraph(environment) + "\nExit status:\n"
     for (status, meaning) in exitStatuses {
-      text += page.filled("  \(String(repeating: " ", count: max(0, 5 - status.count)))\(status)  ", meaning, indentation: 9)
+      text += page.filled(
+        "  \(String(repeating: " ", count: max(0, 5 - status.count)))\(status)  ", meaning, indentation: 9)
     }
     return text
   }

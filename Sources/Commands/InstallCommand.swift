@@ -19,10 +19,14 @@ struct InstallCommand: Sendable {
   func run() async throws {
     let world = surroundings.world
     guard options.isDryRun || world.system.isRoot else {
-      throw Failure(.usage, "\(removes ? "uninstall" : "install") needs root", hint: "run it with sudo, or look at it with --dry-run")
+      throw Failure(
+        .usage, "\(removes ? "uninstall" : "install") needs root",
+        hint: "run it with sudo, or look at it with --dry-run")
     }
     var installation = installation()
-    if options.isDryRun { return show(removes ? installation.removal : [installation.userStep].compactMap { $0 } + installation.steps) }
+    if options.isDryRun {
+      return show(removes ? installation.removal : [installation.userStep].compactMap { $0 } + installation.steps)
+    }
     let performer = Performer(world: world)
     var changes = 0
     if !removes, let step = installation.userStep {
@@ -30,13 +34,17 @@ struct InstallCommand: Sendable {
       changes += 1
       installation = self.installation()
     }
-    for step in removes ? installation.removal : installation.steps where try await performer.perform(step) { changes += 1 }
+    for step in removes ? installation.removal : installation.steps where try await performer.perform(step) {
+      changes += 1
+    }
     if options.wantsJSON { return Machine.write(JSONValue.object(["changes": .integer(Int64(changes))]).prettyText) }
     if removes {
       Machine.write("removed. What stays: \(installation.remains.joined(separator: ", "))\n")
     } else {
       Machine.write(
-        changes == 0 ? "nothing to do: this machine is prepared\n" : "this machine is prepared; consul-bootstrap --dry-run shows what a run does\n")
+        changes == 0
+          ? "nothing to do: this machine is prepared\n"
+          : "this machine is prepared; consul-bootstrap --dry-run shows what a run does\n")
     }
   }
 
@@ -48,13 +56,16 @@ struct InstallCommand: Sendable {
     }
     let isThere = { (path: String) in ((try? world.files.status(path)) ?? nil) != nil }
     let consul =
-      settings.consulPath ?? ["/usr/local/bin/consul", "/usr/bin/consul"].first(where: world.files.isExecutable) ?? "/usr/local/bin/consul"
+      settings.consulPath ?? ["/usr/local/bin/consul", "/usr/bin/consul"].first(where: world.files.isExecutable)
+      ?? "/usr/local/bin/consul"
     return Installation(
       settings,
       .init(
         owner: world.system.owner(named: settings.user), programPath: world.system.programPath, consulPath: consul,
-        hasSystemd: isThere("/etc/systemd/system"), isBootedBySystemd: world.system.isBootedBySystemd, agentUnit: content(SystemdUnit.path),
-        sidecarUnit: content(SidecarUnit.path), hasConfiguration: isThere(settings.configurationPath)), documents: Self.documents)
+        hasSystemd: isThere("/etc/systemd/system"), isBootedBySystemd: world.system.isBootedBySystemd,
+        agentUnit: content(SystemdUnit.path),
+        sidecarUnit: content(SidecarUnit.path), hasConfiguration: isThere(settings.configurationPath)),
+      documents: Self.documents)
   }
 
   private func show(_ steps: [Step]) {
@@ -67,6 +78,8 @@ struct InstallCommand: Sendable {
       return Machine.write(JSONValue.object(["steps": .array(list)]).prettyText)
     }
     let lines = steps.enumerated().map { "  \($0.offset + 1). \($0.element.title)" }
-    Machine.write((["Steps, as far as each is not done already"] + lines + ["", "Nothing was changed.", ""]).joined(separator: "\n"))
+    Machine.write(
+      (["Steps, as far as each is not done already"] + lines + ["", "Nothing was changed.", ""]).joined(separator: "\n")
+    )
   }
 }

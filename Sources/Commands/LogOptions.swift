@@ -18,22 +18,31 @@ extension Option {
       options.settings.logs.append(request)
     },
     Option(
-      .logs, "log-group", .value("TEMPLATE"), default: Settings().logGroup, "the log group; fields: " + Settings.logFields.joined(separator: ", ")
+      .logs, "log-group", .value("TEMPLATE"), default: Settings().logGroup,
+      "the log group; fields: " + Settings.logFields.joined(separator: ", ")
     ) { value, options throws(OptionValueError) in
       options.settings.logGroup = try logGroup(value)
     },
-    Option(.logs, "log-stream", .value("TEMPLATE"), default: Settings().logStream, "the log stream; fields as for --log-group") {
+    Option(
+      .logs, "log-stream", .value("TEMPLATE"), default: Settings().logStream,
+      "the log stream; fields as for --log-group"
+    ) {
       value, options throws(OptionValueError) in
       options.settings.logStream = try logStream(value)
     },
-    Option(.logs, "log-retention", .value("DAYS"), default: "for ever", "how long a log group that is made here keeps its events") {
+    Option(
+      .logs, "log-retention", .value("DAYS"), default: "for ever",
+      "how long a log group that is made here keeps its events"
+    ) {
       value, options throws(OptionValueError) in
       options.settings.logRetention = try retention(value)
     },
-    Option(.logs, "log-tag", .list("KEY=VALUE"), "a tag for log groups that are made here") { value, options throws(OptionValueError) in
+    Option(.logs, "log-tag", .list("KEY=VALUE"), "a tag for log groups that are made here") {
+      value, options throws(OptionValueError) in
       let halves = value.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       // API reference, CreateLogGroup: keys of 1 to 128 characters, values of up to 256.
-      guard halves.count == 2, (1...128).contains(halves[0].count), halves[1].count <= 256, !halves[0].hasPrefix("aws:") else {
+      guard halves.count == 2, (1...128).contains(halves[0].count), halves[1].count <= 256, !halves[0].hasPrefix("aws:")
+      else {
         throw OptionValueError(expectation: "must be KEY=VALUE")
       }
       options.settings.logTags.append(.init(key: halves[0], value: halves[1]))
@@ -47,16 +56,24 @@ extension Option {
     Option(.logs, "log-memory", .value("SIZE"), default: "8MiB", "memory for what is read and not accepted yet") {
       value, options throws(OptionValueError) in options.settings.logMemory = try size(value, 1 << 20...1 << 30)
     },
-    Option(.logs, "log-queue", .value("SIZE"), default: "64MiB", "disk for the supervised agent's output while the service is away") {
+    Option(
+      .logs, "log-queue", .value("SIZE"), default: "64MiB",
+      "disk for the supervised agent's output while the service is away"
+    ) {
       value, options throws(OptionValueError) in options.settings.logQueue = try size(value, 1 << 20...1 << 40)
     },
     Option(.logs, "flush-interval", .value("DURATION"), default: "1s", "how long a line waits for more to go with it") {
       value, options throws(OptionValueError) in options.settings.flushInterval = try duration(value)
     },
-    Option(.logs, "flush-timeout", .value("DURATION"), default: "10s", "how long the sidecar's end waits for logs that are not sent yet") {
+    Option(
+      .logs, "flush-timeout", .value("DURATION"), default: "10s",
+      "how long the sidecar's end waits for logs that are not sent yet"
+    ) {
       value, options throws(OptionValueError) in options.settings.flushTimeout = try duration(value)
     },
-    Option(.logs, "log-agent", .value("AGENT"), "let AWS's agent forward, and watch it: awslogs or amazon-cloudwatch-agent") {
+    Option(
+      .logs, "log-agent", .value("AGENT"), "let AWS's agent forward, and watch it: awslogs or amazon-cloudwatch-agent"
+    ) {
       value, options throws(OptionValueError) in options.settings.logAgent = try choice(value)
     },
     Option(
@@ -65,7 +82,9 @@ extension Option {
     ) {
       value, options throws(OptionValueError) in options.settings.logAgentPatience = try duration(value)
     },
-    Option(.logs, "metrics", .value("ADDRESS"), "serve the forwarding's numbers to Prometheus: unix:/PATH or 127.0.0.1:PORT") {
+    Option(
+      .logs, "metrics", .value("ADDRESS"), "serve the forwarding's numbers to Prometheus: unix:/PATH or 127.0.0.1:PORT"
+    ) {
       value, options throws(OptionValueError) in options.settings.metricsAddress = try metricsAddress(value)
     },
   ]
@@ -74,8 +93,12 @@ extension Option {
 /// `file:/var/log/app.log`, or `{"source": "file:/var/log/app.log", "group": "/app"}`.
 private func logRequest(_ value: String) throws(OptionValueError) -> Settings.LogRequest {
   guard value.hasPrefix("{") else { return Settings.LogRequest(source: try logSource(value)) }
-  guard let members = (try? JSONValue(parsing: value))?.object else { throw OptionValueError(expectation: "begins with { but is no JSON object") }
-  guard let source = members["source"]?.string else { throw OptionValueError(expectation: "needs a source, for example \"file:/var/log/app.log\"") }
+  guard let members = (try? JSONValue(parsing: value))?.object else {
+    throw OptionValueError(expectation: "begins with { but is no JSON object")
+  }
+  guard let source = members["source"]?.string else {
+    throw OptionValueError(expectation: "needs a source, for example \"file:/var/log/app.log\"")
+  }
   var request = Settings.LogRequest(source: try logSource(source))
   for (key, member) in members.sorted(by: { $0.key < $1.key }) {
     let text = member.string ?? member.integer.map(String.init) ?? ""
@@ -84,17 +107,21 @@ private func logRequest(_ value: String) throws(OptionValueError) -> Settings.Lo
     case "group": request.group = try within(key) { () throws(OptionValueError) in try logGroup(text) }
     case "stream": request.stream = try within(key) { () throws(OptionValueError) in try logStream(text) }
     case "retention": request.retention = try within(key) { () throws(OptionValueError) in try retention(text) }
-    case "multiline-start": request.multilineStart = try within(key) { () throws(OptionValueError) in try pattern(text) }
+    case "multiline-start":
+      request.multilineStart = try within(key) { () throws(OptionValueError) in try pattern(text) }
     case "timestamp-key": request.timestampKey = try within(key) { () throws(OptionValueError) in try nonEmpty(text) }
     default:
       throw OptionValueError(
-        expectation: "has an unknown member \(key); there are source, group, stream, retention, multiline-start, timestamp-key")
+        expectation:
+          "has an unknown member \(key); there are source, group, stream, retention, multiline-start, timestamp-key")
     }
   }
   return request
 }
 
-private func within<Value>(_ key: String, _ read: () throws(OptionValueError) -> Value) throws(OptionValueError) -> Value {
+private func within<Value>(_ key: String, _ read: () throws(OptionValueError) -> Value) throws(OptionValueError)
+  -> Value
+{
   do { return try read() } catch { throw OptionValueError(expectation: "has a \(key) that \(error.expectation)") }
 }
 
@@ -123,8 +150,11 @@ private func pattern(_ value: String) throws(OptionValueError) -> String {
 
 /// `64MiB`, `500kB`, `1048576`.
 private func size(_ value: String, _ range: ClosedRange<Int>) throws(OptionValueError) -> Int {
-  let wrong = OptionValueError(expectation: "must be a size such as 8MiB, from \(range.lowerBound >> 20)MiB to \(range.upperBound >> 20)MiB")
-  let units = ["": 1, "B": 1, "kB": 1000, "MB": 1_000_000, "GB": 1_000_000_000, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30]
+  let wrong = OptionValueError(
+    expectation: "must be a size such as 8MiB, from \(range.lowerBound >> 20)MiB to \(range.upperBound >> 20)MiB")
+  let units = [
+    "": 1, "B": 1, "kB": 1000, "MB": 1_000_000, "GB": 1_000_000_000, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
+  ]
   let digits = value.prefix { $0.isASCII && $0.isNumber }
   guard let number = Int(digits), let unit = units[String(value.dropFirst(digits.count))],
     case let (bytes, overflow) = number.multipliedReportingOverflow(by: unit),
@@ -146,10 +176,13 @@ private func logGroup(_ value: String) throws(OptionValueError) -> String {
 }
 
 /// API reference, CreateLogStream.
-private func logStream(_ value: String) throws(OptionValueError) -> String { try logName(value, allowed: { $0 != ":" && $0 != "*" }) }
+private func logStream(_ value: String) throws(OptionValueError) -> String {
+  try logName(value, allowed: { $0 != ":" && $0 != "*" })
+}
 
 private func logName(_ value: String, allowed: (Character) -> Bool) throws(OptionValueError) -> String {
-  guard let plain = NameTemplate.expand(value, { Settings.logFields.contains($0) ? "x" : nil }), (1...512).contains(plain.utf8.count),
+  guard let plain = NameTemplate.expand(value, { Settings.logFields.contains($0) ? "x" : nil }),
+    (1...512).contains(plain.utf8.count),
     plain.allSatisfy({ $0.isASCII && allowed($0) })
   else {
     throw OptionValueError(

@@ -21,10 +21,14 @@ package enum ManualPage {
 
       """
     for command in Subcommand.allCases {
-      page += ".br\n.B consul\\-bootstrap \(escaped(command.rawValue))\n" + (command.usage.isEmpty ? "" : "\(escaped(command.usage))\n")
+      page +=
+        ".br\n.B consul\\-bootstrap \(escaped(command.rawValue))\n"
+        + (command.usage.isEmpty ? "" : "\(escaped(command.usage))\n")
     }
     page += ".SH DESCRIPTION\n\(escaped(Help.purpose))\n.SH COMMANDS\n"
-    for command in Subcommand.allCases { page += ".TP\n.B \(escaped(command.rawValue))\n\(escaped(command.explanation))\n" }
+    for command in Subcommand.allCases {
+      page += ".TP\n.B \(escaped(command.rawValue))\n\(escaped(command.explanation))\n"
+    }
     page += ".SH OPTIONS\n\(escaped(Help.sources))\n"
     for section in Option.Section.allCases {
       page += ".SS \(escaped(section.rawValue))\n"

@@ -28,7 +28,9 @@ package struct OptionParser: Sendable {
     switch line.command {
     case .man: return .man
     case .completion:
-      guard let shell = line.operand else { throw Failure(.usage, "completion needs a shell", hint: "bash, zsh or fish") }
+      guard let shell = line.operand else {
+        throw Failure(.usage, "completion needs a shell", hint: "bash, zsh or fish")
+      }
       return .completion(shell)
     default: break
     }
@@ -40,7 +42,9 @@ package struct OptionParser: Sendable {
     if line.command == .sidecar { file.merge(machineFile) { given, _ in given } }
     // What is looked at is what the last run was asked for.
     if line.command == .status || line.command == .doctor, asked == nil {
-      file.merge((try? configurationFile(Settings().sidecarConfigurationPath, isRequired: false)) ?? [:]) { given, _ in given }
+      file.merge((try? configurationFile(Settings().sidecarConfigurationPath, isRequired: false)) ?? [:]) { given, _ in
+        given
+      }
     }
     let variables = try variables(environment)
     var given: Set<String> = []
@@ -68,7 +72,8 @@ package struct OptionParser: Sendable {
     if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
     if options.isDryRun, let command = line.command, command != .install, command != .uninstall {
       throw Failure(
-        .usage, "--dry-run does not go with \(command.rawValue)", hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
+        .usage, "--dry-run does not go with \(command.rawValue)",
+        hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
     }
     if options.checks, line.command != .status {
       throw Failure(.usage, "--check goes with status only", hint: "consul-bootstrap status --check")
@@ -108,7 +113,9 @@ package struct OptionParser: Sendable {
       if argument == "-h" || argument == "--help" { line.wantsHelp = true; continue }
       if argument == "-V" || argument == "--version" { line.wantsVersion = true; continue }
       if line.command == nil, let command = Subcommand(rawValue: argument) { line.command = command; continue }
-      if line.command == .completion, line.operand == nil, let shell = Completion(rawValue: argument) { line.operand = shell; continue }
+      if line.command == .completion, line.operand == nil, let shell = Completion(rawValue: argument) {
+        line.operand = shell; continue
+      }
       guard argument.hasPrefix("--"), argument.count > 2 else { throw noCommand(argument) }
       let halves = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(halves[0]), attached = halves.count == 2 ? String(halves[1]) : nil
@@ -157,12 +164,14 @@ package struct OptionParser: Sendable {
 
   private func variables(_ environment: [String: String]) throws -> [String: [Value]] {
     var values: [String: [Value]] = [:]
-    for (variable, text) in environment.sorted(by: { $0.key < $1.key }) where variable.hasPrefix(Option.environmentPrefix) {
+    for (variable, text) in environment.sorted(by: { $0.key < $1.key })
+    where variable.hasPrefix(Option.environmentPrefix) {
       if variable == Option.environmentPrefix + "CONFIG" { continue }
       guard let option = Option.all.first(where: { $0.environmentName == variable }) else {
         let guess = nearestName(to: variable, among: Option.all.map(\.environmentName))
         throw Failure(
-          .usage, "there is no environment variable \(variable)", hint: guess.map { "did you mean \($0)?" } ?? "see consul-bootstrap --help")
+          .usage, "there is no environment variable \(variable)",
+          hint: guess.map { "did you mean \($0)?" } ?? "see consul-bootstrap --help")
       }
       guard !text.isEmpty else { continue }
       if case .list = option.shape {
@@ -178,7 +187,8 @@ package struct OptionParser: Sendable {
   private func list(_ text: String, _ variable: String) throws -> [String] {
     guard text.hasPrefix("[") else { return text.split(separator: ",").map(String.init) }
     guard let items = (try? JSONValue(parsing: text))?.array?.map(\.string), !items.contains(nil) else {
-      throw Failure(.usage, "\(variable) begins with [ but is no JSON array of texts", hint: #"for example ["a=1", "b=2"]"#)
+      throw Failure(
+        .usage, "\(variable) begins with [ but is no JSON array of texts", hint: #"for example ["a=1", "b=2"]"#)
     }
     return items.compactMap { $0 }
   }
@@ -189,7 +199,9 @@ package struct OptionParser: Sendable {
     let bytes: [UInt8]
     do {
       guard let found = try files.readIfPresent(path) else {
-        guard !isRequired else { throw Failure(.usage, "there is no configuration file \(path)", hint: "correct --config") }
+        guard !isRequired else {
+          throw Failure(.usage, "there is no configuration file \(path)", hint: "correct --config")
+        }
         return [:]
       }
       bytes = found
@@ -221,7 +233,9 @@ package struct OptionParser: Sendable {
       } else if value.array != nil {
         throw Failure(.usage, "\(path): \(key) takes one value, not a list")
       }
-      guard !texts.contains(nil) else { throw Failure(.usage, "\(path): \(key) must be a text, a number or true or false") }
+      guard !texts.contains(nil) else {
+        throw Failure(.usage, "\(path): \(key) must be a text, a number or true or false")
+      }
       values[key] = texts.compactMap { $0 }.map { Value(text: $0, origin: "\(path): \(key)") }
     }
     return values
@@ -249,7 +263,9 @@ package struct OptionParser: Sendable {
       options.settings.membership = .groups(options.groups)
     case (true, false):
       guard options.settings.expect != nil || options.settings.role == .client else {
-        throw Failure(.usage, "--tag needs --expect", details: ["tags carry no desired capacity"], hint: "say how many servers: --expect 5")
+        throw Failure(
+          .usage, "--tag needs --expect", details: ["tags carry no desired capacity"],
+          hint: "say how many servers: --expect 5")
       }
       options.settings.membership = .tags(options.tags)
     case (true, true): break
@@ -257,7 +273,10 @@ package struct OptionParser: Sendable {
     var overlays: [Settings.Overlay] = []
     for path in options.mergeFiles {
       do {
-        overlays.append(.init(origin: "--merge \(path)", value: .object(try Self.object(try files.read(path, limit: 1 << 20), path: path))))
+        overlays.append(
+          .init(
+            origin: "--merge \(path)", value: .object(try Self.object(try files.read(path, limit: 1 << 20), path: path))
+          ))
       } catch let error as FileError {
         throw Failure(.usage, "cannot read the file of --merge", details: [error.explanation])
       }
@@ -273,7 +292,9 @@ package struct OptionParser: Sendable {
       options.settings.gossipKey = created
       options.settings.createsGossipKey = true
     }
-    if options.settings.isProduction, options.settings.aclDefaultPolicy == nil { options.settings.aclDefaultPolicy = "deny" }
+    if options.settings.isProduction, options.settings.aclDefaultPolicy == nil {
+      options.settings.aclDefaultPolicy = "deny"
+    }
     try refuseReservedKeys(options.settings)
   }
 

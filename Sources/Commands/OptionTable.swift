@@ -4,10 +4,14 @@ internal import Decisions
 /// Every option, in the order of help and README.
 extension Option {
   package static let all: [Option] =
-    groupOptions + clusterOptions + configurationOptions + networkOptions + securityOptions + logOptions + machineOptions + runOptions
+    groupOptions + clusterOptions + configurationOptions + networkOptions + securityOptions + logOptions
+    + machineOptions + runOptions
 
   private static let groupOptions = [
-    Option(.group, "role", .value("server|client"), default: "server", "what this instance is; a client needs the servers' --group or --tag") {
+    Option(
+      .group, "role", .value("server|client"), default: "server",
+      "what this instance is; a client needs the servers' --group or --tag"
+    ) {
       value, options throws(OptionValueError) in options.settings.role = try choice(value)
     },
     Option(
@@ -34,7 +38,8 @@ extension Option {
       .group, "wait-timeout", .value("DURATION"), default: "10m", "how long the group may take to be complete"
     ) { value, options throws(OptionValueError) in options.settings.waitTimeout = try duration(value) },
     Option(
-      .group, "wan-wait", .value("DURATION"), default: "60s", "how long a new datacenter waits for the servers of other zones to be known"
+      .group, "wan-wait", .value("DURATION"), default: "60s",
+      "how long a new datacenter waits for the servers of other zones to be known"
     ) { value, options throws(OptionValueError) in options.settings.wanWait = try duration(value) },
     Option(
       .group, "start-jitter", .value("DURATION"), default: "10s for clients",
@@ -54,7 +59,10 @@ extension Option {
     Option(
       .cluster, "verify-timeout", .value("DURATION"), default: "5m", "how long the agent may take to be healthy"
     ) { value, options throws(OptionValueError) in options.settings.verifyTimeout = try duration(value) },
-    Option(.cluster, "require-wan", .flag, default: "false", "a boot is a success only when every known server is in the WAN pool") {
+    Option(
+      .cluster, "require-wan", .flag, default: "false",
+      "a boot is a success only when every known server is in the WAN pool"
+    ) {
       value, options throws(OptionValueError) in options.settings.requiresWAN = try boolean(value)
     },
     Option(
@@ -79,18 +87,23 @@ extension Option {
       .configuration, "datacenter-from", .value("zone-name|zone-id"), default: "zone-name",
       "which name of its zone a datacenter gets; names map to other zones in other accounts"
     ) { value, options throws(OptionValueError) in options.settings.datacenterSource = try choice(value) },
-    Option(.configuration, "node-name", .value("TEMPLATE"), default: "{instance_id}", "the node's name, a DNS label; fields as for --hostname") {
+    Option(
+      .configuration, "node-name", .value("TEMPLATE"), default: "{instance_id}",
+      "the node's name, a DNS label; fields as for --hostname"
+    ) {
       value, options throws(OptionValueError) in options.settings.nodeName = try template(value)
     },
     Option(
       .configuration, "client-addr", .value("ADDRESSES"), default: "loopback and the private address",
       "where the agent's HTTP and DNS interfaces listen; peers ask each other there"
     ) { value, options throws(OptionValueError) in options.settings.clientAddress = try nonEmpty(value) },
-    Option(.configuration, "ui", .flag, default: "false", "serve the web interface") { value, options throws(OptionValueError) in
+    Option(.configuration, "ui", .flag, default: "false", "serve the web interface") {
+      value, options throws(OptionValueError) in
       options.settings.ui = try boolean(value)
     },
     Option(
-      .configuration, "consul-log-level", .value("LEVEL"), default: "info", "the agent's log level: trace, debug, info, warn, err"
+      .configuration, "consul-log-level", .value("LEVEL"), default: "info",
+      "the agent's log level: trace, debug, info, warn, err"
     ) { value, options throws(OptionValueError) in
       guard ["trace", "debug", "info", "warn", "err", "error"].contains(value.lowercased()) else {
         throw OptionValueError(expectation: "must be trace, debug, info, warn or err")
@@ -98,10 +111,12 @@ extension Option {
       options.settings.consulLogLevel = value.lowercased()
     },
     Option(
-      .configuration, "raft-multiplier", .value("N"), default: "1", "Consul's performance.raft_multiplier; Consul's own default is 5"
+      .configuration, "raft-multiplier", .value("N"), default: "1",
+      "Consul's performance.raft_multiplier; Consul's own default is 5"
     ) { value, options throws(OptionValueError) in options.settings.raftMultiplier = try integer(value, 1...10) },
     Option(
-      .configuration, "retry-interval", .value("DURATION"), default: "1s", "between attempts to join; Consul's own default is 30s"
+      .configuration, "retry-interval", .value("DURATION"), default: "1s",
+      "between attempts to join; Consul's own default is 30s"
     ) { value, options throws(OptionValueError) in options.settings.retryInterval = try duration(value) },
     Option(
       .configuration, "server-stabilization-time", .value("DURATION"), default: "1s",
@@ -119,13 +134,16 @@ extension Option {
     ) {
       value, options throws(OptionValueError) in options.settings.lastContactThreshold = try duration(value)
     },
-    Option(.configuration, "min-quorum", .value("N"), "servers below which autopilot removes none (Consul 1.6.2 and newer)") {
+    Option(
+      .configuration, "min-quorum", .value("N"), "servers below which autopilot removes none (Consul 1.6.2 and newer)"
+    ) {
       value, options throws(OptionValueError) in options.settings.minQuorum = try integer(value, 1...1000)
     },
     Option(.configuration, "syslog", .value("FACILITY"), "the agent logs to syslog, too, for example LOCAL0") {
       value, options throws(OptionValueError) in
       let facilities =
-        ["KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP"] + (0...7).map { "LOCAL\($0)" }
+        ["KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP"]
+        + (0...7).map { "LOCAL\($0)" }
       guard facilities.contains(value.uppercased()) else {
         throw OptionValueError(expectation: "must be a facility of syslog, such as LOCAL0 or DAEMON")
       }
@@ -138,7 +156,8 @@ extension Option {
       value, options throws(OptionValueError) in options.settings.telemetry.append(try telemetry(value))
     },
     Option(
-      .configuration, "leave-on-terminate", .value("true|false"), default: "true", "leave the cluster gracefully when stopped"
+      .configuration, "leave-on-terminate", .value("true|false"), default: "true",
+      "leave the cluster gracefully when stopped"
     ) { value, options throws(OptionValueError) in options.settings.leaveOnTerminate = try boolean(value) },
     Option(.configuration, "merge", .list("FILE"), "JSON file to lay over the configuration; null removes a key") {
       value, options throws(OptionValueError) in options.mergeFiles.append(try path(value))
@@ -159,7 +178,8 @@ extension Option {
       value, options throws(OptionValueError) in options.settings.dataDirectory = try path(value)
     },
     Option(
-      .machine, "keep-data", .flag, default: "false", "keep a data directory that another instance made, instead of moving it aside"
+      .machine, "keep-data", .flag, default: "false",
+      "keep a data directory that another instance made, instead of moving it aside"
     ) { value, options throws(OptionValueError) in options.settings.keepData = try boolean(value) },
     Option(.machine, "state-dir", .value("DIR"), default: "/var/lib/consul-bootstrap", "this program's own state") {
       value, options throws(OptionValueError) in options.settings.stateDirectory = try path(value)
@@ -169,16 +189,23 @@ extension Option {
     },
     Option(
       .machine, "hostname", .value("TEMPLATE"),
-      "set the host name, for example consul-{instance_suffix}; fields: " + NameTemplate.fields.keys.sorted().joined(separator: ", ")
+      "set the host name, for example consul-{instance_suffix}; fields: "
+        + NameTemplate.fields.keys.sorted().joined(separator: ", ")
     ) { value, options throws(OptionValueError) in options.settings.hostName = try template(value) },
     Option(
       .machine, "start", .value("systemd|supervise|docker|none"), default: "systemd where it is PID 1, else supervise",
       "how the agent runs: as consul.service, as a child of this program, in a container, or not yet"
     ) { value, options throws(OptionValueError) in options.settings.start = try choice(value) as Settings.Start },
-    Option(.machine, "image", .value("IMAGE"), "for --start docker: the image that holds Consul, best with its digest: consul@sha256:…") {
+    Option(
+      .machine, "image", .value("IMAGE"),
+      "for --start docker: the image that holds Consul, best with its digest: consul@sha256:…"
+    ) {
       value, options throws(OptionValueError) in options.settings.image = try imageName(value)
     },
-    Option(.machine, "registrator", .value("IMAGE"), "for --start docker: also run registrator, which registers the machine's containers") {
+    Option(
+      .machine, "registrator", .value("IMAGE"),
+      "for --start docker: also run registrator, which registers the machine's containers"
+    ) {
       value, options throws(OptionValueError) in options.settings.registratorImage = try imageName(value)
     },
     Option(.machine, "imdsv1", .flag, default: "false", "fall back to version 1 of the instance metadata service") {
@@ -187,13 +214,16 @@ extension Option {
   ]
 
   private static let runOptions = [
-    Option(.run, "dry-run", .flag, default: "false", "print the plan and the reasons; change nothing, wait for nothing") {
+    Option(.run, "dry-run", .flag, default: "false", "print the plan and the reasons; change nothing, wait for nothing")
+    {
       value, options throws(OptionValueError) in options.isDryRun = try boolean(value)
     },
     Option(.run, "json", .flag, default: "false", "report as JSON") { value, options throws(OptionValueError) in
       options.wantsJSON = try boolean(value)
     },
-    Option(.run, "check", .flag, default: "false", "with status: say only what is wrong, and exit with 1 if anything is") {
+    Option(
+      .run, "check", .flag, default: "false", "with status: say only what is wrong, and exit with 1 if anything is"
+    ) {
       value, options throws(OptionValueError) in
       options.checks = try boolean(value)
     },
@@ -206,7 +236,9 @@ extension Option {
     },
     Option(.run, "log-level", .value("LEVEL"), default: "info", "debug, info, warning or error") {
       value, options throws(OptionValueError) in
-      guard let level = LogLevel(name: value) else { throw OptionValueError(expectation: "must be debug, info, warning or error") }
+      guard let level = LogLevel(name: value) else {
+        throw OptionValueError(expectation: "must be debug, info, warning or error")
+      }
       options.logLevel = level
     },
     Option(.run, "log-format", .value("text|json"), default: "text", "of the log on standard error") {

@@ -87,10 +87,12 @@ func addressChoice(_ value: String) throws(OptionValueError) -> Settings.Address
   if let address = IPv4Address(value) { return .address(address) }
   if let network = IPv4Network(value) { return .network(network) }
   // IFNAMSIZ is 16, the terminating zero included (netdevice(7)).
-  let isName = (1...15).contains(value.utf8.count) && value.utf8.allSatisfy { $0 > 32 && $0 < 127 && $0 != 47 && $0 != 58 }
+  let isName =
+    (1...15).contains(value.utf8.count) && value.utf8.allSatisfy { $0 > 32 && $0 < 127 && $0 != 47 && $0 != 58 }
   // Something of digits and dots only was meant as an address.
   guard isName, value.contains(where: \.isLetter) else {
-    throw OptionValueError(expectation: "must be private, public, an interface such as eth1, a network such as 10.0.0.0/16, or an address")
+    throw OptionValueError(
+      expectation: "must be private, public, an interface such as eth1, a network such as 10.0.0.0/16, or an address")
   }
   return .interface(value)
 }
@@ -116,11 +118,14 @@ func telemetry(_ value: String) throws(OptionValueError) -> Settings.Telemetry {
   guard halves.count == 2, let sink = Settings.Telemetry.Sink(rawValue: halves[0]) else {
     throw OptionValueError(
       expectation: "must be one of "
-        + Settings.Telemetry.Sink.allCases.map { "\($0.rawValue)=\($0 == .prometheus ? "DURATION" : "HOST:PORT")" }.joined(separator: ", "))
+        + Settings.Telemetry.Sink.allCases.map { "\($0.rawValue)=\($0 == .prometheus ? "DURATION" : "HOST:PORT")" }
+        .joined(separator: ", "))
   }
   if sink == .prometheus { return .init(sink: sink, value: try duration(halves[1]).goText) }
   let parts = halves[1].split(separator: ":", omittingEmptySubsequences: false)
-  guard parts.count == 2, NameTemplate.isHostName(String(parts[0])), let port = Int(parts[1]), (1...65535).contains(port) else {
+  guard parts.count == 2, NameTemplate.isHostName(String(parts[0])), let port = Int(parts[1]),
+    (1...65535).contains(port)
+  else {
     throw OptionValueError(expectation: "must have HOST:PORT after \(sink.rawValue)=")
   }
   return .init(sink: sink, value: halves[1])

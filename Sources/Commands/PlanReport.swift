@@ -8,7 +8,9 @@ package struct PlanReport: Sendable {
   package init(_ plan: Plan) { self.plan = plan }
 
   private var redactedCurrent: String? {
-    guard case .text(let text) = plan.currentConfiguration, let value = try? JSONValue(parsing: text) else { return nil }
+    guard case .text(let text) = plan.currentConfiguration, let value = try? JSONValue(parsing: text) else {
+      return nil
+    }
     return Redaction.redacted(value).prettyText
   }
 
@@ -31,7 +33,9 @@ package struct PlanReport: Sendable {
   package var text: String {
     let identity = plan.identity
     var lines = ["This instance"]
-    lines.append("  \(identity.instanceID), \(identity.privateIP), \(identity.availabilityZone)\(identity.vpcID.map { ", \($0)" } ?? "")")
+    lines.append(
+      "  \(identity.instanceID), \(identity.privateIP), \(identity.availabilityZone)\(identity.vpcID.map { ", \($0)" } ?? "")"
+    )
     if let group = identity.groupName { lines.append("  in Auto Scaling group \(group)") }
     if let readiness = plan.readiness {
       lines += ["", "Instances considered"] + candidateLines(readiness)
@@ -42,10 +46,14 @@ package struct PlanReport: Sendable {
       if !readiness.isComplete, !missing.isEmpty { lines.append("  missing: \(missing.joined(separator: ", "))") }
     }
     lines += ["", "Decision: \(decisionText)"] + plan.decision.evidence.map { "  \($0)" }
-    lines.append("  peers to join: \(plan.peers.isEmpty ? "none" : plan.peers.map(\.description).joined(separator: ", "))")
-    if !plan.wanPeers.isEmpty { lines.append("  peers to join over the WAN: \(plan.wanPeers.map(\.description).joined(separator: ", "))") }
+    lines.append(
+      "  peers to join: \(plan.peers.isEmpty ? "none" : plan.peers.map(\.description).joined(separator: ", "))")
+    if !plan.wanPeers.isEmpty {
+      lines.append("  peers to join over the WAN: \(plan.wanPeers.map(\.description).joined(separator: ", "))")
+    }
     if let obstacle = plan.obstacle {
-      lines += ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" }
+      lines +=
+        ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" }
     }
     if !plan.warnings.isEmpty { lines += ["", "Warnings"] + plan.warnings.map { "  \($0)" } }
     lines += ["", "Configuration: \(configurationFile?.path ?? "")"] + diffLines.map { "  \($0)" }
@@ -57,7 +65,9 @@ package struct PlanReport: Sendable {
         lines += text.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map { "     | \($0)" }
       }
     }
-    if case .wait = plan.decision { lines += ["", "A run would wait before these steps; the configuration depends on what it sees then."] }
+    if case .wait = plan.decision {
+      lines += ["", "A run would wait before these steps; the configuration depends on what it sees then."]
+    }
     lines += ["", "Nothing was changed.", ""]
     return lines.joined(separator: "\n")
   }
@@ -70,7 +80,10 @@ package struct PlanReport: Sendable {
       if case .notCounted(let reason) = judged.verdict { verdict = "not counted: \(reason)" }
       if !readiness.isLocal(candidate), judged.verdict.address != nil { verdict = "counted for the WAN" }
       if candidate.instanceID == plan.identity.instanceID { verdict += " (this instance)" }
-      return [candidate.instanceID, candidate.privateIP?.description ?? "-", candidate.availabilityZone, candidate.group ?? "-", states, verdict]
+      return [
+        candidate.instanceID, candidate.privateIP?.description ?? "-", candidate.availabilityZone,
+        candidate.group ?? "-", states, verdict,
+      ]
     }
     let widths = (0..<6).map { column in rows.map { $0[column].count }.max() ?? 0 }
     return rows.map { row in
@@ -86,7 +99,8 @@ package struct PlanReport: Sendable {
     case .newCluster(let expect, _): "a new cluster, bootstrap_expect \(expect)"
     case .join(let through, _):
       "join the cluster that \(through.map(\.description).joined(separator: ", ")) belong\(through.count == 1 ? "s" : "") to"
-    case .joinAsClient(let servers, _): "join \(servers.count == 1 ? "the server" : "any of the \(servers.count) servers") as a client"
+    case .joinAsClient(let servers, _):
+      "join \(servers.count == 1 ? "the server" : "any of the \(servers.count) servers") as a client"
     case .rejoin: "rejoin with the state on this machine"
     case .joinWithoutLeader: "join without bootstrapping; the cluster has lost its quorum"
     case .wait(let reason, _): "wait: \(reason)"
@@ -108,7 +122,8 @@ package struct PlanReport: Sendable {
       "instance": .object([
         "instance_id": .string(identity.instanceID), "private_ip": .string(identity.privateIP.description),
         "availability_zone": .string(identity.availabilityZone), "region": .string(identity.region),
-        "vpc_id": identity.vpcID.map(JSONValue.string) ?? .null, "group": identity.groupName.map(JSONValue.string) ?? .null,
+        "vpc_id": identity.vpcID.map(JSONValue.string) ?? .null,
+        "group": identity.groupName.map(JSONValue.string) ?? .null,
       ]),
       "decision": .object(["name": .string(plan.decision.name), "evidence": .strings(plan.decision.evidence)]),
       "datacenter": .string(plan.datacenter),
@@ -128,7 +143,8 @@ package struct PlanReport: Sendable {
       "warnings": .strings(plan.warnings),
       "obstacle": plan.obstacle.map { obstacle in
         .object([
-          "status": .integer(Int64(obstacle.status.rawValue)), "message": .string(obstacle.message), "details": .strings(obstacle.details),
+          "status": .integer(Int64(obstacle.status.rawValue)), "message": .string(obstacle.message),
+          "details": .strings(obstacle.details),
           "hint": obstacle.hint.map(JSONValue.string) ?? .null,
         ])
       } ?? .null,

@@ -18,7 +18,9 @@ package enum Program {
     let files = LocalFileStore()
     let environment = Machine.environment
     do {
-      let parse = { @Sendable in try OptionParser(files: files).parse(Array(CommandLine.arguments.dropFirst()), environment: environment) }
+      let parse = { @Sendable in
+        try OptionParser(files: files).parse(Array(CommandLine.arguments.dropFirst()), environment: environment)
+      }
       let request = try parse()
       /// For a reload: what the options are by now.
       let reread = { @Sendable () throws -> Settings in
@@ -28,7 +30,9 @@ package enum Program {
         }
       }
       switch request {
-      case .help: Machine.write(Help.text(width: Terminal.output(environment).isTerminal ? Terminal.output(environment).width : 120))
+      case .help:
+        Machine.write(
+          Help.text(width: Terminal.output(environment).isTerminal ? Terminal.output(environment).width : 120))
       case .version: Machine.write("consul-bootstrap \(Machine.programVersion)\n")
       case .completion(let shell): Machine.write(shell.script)
       case .man: Machine.write(ManualPage.text)
@@ -36,7 +40,8 @@ package enum Program {
         let surroundings = Surroundings(options: options, environment: environment, files: files)
         await BootstrapCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
       case .command(let command, let options):
-        try await run(command, options, Surroundings(options: options, environment: environment, files: files), reread, signals)
+        try await run(
+          command, options, Surroundings(options: options, environment: environment, files: files), reread, signals)
       }
     } catch let failure as Failure {
       Machine.write(errorText(failure), toStandardError: true)
@@ -49,7 +54,8 @@ package enum Program {
   }
 
   private static func run(
-    _ command: Subcommand, _ options: Options, _ surroundings: Surroundings, _ reread: @escaping @Sendable () throws -> Settings, _ signals: Signals
+    _ command: Subcommand, _ options: Options, _ surroundings: Surroundings,
+    _ reread: @escaping @Sendable () throws -> Settings, _ signals: Signals
   ) async throws {
     let environment = surroundings.world.environment
     switch command {
@@ -63,7 +69,9 @@ package enum Program {
       try await InstallCommand(options: options, surroundings: surroundings, removes: command == .uninstall).run()
     case .iamPolicy:
       let region = environment["AWS_REGION"] ?? environment["AWS_DEFAULT_REGION"] ?? ""
-      Machine.write(IAMPolicy(options.settings, region: region.isEmpty ? "*" : region, account: options.account ?? "*").json.prettyText)
+      Machine.write(
+        IAMPolicy(options.settings, region: region.isEmpty ? "*" : region, account: options.account ?? "*").json
+          .prettyText)
     case .completion, .man: break  // parsed as requests of their own
     }
   }

@@ -64,7 +64,9 @@ struct SidecarCommand: Sendable {
     do {
       sidecar.reload(try reread())
     } catch let failure as Failure {
-      log.error("cannot read the options again; going on with the ones before", ["reason": .string(failure.lines.joined(separator: " "))])
+      log.error(
+        "cannot read the options again; going on with the ones before",
+        ["reason": .string(failure.lines.joined(separator: " "))])
     } catch {
       log.error("cannot read the options again; going on with the ones before", ["reason": .string("\(error)")])
     }

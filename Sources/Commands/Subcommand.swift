@@ -52,7 +52,8 @@ package enum Subcommand: String, Sendable, CaseIterable {
         + "puts this program into /usr/local/bin. Twice is once. It writes no configuration: that is a run's."
     case .uninstall:
       "uninstall takes away what install made, as far as nobody uses it: a running agent, its unit, configuration, data and user stay."
-    case .completion: "completion prints what a shell needs to complete our options: source <(consul-bootstrap completion bash)."
+    case .completion:
+      "completion prints what a shell needs to complete our options: source <(consul-bootstrap completion bash)."
     case .man: "man prints the manual page: consul-bootstrap man | man -l -"
     }
   }

@@ -17,7 +17,9 @@ struct Surroundings: Sendable {
   init(options: Options, environment: [String: String], files: LocalFileStore) {
     let format = options.logFormat == .json ? Console.Format.json : .text
     console = Console(format: format, environment: environment)
-    let ownLog = options.settings.forwards("bootstrap") && !options.isDryRun ? OwnLog(path: Settings.ownLogPath, format: format) : nil
+    let ownLog =
+      options.settings.forwards("bootstrap") && !options.isDryRun
+      ? OwnLog(path: Settings.ownLogPath, format: format) : nil
     self.ownLog = ownLog
     let log: Logger
     if let ownLog {
@@ -28,8 +30,10 @@ struct Surroundings: Sendable {
     let clock = ContinuousClock()
     let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
     world = World(
-      environment: environment, transport: transport, files: files, launcher: PosixProcessLauncher(environment: environment),
-      system: LocalSystem(), resolver: AresResolver(), ports: SocketProber(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log,
+      environment: environment, transport: transport, files: files,
+      launcher: PosixProcessLauncher(environment: environment),
+      system: LocalSystem(), resolver: AresResolver(), ports: SocketProber(), clock: clock, now: Machine.now,
+      uptime: Machine.uptime, log: log,
       textServer: LocalTextServer(), pattern: { PosixPattern($0) })
     metadata = MetadataClient(
       environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)

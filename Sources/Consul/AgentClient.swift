@@ -90,7 +90,9 @@ package struct AgentClient: Sendable {
 
   /// `/v1/operator/raft/configuration`, which needs `operator:read` where ACLs are on.
   package func raftConfiguration() async throws -> [RaftServer] {
-    guard let servers = try await get("/v1/operator/raft/configuration")["Servers"]?.array else { throw AgentError.malformed }
+    guard let servers = try await get("/v1/operator/raft/configuration")["Servers"]?.array else {
+      throw AgentError.malformed
+    }
     return servers.map { server in
       RaftServer(
         id: server["ID"]?.string ?? "", node: server["Node"]?.string ?? "", address: server["Address"]?.string ?? "",
@@ -100,7 +102,9 @@ package struct AgentClient: Sendable {
 
   /// `/v1/agent/members`; where ACLs are on, those that the token may read (`node:read`).
   package func members(wan: Bool) async throws -> [SerfMember] {
-    guard let members = try await get("/v1/agent/members\(wan ? "?wan=1" : "")").array else { throw AgentError.malformed }
+    guard let members = try await get("/v1/agent/members\(wan ? "?wan=1" : "")").array else {
+      throw AgentError.malformed
+    }
     return members.map { member in
       SerfMember(
         name: member["Name"]?.string ?? "", address: member["Addr"]?.string.flatMap { IPv4Address($0) },

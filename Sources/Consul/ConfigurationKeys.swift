@@ -77,27 +77,36 @@ extension ConfigurationKey {
     (ConsulVersion(1, 12), "tls.internal_rpc.verify_server_hostname"))
   /// Certificates handed to clients by the servers: 1.5.2.
   package static let autoEncryptTLS = Self("auto_encrypt.tls", (ConsulVersion(1, 5, 2), "auto_encrypt.tls"))
-  package static let autoEncryptAllowTLS = Self("auto_encrypt.allow_tls", (ConsulVersion(1, 5, 2), "auto_encrypt.allow_tls"))
+  package static let autoEncryptAllowTLS = Self(
+    "auto_encrypt.allow_tls", (ConsulVersion(1, 5, 2), "auto_encrypt.allow_tls"))
   /// The ACL system was made anew with 1.4.0; before it, naming the datacenter switched ACLs on.
   package static let aclEnabled = Self("acl.enabled", (ConsulVersion(1, 4), "acl.enabled"))
   package static let aclDatacenter = Self("acl_datacenter", (v0_8, "acl_datacenter"), (ConsulVersion(1, 4), nil))
-  package static let aclDefaultPolicy = Self("acl.default_policy", (v0_8, "acl_default_policy"), (ConsulVersion(1, 4), "acl.default_policy"))
-  package static let agentToken = Self("acl.tokens.agent", (v0_8, "acl_agent_token"), (ConsulVersion(1, 4), "acl.tokens.agent"))
+  package static let aclDefaultPolicy = Self(
+    "acl.default_policy", (v0_8, "acl_default_policy"), (ConsulVersion(1, 4), "acl.default_policy"))
+  package static let agentToken = Self(
+    "acl.tokens.agent", (v0_8, "acl_agent_token"), (ConsulVersion(1, 4), "acl.tokens.agent"))
   package static let statsdAddress = Self("telemetry.statsd_address")
   package static let dogstatsdAddress = Self("telemetry.dogstatsd_addr")
   package static let statsiteAddress = Self("telemetry.statsite_address")
-  package static let prometheusRetention = Self("telemetry.prometheus_retention_time", (ConsulVersion(1, 1), "telemetry.prometheus_retention_time"))
+  package static let prometheusRetention = Self(
+    "telemetry.prometheus_retention_time", (ConsulVersion(1, 1), "telemetry.prometheus_retention_time"))
 
-  private static func tls(_ key: String) -> Self { Self("tls.defaults.\(key)", (v0_8, key), (ConsulVersion(1, 12), "tls.defaults.\(key)")) }
+  private static func tls(_ key: String) -> Self {
+    Self("tls.defaults.\(key)", (v0_8, key), (ConsulVersion(1, 12), "tls.defaults.\(key)"))
+  }
 
   /// Every row, for the tests.
   package static let all: [Self] = [
     datacenter, nodeName, dataDirectory, server, bootstrapExpect, bindAddress, advertiseAddress, advertiseAddressWAN,
-    translateWANAddresses, clientAddress, clientAddresses, dnsAddresses, dnsPort, recursors, retryJoin, retryInterval, retryJoinWAN,
+    translateWANAddresses, clientAddress, clientAddresses, dnsAddresses, dnsPort, recursors, retryJoin, retryInterval,
+    retryJoinWAN,
     retryIntervalWAN, leaveOnTerminate, logLevel, enableSyslog, syslogFacility, ui, raftMultiplier, raftProtocol,
-    serverStabilizationTime, cleanupDeadServers, lastContactThreshold, minQuorum, encrypt, caFile, certFile, keyFile, verifyIncoming, verifyOutgoing,
+    serverStabilizationTime, cleanupDeadServers, lastContactThreshold, minQuorum, encrypt, caFile, certFile, keyFile,
+    verifyIncoming, verifyOutgoing,
     verifyServerHostname, autoEncryptTLS,
-    autoEncryptAllowTLS, aclEnabled, aclDatacenter, aclDefaultPolicy, agentToken, statsdAddress, dogstatsdAddress, statsiteAddress,
+    autoEncryptAllowTLS, aclEnabled, aclDatacenter, aclDefaultPolicy, agentToken, statsdAddress, dogstatsdAddress,
+    statsiteAddress,
     prometheusRetention,
   ]
 }

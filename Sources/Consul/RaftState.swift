@@ -19,7 +19,9 @@ package enum RaftState: Sendable, Equatable {
   package init(dataDirectory: String, files: any FileReader) {
     do {
       let raft = dataDirectory + "/raft"
-      if let snapshots = try files.listIfPresent(raft + "/snapshots"), let first = snapshots.first(where: { !$0.hasSuffix(".tmp") }) {
+      if let snapshots = try files.listIfPresent(raft + "/snapshots"),
+        let first = snapshots.first(where: { !$0.hasSuffix(".tmp") })
+      {
         self = .present(evidence: "\(raft)/snapshots/\(first)")
       } else if let segments = try files.listIfPresent(raft + "/wal"), !segments.isEmpty {
         self = .present(evidence: raft + "/wal")
@@ -98,7 +100,8 @@ struct BoltDatabase {
   /// The offset of the bucket's value; `.some(nil)` if there is no such bucket, nil if the pages make no sense.
   private func bucket(named name: [UInt8], inPage page: Int, pageSize: Int, depth: Int) -> Int?? {
     let start = page &* pageSize
-    guard depth < Self.maximumDepth, page > 0, page < bytes.count / pageSize, let flags = integer(UInt16.self, start + 8),
+    guard depth < Self.maximumDepth, page > 0, page < bytes.count / pageSize,
+      let flags = integer(UInt16.self, start + 8),
       let count = integer(UInt16.self, start + 10)
     else { return nil }
     for index in 0..<Int(count) {
@@ -125,7 +128,9 @@ struct BoltDatabase {
   private func integer<Number: FixedWidthInteger>(_: Number.Type, _ offset: Int) -> Number? {
     guard offset >= 0, offset <= bytes.count - MemoryLayout<Number>.size else { return nil }
     var number: Number = 0
-    for index in (0..<MemoryLayout<Number>.size).reversed() { number = number << 8 | Number(truncatingIfNeeded: bytes[offset + index]) }
+    for index in (0..<MemoryLayout<Number>.size).reversed() {
+      number = number << 8 | Number(truncatingIfNeeded: bytes[offset + index])
+    }
     return number
   }
 }

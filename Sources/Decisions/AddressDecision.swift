@@ -13,7 +13,9 @@ package struct NetworkInterface: Sendable, Equatable {
   /// Public addresses, each with the private one that it is translated to.
   package let publicIPs: [IPv4Address: IPv4Address]
 
-  package init(deviceNumber: Int, name: String?, kind: String, privateIPs: [IPv4Address], publicIPs: [IPv4Address: IPv4Address]) {
+  package init(
+    deviceNumber: Int, name: String?, kind: String, privateIPs: [IPv4Address], publicIPs: [IPv4Address: IPv4Address]
+  ) {
     self.deviceNumber = deviceNumber
     self.name = name
     self.kind = kind
@@ -117,7 +119,9 @@ private struct AddressChooser {
         Choice(address: $0, deviceNumber: interface.deviceNumber, interfaceName: interface.name, translatesTo: nil)
       }
         + interface.publicIPs.sorted { $0.key < $1.key }.map {
-          Choice(address: $0.key, deviceNumber: interface.deviceNumber, interfaceName: interface.name, translatesTo: $0.value)
+          Choice(
+            address: $0.key, deviceNumber: interface.deviceNumber, interfaceName: interface.name, translatesTo: $0.value
+          )
         }
     }
   }
@@ -135,10 +139,13 @@ private struct AddressChooser {
       guard let interface = identity.interfaces.first(where: { $0.name == name }) else {
         throw Failure(
           .usage, "\(option): there is no interface \(name)",
-          details: ["the interfaces here: \(identity.interfaces.compactMap(\.name).joined(separator: ", "))"], hint: "correct \(option)")
+          details: ["the interfaces here: \(identity.interfaces.compactMap(\.name).joined(separator: ", "))"],
+          hint: "correct \(option)")
       }
       if NetworkInterface.skippedKinds.contains(interface.kind) {
-        throw Failure(.usage, "\(option): \(name) is of type \(interface.kind), which carries no agent's traffic", hint: "name another interface")
+        throw Failure(
+          .usage, "\(option): \(name) is of type \(interface.kind), which carries no agent's traffic",
+          hint: "name another interface")
       }
       wanted = "an address of \(name)"
       matching = all.filter { $0.interfaceName == name && $0.isLocal }
@@ -151,7 +158,8 @@ private struct AddressChooser {
     }
     guard let first = matching.first else {
       throw Failure(
-        .usage, "\(option): this instance does not have \(wanted)", details: ["its addresses: \(all.map(\.text).joined(separator: ", "))"],
+        .usage, "\(option): this instance does not have \(wanted)",
+        details: ["its addresses: \(all.map(\.text).joined(separator: ", "))"],
         hint: "correct \(option)")
     }
     guard matching.count == 1 else {
@@ -166,6 +174,8 @@ private struct AddressChooser {
 extension IPv4Address {
   /// RFC 1918, and the shared space of RFC 6598 that VPCs may use, too.
   fileprivate var isPrivate: Bool {
-    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"].contains { IPv4Network($0)?.contains(self) ?? false }
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"].contains {
+      IPv4Network($0)?.contains(self) ?? false
+    }
   }
 }

@@ -28,7 +28,8 @@ package struct AgentConfiguration: Sendable, Equatable {
   package init(_ settings: Settings, _ parts: Parts, version: ConsulVersion) throws(Failure) {
     guard version >= ConfigurationKey.oldestVersion else {
       throw Failure(
-        .configurationRejected, "Consul \(version) is too old", details: ["the oldest release supported is \(ConfigurationKey.oldestVersion)"],
+        .configurationRejected, "Consul \(version) is too old",
+        details: ["the oldest release supported is \(ConfigurationKey.oldestVersion)"],
         hint: "install a newer Consul")
     }
     var keys = KeyWriter(version: version)
@@ -59,7 +60,8 @@ package struct AgentConfiguration: Sendable, Equatable {
     if let lack = keys.lacking {
       throw Failure(
         .configurationRejected, "Consul \(version) does not know \(lack.key.name), which \(lack.option) needs",
-        details: ["it came with Consul \(lack.key.forms[0].since)"], hint: "install a newer Consul, or leave out \(lack.option)")
+        details: ["it came with Consul \(lack.key.forms[0].since)"],
+        hint: "install a newer Consul, or leave out \(lack.option)")
     }
     value = settings.overlays.reduce(keys.value) { $0.merging($1.value) }
   }
@@ -98,11 +100,17 @@ package struct AgentConfiguration: Sendable, Equatable {
     let secrets = parts.secrets, tls = settings.tls
     if let key = secrets.gossipKey { keys.set(.encrypt, .string(key.value)) }
     if let policy = settings.aclDefaultPolicy {
-      if keys.knows(.aclEnabled) { keys.set(.aclEnabled, true) } else { keys.set(.aclDatacenter, .string(parts.datacenter)) }
+      if keys.knows(.aclEnabled) {
+        keys.set(.aclEnabled, true)
+      } else {
+        keys.set(.aclDatacenter, .string(parts.datacenter))
+      }
       keys.set(.aclDefaultPolicy, .string(policy))
       if let token = secrets.agentToken { keys.set(.agentToken, .string(token.value)) }
     }
-    for (key, material, name) in [(ConfigurationKey.caFile, secrets.ca, "ca"), (.certFile, secrets.cert, "cert"), (.keyFile, secrets.key, "key")] {
+    for (key, material, name) in [
+      (ConfigurationKey.caFile, secrets.ca, "ca"), (.certFile, secrets.cert, "cert"), (.keyFile, secrets.key, "key"),
+    ] {
       guard let material else { continue }
       keys.set(key, .string(material.path(in: settings.tlsDirectory, name: name)))
     }
@@ -136,7 +144,9 @@ package struct AgentConfiguration: Sendable, Equatable {
   }
 
   /// Keys that matter only while an agent starts: a change of these alone needs nothing of a running agent.
-  package static let joinKeys: Set = ["bootstrap_expect", "retry_join", "retry_interval", "retry_join_wan", "retry_interval_wan", "retry_max"]
+  package static let joinKeys: Set = [
+    "bootstrap_expect", "retry_join", "retry_interval", "retry_join_wan", "retry_interval_wan", "retry_max",
+  ]
 
   /// The top-level keys in which two configurations differ.
   package static func changedKeys(_ old: JSONValue?, _ new: JSONValue) -> Set<String> {

@@ -58,7 +58,11 @@ package enum ClusterDecision: Sendable, Equatable {
     var withLeader: [IPv4Address] = [], withPeers: [IPv4Address] = []
     for (member, answer) in answers {
       guard case .status(let status) = answer else { continue }
-      if status.leader != nil { withLeader.append(member.address) } else if !status.peers.isEmpty { withPeers.append(member.address) }
+      if status.leader != nil {
+        withLeader.append(member.address)
+      } else if !status.peers.isEmpty {
+        withPeers.append(member.address)
+      }
     }
     if !withLeader.isEmpty {
       self = .join(through: withLeader, evidence: evidence)
@@ -83,7 +87,8 @@ package enum ClusterDecision: Sendable, Equatable {
       self = .wait(reason: "no server is running", evidence: [])
     } else {
       self = .joinAsClient(
-        servers: readiness.members.map(\.address), evidence: readiness.members.map { "\($0.address) (\($0.instanceID)): a server" })
+        servers: readiness.members.map(\.address),
+        evidence: readiness.members.map { "\($0.address) (\($0.instanceID)): a server" })
     }
   }
 

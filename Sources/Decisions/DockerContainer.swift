@@ -30,9 +30,12 @@ package struct DockerContainer: Sendable, Equatable {
   /// - `--restart on-failure` starts a crashed agent again, but not one that has left.
   /// - The agent runs as its user on the host, so that both sides can read each other's files; root where it binds low
   ///   ports, which Docker gives to no other user in the host's network.
-  package static func agent(docker: String, image: String, settings: Settings, owner: FileOwner?, files: [String], bindsLowPorts: Bool) -> Self {
+  package static func agent(
+    docker: String, image: String, settings: Settings, owner: FileOwner?, files: [String], bindsLowPorts: Bool
+  ) -> Self {
     var options = [
-      "--restart", "on-failure", "--stop-timeout", stopTimeout, "--volume", "\(settings.configDirectory):\(settings.configDirectory):ro",
+      "--restart", "on-failure", "--stop-timeout", stopTimeout, "--volume",
+      "\(settings.configDirectory):\(settings.configDirectory):ro",
       "--volume", "\(settings.dataDirectory):\(settings.dataDirectory)",
     ]
     for file in files { options += ["--volume", "\(file):\(file):ro"] }
@@ -46,17 +49,23 @@ package struct DockerContainer: Sendable, Equatable {
   package static func registrator(docker: String, image: String, agentAddress: String) -> Self {
     Self(
       name: registratorName, image: image, docker: docker,
-      options: ["--restart", "always", "--volume", "/var/run/docker.sock:/tmp/docker.sock"], arguments: ["consul://\(agentAddress)"])
+      options: ["--restart", "always", "--volume", "/var/run/docker.sock:/tmp/docker.sock"],
+      arguments: ["consul://\(agentAddress)"])
   }
 
   package static func version(docker: String, image: String) -> Command {
     Command(docker, ["run", "--rm", "--network", "none", "--entrypoint", "consul", image, "version"])
   }
 
-  package static func validation(docker: String, image: String, settings: Settings, stagedPath: String, files: [String], arguments: [String])
+  package static func validation(
+    docker: String, image: String, settings: Settings, stagedPath: String, files: [String], arguments: [String]
+  )
     -> Command
   {
     let mounts = ([settings.configDirectory, stagedPath] + files).flatMap { ["--volume", "\($0):\($0):ro"] }
-    return Command(docker, ["run", "--rm", "--network", "none"] + mounts + ["--entrypoint", "consul", image, "validate", "-quiet"] + arguments)
+    return Command(
+      docker,
+      ["run", "--rm", "--network", "none"] + mounts + ["--entrypoint", "consul", image, "validate", "-quiet"]
+        + arguments)
   }
 }

@@ -13,7 +13,9 @@ struct Draft {
 
   private var machine: MachineObservation { observation.machine }
   private var owner: FileOwner? { machine.agentOwner }
-  private var bindsLowPorts: Bool { configuration.value["ports"]?.object?.values.contains { (1...1023).contains($0.integer ?? 0) } ?? false }
+  private var bindsLowPorts: Bool {
+    configuration.value["ports"]?.object?.values.contains { (1...1023).contains($0.integer ?? 0) } ?? false
+  }
   private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
 
   private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
@@ -56,7 +58,8 @@ struct Draft {
   }
 
   private var stop: Command {
-    start == .docker ? Command(machine.consulPath, ["stop", DockerContainer.agentName]) : systemctl("stop", SystemdUnit.name)
+    start == .docker
+      ? Command(machine.consulPath, ["stop", DockerContainer.agentName]) : systemctl("stop", SystemdUnit.name)
   }
 
   /// Files outside the configuration directory that the agent reads.
@@ -70,15 +73,18 @@ struct Draft {
     let staged = settings.stateDirectory + "/staged.json"
     // Consul merges files in the order of their names; validation keeps ours in its place.
     let others = machine.otherConfigurationFiles.map(\.path)
-    let before = others.filter { $0 < settings.configurationPath }, after = others.filter { $0 > settings.configurationPath }
+    let before = others.filter { $0 < settings.configurationPath },
+      after = others.filter { $0 > settings.configurationPath }
     let arguments = before + [staged] + after
     let validation =
       settings.image.map {
         DockerContainer.validation(
-          docker: machine.consulPath, image: $0, settings: settings, stagedPath: staged, files: outsideFiles, arguments: arguments)
+          docker: machine.consulPath, image: $0, settings: settings, stagedPath: staged, files: outsideFiles,
+          arguments: arguments)
       } ?? Command(machine.consulPath, ["validate", "-quiet"] + arguments)
     return ConfigurationFile(
-      path: settings.configurationPath, text: configuration.text, owner: owner, validation: validation, stagedPath: staged)
+      path: settings.configurationPath, text: configuration.text, owner: owner, validation: validation,
+      stagedPath: staged)
   }
 
   // MARK: The agent
@@ -98,7 +104,8 @@ struct Draft {
       var steps: [Step] = [
         .runContainer(
           .agent(
-            docker: docker, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles, bindsLowPorts: bindsLowPorts))
+            docker: docker, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles,
+            bindsLowPorts: bindsLowPorts))
       ]
       steps += reload(.api(agentAddress: goal.agentAddress, token: goal.token))
       if let image = settings.registratorImage {
@@ -111,7 +118,8 @@ struct Draft {
 
   /// Nil where the agent does not leave when it is stopped.
   private var leave: Command? {
-    configuration.value["leave_on_terminate"]?.bool == true ? Command(machine.consulPath, ["leave", "-http-addr=http://\(goal.agentAddress)"]) : nil
+    configuration.value["leave_on_terminate"]?.bool == true
+      ? Command(machine.consulPath, ["leave", "-http-addr=http://\(goal.agentAddress)"]) : nil
   }
 
   private func reload(_ way: ReloadWay) -> [Step] {
@@ -131,12 +139,14 @@ struct Draft {
       steps.append(.prove(goal))
       if let resolver { steps.append(.resolveThroughAgent(resolver)) }
       if let setup = LogAgentConfiguration(
-        settings, observation.identity, hostName: machine.hostName, groupName: observation.identity.groupName, syslogFile: machine.syslogFile)
+        settings, observation.identity, hostName: machine.hostName, groupName: observation.identity.groupName,
+        syslogFile: machine.syslogFile)
       {
         steps.append(.setUpLogAgent(setup))
       }
       if machine.isBootedBySystemd, start != .supervise {
-        steps.append(.runSidecar(SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
+        steps.append(
+          .runSidecar(SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
       }
     }
     if let hook = settings.lifecycleHook { steps.append(.completeLifecycleAction(hook: hook)) }

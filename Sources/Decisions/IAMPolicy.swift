@@ -27,14 +27,20 @@ package struct IAMPolicy: Sendable, Equatable {
     if settings.asksForOwnGroup { describing.append("autoscaling:DescribeAutoScalingInstances") }
     allow("FindTheServers", describing.sorted())
     if settings.lifecycleHook != nil { allow("CompleteTheLaunch", ["autoscaling:CompleteLifecycleAction"], groups) }
-    let parameters = settings.secretReferences.compactMap { if case .ssm(let name) = $0 { names.parameter(name) } else { nil } }
+    let parameters = settings.secretReferences.compactMap {
+      if case .ssm(let name) = $0 { names.parameter(name) } else { nil }
+    }
     if !parameters.isEmpty { allow("ReadParameters", ["ssm:GetParameter"], parameters.unique) }
     if settings.createsGossipKey, case .ssm(let name)? = settings.gossipKey {
       allow("MakeTheGossipKey", ["ssm:PutParameter"], [names.parameter(name)])
     }
-    let secrets = settings.secretReferences.compactMap { if case .secretsManager(let id, _) = $0 { names.secret(id) } else { nil } }
+    let secrets = settings.secretReferences.compactMap {
+      if case .secretsManager(let id, _) = $0 { names.secret(id) } else { nil }
+    }
     if !secrets.isEmpty { allow("ReadSecrets", ["secretsmanager:GetSecretValue"], secrets.unique) }
-    if !settings.logs.isEmpty { allow("ForwardLogs", settings.logActions.sorted(), settings.logGroupPatterns.flatMap(names.logGroup)) }
+    if !settings.logs.isEmpty {
+      allow("ForwardLogs", settings.logActions.sorted(), settings.logGroupPatterns.flatMap(names.logGroup))
+    }
     statements = list
   }
 
@@ -46,7 +52,8 @@ package struct IAMPolicy: Sendable, Equatable {
       "Statement": .array(
         statements.map { statement in
           .object([
-            "Sid": .string(statement.sid), "Effect": "Allow", "Action": .strings(statement.actions), "Resource": .strings(statement.resources),
+            "Sid": .string(statement.sid), "Effect": "Allow", "Action": .strings(statement.actions),
+            "Resource": .strings(statement.resources),
           ])
         }),
     ])
@@ -60,7 +67,8 @@ private struct ResourceNames {
 
   /// By the beginning of the region's name (botocore's `partitions.json`). No star may stand for one.
   private static let partitions = [
-    "cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e", "us-isof-": "aws-iso-f",
+    "cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
     "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
   ]
 
@@ -68,7 +76,9 @@ private struct ResourceNames {
     Self.partitions.first { region.hasPrefix($0.key) }?.value ?? "aws"
   }
 
-  private func name(_ service: String, _ resource: String) -> String { "arn:\(partition):\(service):\(region):\(account):\(resource)" }
+  private func name(_ service: String, _ resource: String) -> String {
+    "arn:\(partition):\(service):\(region):\(account):\(resource)"
+  }
 
   func parameter(_ name: String) -> String {
     if name.hasPrefix("arn:") { return name }
@@ -80,10 +90,14 @@ private struct ResourceNames {
   /// Secrets Manager appends a hyphen and six characters to a secret's name.
   func secret(_ id: String) -> String { id.hasPrefix("arn:") ? id : name("secretsmanager", "secret:\(id)-??????") }
 
-  func scalingGroup(_ group: String) -> String { name("autoscaling", "autoScalingGroup:*:autoScalingGroupName/\(group)") }
+  func scalingGroup(_ group: String) -> String {
+    name("autoscaling", "autoScalingGroup:*:autoScalingGroupName/\(group)")
+  }
 
   /// The group itself, and the streams in it.
-  func logGroup(_ pattern: String) -> [String] { [name("logs", "log-group:\(pattern)"), name("logs", "log-group:\(pattern):*")] }
+  func logGroup(_ pattern: String) -> [String] {
+    [name("logs", "log-group:\(pattern)"), name("logs", "log-group:\(pattern):*")]
+  }
 }
 
 extension Settings {
@@ -100,13 +114,17 @@ extension Settings {
   fileprivate var logActions: [String] {
     // AWS's own agents make what they need, and so does the sidecar.
     var actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
-    if logRetention != nil || logs.contains(where: { $0.retention != nil }) { actions.append("logs:PutRetentionPolicy") }
+    if logRetention != nil || logs.contains(where: { $0.retention != nil }) {
+      actions.append("logs:PutRetentionPolicy")
+    }
     if !logTags.isEmpty { actions.append("logs:TagResource") }
     if logAgent != nil { actions.append("logs:DescribeLogStreams") }
     return actions
   }
 
-  private var logTemplates: [String] { [logGroup, logStream] + logs.flatMap { [$0.group, $0.stream].compactMap { $0 } } }
+  private var logTemplates: [String] {
+    [logGroup, logStream] + logs.flatMap { [$0.group, $0.stream].compactMap { $0 } }
+  }
 
   /// The names of the log groups; a star for what each instance fills in for itself.
   fileprivate var logGroupPatterns: [String] {

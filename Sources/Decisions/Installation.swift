@@ -19,7 +19,8 @@ package struct Installation: Sendable {
     package var hasConfiguration: Bool
 
     package init(
-      owner: FileOwner?, programPath: String, consulPath: String, hasSystemd: Bool, isBootedBySystemd: Bool, agentUnit: FileContent,
+      owner: FileOwner?, programPath: String, consulPath: String, hasSystemd: Bool, isBootedBySystemd: Bool,
+      agentUnit: FileContent,
       sidecarUnit: FileContent, hasConfiguration: Bool
     ) {
       self.owner = owner
@@ -57,19 +58,26 @@ package struct Installation: Sendable {
     return .run(
       Command(
         "/usr/sbin/useradd",
-        ["--system", "--user-group", "--no-create-home", "--home-dir", settings.dataDirectory, "--shell", "/usr/sbin/nologin", settings.user]))
+        [
+          "--system", "--user-group", "--no-create-home", "--home-dir", settings.dataDirectory, "--shell",
+          "/usr/sbin/nologin", settings.user,
+        ]))
   }
 
   package var steps: [Step] {
     // A dry run on a machine without the user only needs its name.
     let owner = facts.owner ?? FileOwner(user: 0, group: 0, userName: settings.user, groupName: settings.user)
     var steps: [Step] = [
-      .createDirectory(settings.configDirectory, mode: 0o755, owner: nil), .createDirectory(settings.dataDirectory, mode: 0o750, owner: owner),
-      .createDirectory(settings.stateDirectory, mode: 0o755, owner: nil), .createDirectory("/etc/consul-bootstrap", mode: 0o755, owner: nil),
+      .createDirectory(settings.configDirectory, mode: 0o755, owner: nil),
+      .createDirectory(settings.dataDirectory, mode: 0o750, owner: owner),
+      .createDirectory(settings.stateDirectory, mode: 0o755, owner: nil),
+      .createDirectory("/etc/consul-bootstrap", mode: 0o755, owner: nil),
     ]
     if facts.programPath != program { steps.append(.copyProgram(from: facts.programPath, to: program)) }
     if facts.hasSystemd { steps += units(owner) }
-    return steps + documents.map { .writeFile(path: $0.path, text: $0.text) } + [.writeFile(path: Self.logRotationPath, text: Self.logRotation)]
+    return steps + documents.map { .writeFile(path: $0.path, text: $0.text) } + [
+      .writeFile(path: Self.logRotationPath, text: Self.logRotation)
+    ]
   }
 
   /// Whatever a run has written is more to the point than what stands here; a unit of somebody else's is a run's matter.
@@ -77,13 +85,16 @@ package struct Installation: Sendable {
     var steps: [Step] = []
     if facts.agentUnit == .absent {
       let agent = SystemdUnit(
-        agent: Command(facts.consulPath, ["agent", "-config-dir=\(settings.configDirectory)"]), leave: Command(facts.consulPath, ["leave"]),
+        agent: Command(facts.consulPath, ["agent", "-config-dir=\(settings.configDirectory)"]),
+        leave: Command(facts.consulPath, ["leave"]),
         owner: owner,
         bindsLowPorts: false)
       steps.append(.writeUnit(path: SystemdUnit.path, text: agent.text))
     }
     if facts.sidecarUnit == .absent {
-      steps.append(.writeUnit(path: SidecarUnit.path, text: SidecarUnit(program: program, settings: settings, environment: [:]).text))
+      steps.append(
+        .writeUnit(
+          path: SidecarUnit.path, text: SidecarUnit(program: program, settings: settings, environment: [:]).text))
     }
     if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(Command("/bin/systemctl", ["daemon-reload"]))) }
     return steps
@@ -92,14 +103,20 @@ package struct Installation: Sendable {
   /// What `install` made, as far as nobody uses it.
   package var removal: [Step] {
     var steps: [Step] = []
-    let isOurs = { (content: FileContent) in if case .text(let text) = content { text.hasPrefix(SystemdUnit.mark) } else { false } }
+    let isOurs = { (content: FileContent) in
+      if case .text(let text) = content { text.hasPrefix(SystemdUnit.mark) } else { false }
+    }
     if isOurs(facts.sidecarUnit) {
-      if facts.isBootedBySystemd { steps.append(.run(Command("/bin/systemctl", ["disable", "--now", SidecarUnit.name]))) }
+      if facts.isBootedBySystemd {
+        steps.append(.run(Command("/bin/systemctl", ["disable", "--now", SidecarUnit.name])))
+      }
       steps.append(.removeFile(SidecarUnit.path))
     }
     if isOurs(facts.agentUnit), !facts.hasConfiguration { steps.append(.removeFile(SystemdUnit.path)) }
     if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(Command("/bin/systemctl", ["daemon-reload"]))) }
-    return steps + documents.map { .removeFile($0.path) } + [.removeFile(Self.logRotationPath), .removeFile(Self.programPath)]
+    return steps + documents.map { .removeFile($0.path) } + [
+      .removeFile(Self.logRotationPath), .removeFile(Self.programPath),
+    ]
   }
 
   /// What stays after it, for people.

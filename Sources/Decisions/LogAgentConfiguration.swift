@@ -37,14 +37,17 @@ package struct LogAgentConfiguration: Sendable, Equatable {
     if let groupName { values["group"] = groupName }
     var files: [File] = []
     for log in settings.logs {
-      let path = log.source == "bootstrap" ? Settings.ownLogPath : log.source == "syslog" ? syslogFile : String(log.source.dropFirst(5))
+      let path =
+        log.source == "bootstrap"
+        ? Settings.ownLogPath : log.source == "syslog" ? syslogFile : String(log.source.dropFirst(5))
       values["source"] = LogStreamName.part(of: log.source)
       guard let path, let group = NameTemplate.expand(log.group ?? settings.logGroup, { values[$0] }),
         let stream = NameTemplate.expand(log.stream ?? settings.logStream, { values[$0] })
       else { return nil }
       files.append(
         File(
-          source: log.source, path: path, group: group, stream: stream, retention: log.retention ?? settings.logRetention,
+          source: log.source, path: path, group: group, stream: stream,
+          retention: log.retention ?? settings.logRetention,
           multilineStart: log.multilineStart ?? settings.multilineStart))
     }
     self.files = files
@@ -52,14 +55,16 @@ package struct LogAgentConfiguration: Sendable, Equatable {
     case .awslogs:
       // Amazon Linux 2's package names its unit awslogsd, the installer of the articles awslogs; both read this directory.
       agent = Agent(
-        name: kind.rawValue, path: "/etc/awslogs/config/consul-bootstrap.conf", units: ["awslogsd.service", "awslogs.service"], command: nil)
+        name: kind.rawValue, path: "/etc/awslogs/config/consul-bootstrap.conf",
+        units: ["awslogsd.service", "awslogs.service"], command: nil)
       text = Self.awslogs(files)
     case .cloudWatchAgent:
       let path = settings.stateDirectory + "/amazon-cloudwatch-agent.json"
       agent = Agent(
         name: kind.rawValue, path: path, units: ["amazon-cloudwatch-agent.service"],
         command: Command(
-          "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl", ["-a", "append-config", "-m", "ec2", "-s", "-c", "file:\(path)"]))
+          "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl",
+          ["-a", "append-config", "-m", "ec2", "-s", "-c", "file:\(path)"]))
       text = Self.cloudWatchAgent(files)
     }
   }
@@ -98,7 +103,8 @@ extension Settings {
   /// What stands for the fields of log groups and streams; `group` is asked of AWS, `source` differs.
   package func logValues(_ identity: Identity, hostName: String) -> [String: String] {
     [
-      "az": identity.availabilityZone, "datacenter": (try? datacenterName(for: identity)) ?? datacenter, "hostname": hostName,
+      "az": identity.availabilityZone, "datacenter": (try? datacenterName(for: identity)) ?? datacenter,
+      "hostname": hostName,
       "instance_id": identity.instanceID,
     ]
   }

@@ -31,7 +31,8 @@ package struct NameTemplate: Sendable, Equatable {
     var result = ""
     var rest = Substring(text)
     while let open = rest.firstIndex(of: "{") {
-      guard let close = rest[open...].firstIndex(of: "}"), let expansion = value(String(rest[rest.index(after: open)..<close]))
+      guard let close = rest[open...].firstIndex(of: "}"),
+        let expansion = value(String(rest[rest.index(after: open)..<close]))
       else { return nil }
       result += rest[..<open] + expansion
       rest = rest[rest.index(after: close)...]

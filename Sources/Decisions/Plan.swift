@@ -27,21 +27,25 @@ package struct Plan: Sendable, Equatable {
     decision = ClusterDecision(observation, readiness, keepsData: dataDirectory.keepsData, role: settings.role)
     let current = CurrentConfiguration(machine.configuration)
     peers =
-      readiness == nil ? current.peers : selectPeers(settings.join, decision: decision, readiness: readiness, identity: identity)
+      readiness == nil
+      ? current.peers : selectPeers(settings.join, decision: decision, readiness: readiness, identity: identity)
     wanPeers = readiness == nil ? current.wanPeers : selectWANPeers(readiness, settings)
     datacenter = try settings.datacenterName(for: identity)
     try Self.checkNames(identity, settings)
     let addresses = try AddressDecision(identity, settings)
     let parts = AgentConfiguration.Parts(
-      identity: identity, datacenter: datacenter, decision: decision, addresses: addresses, peers: peers, wanPeers: wanPeers,
-      recursors: ResolverChange.recursors(settings, machine, own: [addresses.bind, addresses.advertise, identity.privateIP]),
+      identity: identity, datacenter: datacenter, decision: decision, addresses: addresses, peers: peers,
+      wanPeers: wanPeers,
+      recursors: ResolverChange.recursors(
+        settings, machine, own: [addresses.bind, addresses.advertise, identity.privateIP]),
       dnsAddress: try Self.dnsAddress(settings, machine), secrets: observation.secrets)
     configuration = try AgentConfiguration(settings, parts, version: machine.consulVersion)
     currentConfiguration = machine.configuration
     start = settings.start ?? (machine.isBootedBySystemd ? .systemd : .supervise)
     obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
     let draft = Draft(
-      observation: observation, settings: settings, decision: decision, dataDirectory: dataDirectory, configuration: configuration,
+      observation: observation, settings: settings, decision: decision, dataDirectory: dataDirectory,
+      configuration: configuration,
       start: start, goal: Self.goal(observation, settings, readiness, decision, configuration, addresses))
     steps = try draft.steps()
     warnings = Self.warnings(
@@ -57,12 +61,14 @@ package struct Plan: Sendable, Equatable {
   /// - Throws: `Failure` with status 2.
   package static func checkNames(_ identity: Identity, _ settings: Settings) throws(Failure) {
     if let name = settings.hostName?.expanded(for: identity), !NameTemplate.isHostName(name) {
-      throw Failure(.usage, "the host name would be \(name), which is no host name", hint: "change the template of --hostname")
+      throw Failure(
+        .usage, "the host name would be \(name), which is no host name", hint: "change the template of --hostname")
     }
     let node = settings.nodeName.expanded(for: identity)
     guard NameTemplate.isLabel(node) else {
       throw Failure(
-        .usage, "the node's name would be \(node), which is no DNS label", details: ["\(node).node.consul could not be looked up"],
+        .usage, "the node's name would be \(node), which is no DNS label",
+        details: ["\(node).node.consul could not be looked up"],
         hint: "change the template of --node-name: letters, digits and hyphens, at most 63")
     }
   }
@@ -73,14 +79,17 @@ package struct Plan: Sendable, Equatable {
     case .address(let address): return address
     case .dockerBridge:
       guard let address = machine.dockerBridge else {
-        throw Failure(.usage, "--dns-address docker-bridge: there is no interface docker0 with an address", hint: "start Docker first")
+        throw Failure(
+          .usage, "--dns-address docker-bridge: there is no interface docker0 with an address",
+          hint: "start Docker first")
       }
       return address
     }
   }
 
   private static func goal(
-    _ observation: Observation, _ settings: Settings, _ readiness: Readiness?, _ decision: ClusterDecision, _ configuration: AgentConfiguration,
+    _ observation: Observation, _ settings: Settings, _ readiness: Readiness?, _ decision: ClusterDecision,
+    _ configuration: AgentConfiguration,
     _ addresses: AddressDecision
   ) -> ProofGoal {
     let isServer = settings.role == .server
@@ -90,7 +99,8 @@ package struct Plan: Sendable, Equatable {
       wan = .init(addresses: Set(members.compactMap { $0.wanAddress(settings) }), isRequired: settings.requiresWAN)
     }
     return ProofGoal(
-      agentAddress: "\(AgentConfiguration.clientHost(of: configuration.value, otherwise: addresses.bind)):\(settings.httpPort)",
+      agentAddress:
+        "\(AgentConfiguration.clientHost(of: configuration.value, otherwise: addresses.bind)):\(settings.httpPort)",
       raftAddress: isServer ? configuration.raftAddress(addresses) : nil,
       servers: isServer ? expectedServers(settings, readiness: readiness, decision: decision) : 0, wan: wan,
       token: observation.secrets.agentToken)
@@ -110,7 +120,9 @@ package struct Plan: Sendable, Equatable {
     if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) {
       return Failure(
         .configurationRejected, "\(file.path) sets bootstrap or bootstrap_expect",
-        details: ["whether a server may found a cluster is decided here, on each boot; a fixed value can make two clusters of one"],
+        details: [
+          "whether a server may found a cluster is decided here, on each boot; a fixed value can make two clusters of one"
+        ],
         hint: "remove the key from \(file.path); consul-bootstrap writes bootstrap_expect when it is safe")
     }
     guard machine.agentIsRunning, start == .supervise || start == .none else { return nil }
@@ -127,7 +139,8 @@ package struct Plan: Sendable, Equatable {
   }
 
   private static func warnings(
-    _ observation: Observation, _ settings: Settings, readiness: Readiness?, decision: ClusterDecision, dataDirectory: DataDirectoryDecision,
+    _ observation: Observation, _ settings: Settings, readiness: Readiness?, decision: ClusterDecision,
+    dataDirectory: DataDirectoryDecision,
     current: CurrentConfiguration
   ) -> [String] {
     var warnings: [String] = []
@@ -142,14 +155,19 @@ package struct Plan: Sendable, Equatable {
           + "Bring back the missing servers with their data, or recover by peers.json on the survivors "
           + "(Consul documentation, \"Outage Recovery\")")
     }
-    if settings.role == .server, let expected = readiness?.expected { warnings += quorumWarning(expected).map { [$0] } ?? [] }
+    if settings.role == .server, let expected = readiness?.expected {
+      warnings += quorumWarning(expected).map { [$0] } ?? []
+    }
     if let readiness, settings.role == .server {
       warnings += readiness.otherZones.filter { !$0.isComplete }.map {
         "\($0.members.count) of \($0.expected.map(String.init) ?? "?") servers are known in \($0.name); the sidecar joins the others when they appear"
       }
       if settings.wanAddress == .public {
         let without = readiness.otherZones.flatMap(\.members).filter { $0.publicIP == nil }.map(\.instanceID)
-        if !without.isEmpty { warnings.append("without a public address, and so not joined over the WAN: \(without.joined(separator: ", "))") }
+        if !without.isEmpty {
+          warnings.append(
+            "without a public address, and so not joined over the WAN: \(without.joined(separator: ", "))")
+        }
       }
     }
     if observation.secrets.gossipKeyIsToBeMade {
@@ -157,7 +175,8 @@ package struct Plan: Sendable, Equatable {
     } else if let old = current.gossipKey, let new = observation.secrets.gossipKey, old != new.value {
       warnings.append(
         "\(settings.gossipKey?.description ?? "the gossip key") has changed since this agent was configured. An agent keeps the keys of its keyring: "
-          + "install the new key everywhere with consul keyring -install, then -use (Consul documentation, \"Gossip Encryption\")")
+          + "install the new key everywhere with consul keyring -install, then -use (Consul documentation, \"Gossip Encryption\")"
+      )
     }
     if settings.dnsAddress == .dockerBridge, settings.dnsPort != 53 {
       warnings.append("containers ask port 53, the agent's DNS listens on \(settings.dnsPort): add --dns port-53")
@@ -173,7 +192,8 @@ package struct Plan: Sendable, Equatable {
     switch servers {
     case 1: return "1 server survives no failure: with it the datacenter's state is gone; use 3 or 5"
     case 2: return "2 servers survive no failure, less than 1 does: both are needed for a majority; use 3 or 5"
-    case let even where even % 2 == 0: return "\(even) servers survive \(failures), no more than \(even - 1) do; use an odd number"
+    case let even where even % 2 == 0:
+      return "\(even) servers survive \(failures), no more than \(even - 1) do; use an odd number"
     default: return nil
     }
   }
@@ -229,13 +249,16 @@ extension Settings {
     case .zoneName: name = identity.availabilityZone
     case .zoneID:
       guard let id = identity.zoneID else {
-        throw Failure(.noMetadata, "the instance metadata service names no availability-zone-id", hint: "use --datacenter-from zone-name")
+        throw Failure(
+          .noMetadata, "the instance metadata service names no availability-zone-id",
+          hint: "use --datacenter-from zone-name")
       }
       name = id
     }
     guard NameTemplate.isLabel(name) else {
       throw Failure(
-        .usage, "the datacenter's name would be \(name), which is no DNS label", hint: "use --datacenter-from zone-id, or one --datacenter")
+        .usage, "the datacenter's name would be \(name), which is no DNS label",
+        hint: "use --datacenter-from zone-id, or one --datacenter")
     }
     return name
   }

@@ -58,13 +58,17 @@ package struct Readiness: Sendable, Equatable {
       expectationFailure =
         expected != nil
         ? nil
-        : Failure(.usage, "how many servers to expect is not known", details: ["tags carry no desired capacity"], hint: "say it with --expect N")
+        : Failure(
+          .usage, "how many servers to expect is not known", details: ["tags carry no desired capacity"],
+          hint: "say it with --expect N")
     case .datacenterPerAZ:
       members = counted.filter { $0.availabilityZone == identity.availabilityZone }
       let share = Self.share(of: identity.availabilityZone, group, expect: settings.expect)
       expected = try? share.get()
       if case .failure(let failure) = share { expectationFailure = failure } else { expectationFailure = nil }
-      let zones = Set(group.scalingGroups.flatMap(\.zones) + group.candidates.map(\.availabilityZone)).subtracting([identity.availabilityZone])
+      let zones = Set(group.scalingGroups.flatMap(\.zones) + group.candidates.map(\.availabilityZone)).subtracting([
+        identity.availabilityZone
+      ])
       otherZones = zones.sorted().map { zone in
         OtherZone(
           name: zone, expected: try? Self.share(of: zone, group, expect: settings.expect).get(),

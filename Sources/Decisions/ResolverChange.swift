@@ -22,7 +22,9 @@ package struct ResolverChange: Sendable, Equatable {
   /// Nil where no DNS is asked for.
   /// - Parameter agent: the address at which the agent's DNS answers on this machine.
   /// - Throws: `Failure` with status 2 for a machine that cannot do what is asked.
-  package init?(_ settings: Settings, _ identity: Identity, _ machine: MachineObservation, agent: IPv4Address) throws(Failure) {
+  package init?(_ settings: Settings, _ identity: Identity, _ machine: MachineObservation, agent: IPv4Address)
+    throws(Failure)
+  {
     let suffix = identity.region.hasPrefix("cn-") ? "amazonaws.com.cn" : "amazonaws.com"
     names = ["consul.service.consul", "ec2.\(identity.region).\(suffix)"]
     let zones = settings.resolvesReverse ? identity.vpcNetworks.map(\.reverseZone) : []
@@ -36,7 +38,8 @@ package struct ResolverChange: Sendable, Equatable {
       }
       guard version >= Self.resolvedPortVersion || port == 53 else {
         throw Failure(
-          .usage, "--dns systemd-resolved: systemd \(version) cannot forward to port \(port)", details: ["it can since systemd 246"],
+          .usage, "--dns systemd-resolved: systemd \(version) cannot forward to port \(port)",
+          details: ["it can since systemd 246"],
           hint: "use --dns dnsmasq or --dns port-53")
       }
       path = "/etc/systemd/resolved.conf.d/consul-bootstrap.conf"
@@ -48,7 +51,8 @@ package struct ResolverChange: Sendable, Equatable {
     case .dnsmasq:
       guard machine.hasDnsmasq, machine.isBootedBySystemd else {
         throw Failure(
-          .usage, "--dns dnsmasq: there is no dnsmasq that systemd runs", hint: "install dnsmasq, or use --dns systemd-resolved or --dns port-53")
+          .usage, "--dns dnsmasq: there is no dnsmasq that systemd runs",
+          hint: "install dnsmasq, or use --dns systemd-resolved or --dns port-53")
       }
       path = "/etc/dnsmasq.d/consul-bootstrap.conf"
       text = ([mark] + (["consul"] + zones).map { "server=/\($0)/\(agent)#\(port)" }).joined(separator: "\n") + "\n"
@@ -58,12 +62,15 @@ package struct ResolverChange: Sendable, Equatable {
     case .port53:
       guard !machine.resolverConfigurationIsManaged else {
         throw Failure(
-          .usage, "--dns port-53: /etc/resolv.conf is a link, which something else writes", hint: "use --dns systemd-resolved, or make it a file")
+          .usage, "--dns port-53: /etc/resolv.conf is a link, which something else writes",
+          hint: "use --dns systemd-resolved, or make it a file")
       }
       path = "/etc/resolv.conf"
       var lines: [String] = []
       if case .text(let text) = machine.resolverConfiguration {
-        lines = text.split(separator: "\n").map(String.init).filter { !$0.hasPrefix("nameserver \(agent)") && !$0.hasPrefix(SystemdUnit.mark) }
+        lines = text.split(separator: "\n").map(String.init).filter {
+          !$0.hasPrefix("nameserver \(agent)") && !$0.hasPrefix(SystemdUnit.mark)
+        }
       }
       undoneText = lines.joined(separator: "\n") + "\n"
       // The others stay, so that a machine without its agent still has names.
@@ -77,7 +84,9 @@ package struct ResolverChange: Sendable, Equatable {
   private static let vpcResolver = IPv4Address("169.254.169.253")!
 
   /// Whom the agent asks for other people's names: the machine's own resolvers, never itself.
-  package static func recursors(_ settings: Settings, _ machine: MachineObservation, own: Set<IPv4Address>) -> [IPv4Address] {
+  package static func recursors(_ settings: Settings, _ machine: MachineObservation, own: Set<IPv4Address>)
+    -> [IPv4Address]
+  {
     if !settings.recursors.isEmpty { return settings.recursors }
     guard settings.dns != .none else { return [] }
     let found = machine.nameServers.filter { !$0.isLoopback && !$0.isUnspecified && !own.contains($0) }

@@ -246,7 +246,9 @@ package struct Settings: Sendable, Equatable {
     case cloudWatchAgent = "amazon-cloudwatch-agent"
   }
 
-  package var tagsOfLogGroups: [String: String] { Dictionary(logTags.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last }) }
+  package var tagsOfLogGroups: [String: String] {
+    Dictionary(logTags.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last })
+  }
 
   package func forwards(_ source: String) -> Bool { logs.contains { $0.source == source } }
 

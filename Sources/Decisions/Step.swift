@@ -43,27 +43,33 @@ package enum Step: Sendable, Equatable {
     case .setHostName(let name): "set the host name to \(name)"
     case .writeConfiguration(let file):
       "write \(file.path) (mode 640\(file.owner.map { ", owner \($0.userName)" } ?? "")) once Consul accepts it"
-    case .writeSecretFile(let path, _, let owner): "write \(path) (mode 640\(owner.map { ", owner \($0.userName)" } ?? ""))"
+    case .writeSecretFile(let path, _, let owner):
+      "write \(path) (mode 640\(owner.map { ", owner \($0.userName)" } ?? ""))"
     case .writeUnit(let path, _), .writeFile(let path, _): "write \(path)"
     case .copyProgram(let source, let path): "copy \(source) to \(path)"
     case .removeFile(let path): "remove \(path)"
     case .runContainer(let container): "run container \(container.name) of \(container.image)"
     case .run(let command): command.text
     case .reloadAgent(_, let keys):
-      keys.isEmpty ? "reload the running agent" : "reload the running agent (\(keys.joined(separator: ", ")) at its next restart)"
+      keys.isEmpty
+        ? "reload the running agent" : "reload the running agent (\(keys.joined(separator: ", ")) at its next restart)"
     case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
     case .prove(let goal): "prove: \(goal.text)"
-    case .resolveThroughAgent(let change): "write \(change.path) and try \(change.names.joined(separator: ", ")); undone if they are not resolved"
+    case .resolveThroughAgent(let change):
+      "write \(change.path) and try \(change.names.joined(separator: ", ")); undone if they are not resolved"
     case .setUpLogAgent(let setup): "write \(setup.agent.path), and have \(setup.agent.name) forward the logs"
     case .runSidecar(let unit): "write \(unit.optionsPath) and \(SidecarUnit.path), and start \(SidecarUnit.name)"
-    case .completeLifecycleAction(let hook): "complete lifecycle hook \(hook): CONTINUE after proof, ABANDON after failure"
+    case .completeLifecycleAction(let hook):
+      "complete lifecycle hook \(hook): CONTINUE after proof, ABANDON after failure"
     }
   }
 
   /// The exact command, where there is one.
   package var command: Command? {
     switch self {
-    case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _), .superviseAgent(let command, _, _): command
+    case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _),
+      .superviseAgent(let command, _, _):
+      command
     case .runContainer(let container): container.run
     case .writeConfiguration(let file): file.validation
     default: nil
@@ -126,7 +132,9 @@ package struct ProofGoal: Sendable, Equatable {
   fileprivate var text: String {
     var parts = ["the agent answers", "a leader is known"]
     if raftAddress != nil { parts += ["this server is a voter", "\(servers) servers are there"] }
-    if let wan { parts.append("\(wan.addresses.count) servers are in the WAN pool\(wan.isRequired ? "" : " (reported only)")") }
+    if let wan {
+      parts.append("\(wan.addresses.count) servers are in the WAN pool\(wan.isRequired ? "" : " (reported only)")")
+    }
     return parts.joined(separator: ", ")
   }
 }

@@ -60,8 +60,10 @@ package struct SidecarUnit: Sendable, Equatable {
 
   /// Settings of the AWS tools that a service needs as well as the run that wrote it; none of these is a secret.
   private static let passedVariables = [
-    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_MAX_ATTEMPTS",
-    "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_PROFILE", "AWS_MAX_ATTEMPTS",
+    "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
   ]
 
@@ -79,12 +81,17 @@ package struct SidecarUnit: Sendable, Equatable {
     var writable = [settings.configDirectory, settings.stateDirectory]
     // Made by the first line, and renamed.
     if settings.forwards("bootstrap") { writable.append("/var/log") }
-    if case .unix(let path)? = settings.metricsAddress { writable.append("-" + (path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "/run")) }
+    if case .unix(let path)? = settings.metricsAddress {
+      writable.append("-" + (path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "/run"))
+    }
     let variables = environment.filter { key, value in
-      (Self.passedVariables.contains(key) || key.hasPrefix("AWS_ENDPOINT_URL")) && !value.isEmpty && !value.contains("@") && !value.contains("\"")
+      (Self.passedVariables.contains(key) || key.hasPrefix("AWS_ENDPOINT_URL")) && !value.isEmpty
+        && !value.contains("@") && !value.contains("\"")
         && !value.contains("\n")
     }
-    let lines = variables.sorted { $0.key < $1.key }.map { "Environment=\"\($0.key)=\($0.value.replacing("%", with: "%%"))\"\n" }.joined()
+    let lines = variables.sorted { $0.key < $1.key }.map {
+      "Environment=\"\($0.key)=\($0.value.replacing("%", with: "%%"))\"\n"
+    }.joined()
     text = """
       \(SystemdUnit.mark), which overwrites it. For changes of your own: systemctl edit consul-bootstrap
       [Unit]

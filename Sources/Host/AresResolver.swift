@@ -6,7 +6,9 @@ internal import Glibc
 package struct AresResolver: NameResolver {
   package init() {}
 
-  package func addresses(of name: String, server: IPv4Address, port: Int64, timeout: Duration) async throws -> [IPv4Address] {
+  package func addresses(of name: String, server: IPv4Address, port: Int64, timeout: Duration) async throws
+    -> [IPv4Address]
+  {
     let milliseconds = Int32(clamping: timeout.wholeMilliseconds)
     let result: Result<[IPv4Address], NameError> = await withCheckedContinuation { continuation in
       startThread {

@@ -48,7 +48,9 @@ package final class Console: LogSink {
     }
     // What changes with every look, as the time that passed, stands in the attributes, not in the message.
     let isNews = state.withLock { state in
-      if let last = state.lastProgress, last.message == record.message, now - last.at < Self.progressInterval { return false }
+      if let last = state.lastProgress, last.message == record.message, now - last.at < Self.progressInterval {
+        return false
+      }
       state.lastProgress = (record.message, now)
       return true
     }
@@ -82,7 +84,8 @@ package final class Console: LogSink {
   /// For a person, who reads no JSON.
   private static func spoken(_ record: LogRecord) -> String {
     let attributes = record.attributes.compactMap { key, value -> String? in
-      let text = value.string ?? value.array.map { $0.compactMap(\.string).joined(separator: ", ") } ?? value.compactText
+      let text =
+        value.string ?? value.array.map { $0.compactMap(\.string).joined(separator: ", ") } ?? value.compactText
       return text.isEmpty ? nil : "\(key): \(text)"
     }
     let rest = attributes.isEmpty ? "" : " (\(attributes.joined(separator: "; ")))"
@@ -91,7 +94,8 @@ package final class Console: LogSink {
 
   /// Lines end where records end.
   private static func sentence(_ record: LogRecord) -> String {
-    let attributes = record.attributes.map { " \($0.key)=\($0.value.string.map(quoted) ?? $0.value.compactText)" }.joined()
+    let attributes = record.attributes.map { " \($0.key)=\($0.value.string.map(quoted) ?? $0.value.compactText)" }
+      .joined()
     return "\(record.message)\(attributes)".split(whereSeparator: \.isNewline).joined(separator: " ")
   }
 

@@ -25,7 +25,8 @@ package final class CurlTransport: HTTPTransport {
 
   /// Where each distribution keeps its bundle: Debian and Ubuntu, Amazon Linux and RHEL, SUSE, Alpine.
   private static let caBundles = [
-    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem", "/var/lib/ca-certificates/ca-bundle.pem", "/etc/ssl/cert.pem",
   ]
 
@@ -166,7 +167,8 @@ private final class CurlTransfer {
 
   /// - Parameter easy: new or reset; its owner is the loop.
   init(
-    number: Int, easy: UnsafeMutableRawPointer, _ request: HTTPRequest, _ continuation: CheckedContinuation<HTTPResponse, any Error>,
+    number: Int, easy: UnsafeMutableRawPointer, _ request: HTTPRequest,
+    _ continuation: CheckedContinuation<HTTPResponse, any Error>,
     caBundle: String?
   ) {
     self.number = number
@@ -246,7 +248,9 @@ private final class CurlTransfer {
 
   private func give(_ bytes: UnsafeMutablePointer<CChar>, _ room: Int) -> Int {
     let piece = question[min(given, question.count)...].prefix(room)
-    piece.withUnsafeBytes { if let base = $0.baseAddress { UnsafeMutableRawPointer(bytes).copyMemory(from: base, byteCount: $0.count) } }
+    piece.withUnsafeBytes {
+      if let base = $0.baseAddress { UnsafeMutableRawPointer(bytes).copyMemory(from: base, byteCount: $0.count) }
+    }
     given += piece.count
     return piece.count
   }
@@ -256,7 +260,9 @@ private final class CurlTransfer {
       exceededLimit = true
       return 0
     }
-    bytes.withMemoryRebound(to: UInt8.self, capacity: count) { body.append(contentsOf: UnsafeBufferPointer(start: $0, count: count)) }
+    bytes.withMemoryRebound(to: UInt8.self, capacity: count) {
+      body.append(contentsOf: UnsafeBufferPointer(start: $0, count: count))
+    }
     return count
   }
 

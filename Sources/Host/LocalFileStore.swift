@@ -39,7 +39,9 @@ package struct LocalFileStore: FileStore {
         throw failure("read", path)
       }
       if count == 0 { return bytes }
-      guard bytes.count + count <= limit else { throw FileError("read", path, errno: EFBIG, reason: "larger than \(limit) bytes") }
+      guard bytes.count + count <= limit else {
+        throw FileError("read", path, errno: EFBIG, reason: "larger than \(limit) bytes")
+      }
       bytes += buffer[..<count]
     }
   }
@@ -87,7 +89,9 @@ package struct LocalFileStore: FileStore {
 
   package func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws {
     if let status = try status(path) {
-      guard status.kind == .directory else { throw FileError("create directory", path, errno: ENOTDIR, reason: "a file is in the way") }
+      guard status.kind == .directory else {
+        throw FileError("create directory", path, errno: ENOTDIR, reason: "a file is in the way")
+      }
       return
     }
     let parent = Self.parent(of: path)

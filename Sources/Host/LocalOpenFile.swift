@@ -91,7 +91,8 @@ final class LocalAppendFile: AppendFile {
 
   func isCurrent() -> Bool {
     var ours = stat(), named = stat()
-    return fstat(descriptor, &ours) == 0 && lstat(path, &named) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev
+    return fstat(descriptor, &ours) == 0 && lstat(path, &named) == 0 && ours.st_ino == named.st_ino
+      && ours.st_dev == named.st_dev
   }
 
   /// Gives the file the name `.1`, unless another process has just done so; nil if that fails.

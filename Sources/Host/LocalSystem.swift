@@ -44,7 +44,9 @@ package struct LocalSystem: System {
   }
 
   package func notify(_ state: String) {
-    guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/") || path.hasPrefix("@"), path.utf8.count < 108 else {
+    guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/") || path.hasPrefix("@"),
+      path.utf8.count < 108
+    else {
       return
     }
     let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -56,7 +58,9 @@ package struct LocalSystem: System {
   }
 
   package var watchdogInterval: Duration? {
-    guard let text = getenv("WATCHDOG_USEC").map({ String(cString: $0) }), let microseconds = Int64(text), microseconds > 0 else { return nil }
+    guard let text = getenv("WATCHDOG_USEC").map({ String(cString: $0) }), let microseconds = Int64(text),
+      microseconds > 0
+    else { return nil }
     // Set for another process, if it names one (sd_watchdog_enabled(3)).
     if let pid = getenv("WATCHDOG_PID").map({ String(cString: $0) }), pid != String(getpid()) { return nil }
     return .microseconds(microseconds)
@@ -69,7 +73,9 @@ package struct LocalSystem: System {
     var next = list
     while let entry = next?.pointee {
       next = entry.ifa_next
-      guard let address = entry.ifa_addr, address.pointee.sa_family == sa_family_t(AF_INET), String(cString: entry.ifa_name) == name else { continue }
+      guard let address = entry.ifa_addr, address.pointee.sa_family == sa_family_t(AF_INET),
+        String(cString: entry.ifa_name) == name
+      else { continue }
       // struct sockaddr_in: family and port, then the address in network order (ip(7)).
       let number = UnsafeRawPointer(address).load(fromByteOffset: 4, as: UInt32.self)
       return IPv4Address(value: UInt32(bigEndian: number))

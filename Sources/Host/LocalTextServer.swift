@@ -65,7 +65,9 @@ package struct LocalTextServer: TextServer {
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         failed =
           withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+              bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
           } != 0
       }
       guard descriptor >= 0, !failed, listen(descriptor, 8) == 0 else {
@@ -90,7 +92,8 @@ package struct LocalTextServer: TextServer {
     var question: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 2048)
     // Nor does one that drips keep the others waiting.
-    for _ in 0..<mostReads where question.count < longestQuestion && !question.suffix(4).elementsEqual([13, 10, 13, 10]) {
+    for _ in 0..<mostReads
+    where question.count < longestQuestion && !question.suffix(4).elementsEqual([13, 10, 13, 10]) {
       let count = read(connection, &buffer, buffer.count)
       guard count > 0 else { return }
       question += buffer[..<count]

@@ -22,7 +22,9 @@ package final class PosixPattern: TextPattern {
         var bounds = regmatch_t(rm_so: 0, rm_eo: regoff_t(bytes.count))
         var empty: CChar = 0
         let start = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
-        return withUnsafeMutablePointer(to: &empty) { regexec(&compiled, start ?? UnsafePointer($0), 1, &bounds, Int32(REG_STARTEND)) == 0 }
+        return withUnsafeMutablePointer(to: &empty) {
+          regexec(&compiled, start ?? UnsafePointer($0), 1, &bounds, Int32(REG_STARTEND)) == 0
+        }
       }
     }
   }

@@ -14,7 +14,8 @@ package struct PosixProcessLauncher: ProcessLauncher {
   }
 
   package func run(_ command: Command, timeout: Duration) async throws -> CommandResult {
-    let child = try ChildProcess(command, environment: environment, owner: nil, mayBindLowPorts: false, passesThrough: false, copy: nil)
+    let child = try ChildProcess(
+      command, environment: environment, owner: nil, mayBindLowPorts: false, passesThrough: false, copy: nil)
     return try await withThrowingTaskGroup(of: ProcessEnd?.self) { group in
       group.addTask { await child.end() }
       group.addTask {
@@ -33,10 +34,14 @@ package struct PosixProcessLauncher: ProcessLauncher {
   package func start(
     _ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?
   ) throws -> any RunningProcess {
-    try ChildProcess(command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, passesThrough: true, copy: copy)
+    try ChildProcess(
+      command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, passesThrough: true, copy: copy
+    )
   }
 
-  package func follow(_ command: Command) throws -> any FollowedProcess { try FollowedChild(command, environment: environment) }
+  package func follow(_ command: Command) throws -> any FollowedProcess {
+    try FollowedChild(command, environment: environment)
+  }
 }
 
 /// One child, running or ended.
@@ -64,7 +69,10 @@ private final class ChildProcess: RunningProcess {
 
   private static let outputLimit = 256 << 10
 
-  init(_ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, passesThrough: Bool, copy: (any OutputSink)?)
+  init(
+    _ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, passesThrough: Bool,
+    copy: (any OutputSink)?
+  )
     throws
   {
     let groups = owner.map { UserDatabase().groups(of: $0) } ?? []
@@ -73,7 +81,8 @@ private final class ChildProcess: RunningProcess {
     startThread {
       let out = makePipe(), err = makePipe()
       switch Self.spawn(
-        command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, groups: groups, stdout: out.write, stderr: err.write)
+        command, environment: environment, owner: owner, mayBindLowPorts: mayBindLowPorts, groups: groups,
+        stdout: out.write, stderr: err.write)
       {
       case .failure(let error):
         for descriptor in [out.read, out.write, err.read, err.write] { close(descriptor) }
@@ -132,7 +141,8 @@ private final class ChildProcess: RunningProcess {
   }
 
   static func spawn(
-    _ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, groups: [UInt32], stdout: Int32,
+    _ command: Command, environment: [String: String], owner: FileOwner?, mayBindLowPorts: Bool, groups: [UInt32],
+    stdout: Int32,
     stderr: Int32
   ) -> Result<Int32, LaunchError> {
     var arguments = ([command.program] + command.arguments).map { strdup($0) } + [nil]
@@ -159,12 +169,15 @@ private final class ChildProcess: RunningProcess {
     }
     if pid > 0 { return .success(pid) }
     return .failure(
-      LaunchError(program: command.program, stage: stage.map { String(cString: $0) } ?? "fork", reason: errorText(number)))
+      LaunchError(
+        program: command.program, stage: stage.map { String(cString: $0) } ?? "fork", reason: errorText(number)))
   }
 
   /// Until both ends are closed.
-  private static func readAll(_ sources: [(descriptor: Int32, target: Int32)], passesThrough: Bool, copy: (any OutputSink)?, into state: SharedState)
-  {
+  private static func readAll(
+    _ sources: [(descriptor: Int32, target: Int32)], passesThrough: Bool, copy: (any OutputSink)?,
+    into state: SharedState
+  ) {
     var polled = sources.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
     var buffer = [UInt8](repeating: 0, count: 1 << 14)
     while polled.contains(where: { $0.fd >= 0 }) {
@@ -219,7 +232,8 @@ private final class FollowedChild: FollowedProcess {
     let pipe = makePipe(), started = StartSignal(), isReaped = isReaped
     startThread {
       switch ChildProcess.spawn(
-        command, environment: environment, owner: nil, mayBindLowPorts: false, groups: [], stdout: pipe.write, stderr: pipe.write)
+        command, environment: environment, owner: nil, mayBindLowPorts: false, groups: [], stdout: pipe.write,
+        stderr: pipe.write)
       {
       case .failure(let error):
         close(pipe.write)

@@ -24,7 +24,9 @@ package struct SocketProber: PortProber {
       withSocket(SOCK_DGRAM, address, port) { socket, peer, length in
         // Connected, so that an ICMP error comes back as one of this socket's.
         guard Glibc.connect(socket, peer, length) == 0 else { return Self.answer(errno) }
-        guard datagram.withUnsafeBytes({ send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }) >= 0 else { return Self.answer(errno) }
+        guard datagram.withUnsafeBytes({ send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }) >= 0 else {
+          return Self.answer(errno)
+        }
         guard Self.wait(socket, Int16(POLLIN), timeout) else { return .silent }
         var byte: UInt8 = 0
         return recv(socket, &byte, 1, 0) >= 0 ? .open : Self.answer(errno)
@@ -66,7 +68,8 @@ package struct SocketProber: PortProber {
 
 /// - Returns: nil if there is no socket.
 private func withSocket<Result>(
-  _ kind: __socket_type, _ address: IPv4Address, _ port: Int64, _ body: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Result
+  _ kind: __socket_type, _ address: IPv4Address, _ port: Int64,
+  _ body: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Result
 ) -> Result? {
   let descriptor = socket(AF_INET, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
   guard descriptor >= 0 else { return nil }

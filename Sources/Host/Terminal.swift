@@ -13,7 +13,8 @@ package struct Terminal: Sendable {
   private init(_ descriptor: Int32, _ environment: [String: String]) {
     self.descriptor = descriptor
     isTerminal = isatty(descriptor) == 1
-    hasColors = isTerminal && (environment["NO_COLOR"] ?? "").isEmpty && environment["TERM"] != "dumb" && environment["CI"] == nil
+    hasColors =
+      isTerminal && (environment["NO_COLOR"] ?? "").isEmpty && environment["TERM"] != "dumb" && environment["CI"] == nil
   }
 
   /// In columns; 80 where nobody says.

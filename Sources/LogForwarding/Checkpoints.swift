@@ -13,7 +13,9 @@ package actor Checkpoints {
     do {
       marks = try files.readIfPresent(path, limit: 16 << 20).map { try Self.parse($0) } ?? [:]
     } catch {
-      log.warning("the checkpoints at \(path) cannot be read; every log is sent from its beginning", ["reason": .string("\(error)")])
+      log.warning(
+        "the checkpoints at \(path) cannot be read; every log is sent from its beginning",
+        ["reason": .string("\(error)")])
       marks = [:]
     }
   }
@@ -46,7 +48,8 @@ package actor Checkpoints {
           [
             // Unsigned numbers of 64 bits are texts: JSON's numbers are not that long everywhere.
             "device": .string(String(position.identity.device)), "inode": .string(String(position.identity.inode)),
-            "offset": .integer(position.offset), "time": .integer(position.time), "fingerprint": .string(String(position.fingerprint)),
+            "offset": .integer(position.offset), "time": .integer(position.time),
+            "fingerprint": .string(String(position.fingerprint)),
           ]
         }
       })
@@ -63,7 +66,9 @@ package actor Checkpoints {
       guard let device = number("device"), let inode = number("inode"), let fingerprint = number("fingerprint"),
         let offset = value["offset"]?.integer, offset >= 0, let time = value["time"]?.integer
       else { return nil }
-      return .file(FilePosition(identity: FileIdentity(device: device, inode: inode), offset: offset, time: time, fingerprint: fingerprint))
+      return .file(
+        FilePosition(
+          identity: FileIdentity(device: device, inode: inode), offset: offset, time: time, fingerprint: fingerprint))
     }
   }
 }

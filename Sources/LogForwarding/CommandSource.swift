@@ -61,7 +61,8 @@ struct CommandSource: LineSource {
       let chunk = entries(of: last)
       if !chunk.isEmpty { return chunk }
       defer { complaint = "" }
-      throw SourceTrouble(description: "\(dialect.command(nil).program) has ended\(complaint.isEmpty ? "" : ": " + complaint)")
+      throw SourceTrouble(
+        description: "\(dialect.command(nil).program) has ended\(complaint.isEmpty ? "" : ": " + complaint)")
     }
     return entries(of: splitter.feed(bytes))
   }
@@ -105,7 +106,9 @@ extension CommandSource.Dialect {
       command: { cursor in
         // `--no-tail`: all of it, and not the last lines as `--follow` alone. `--all`: without it a field of more than 4096
         // bytes is left out (journalctl(1)).
-        var arguments = ["--follow", "--no-tail", "--output=json", "--all", "--no-pager", "--quiet", "--output-fields=MESSAGE"]
+        var arguments = [
+          "--follow", "--no-tail", "--output=json", "--all", "--no-pager", "--quiet", "--output-fields=MESSAGE",
+        ]
         if let unit { arguments.append("--unit=\(unit)") }
         if let cursor { arguments.append("--after-cursor=\(cursor)") }
         return Command("/bin/journalctl", arguments)
@@ -117,7 +120,10 @@ extension CommandSource.Dialect {
         // An array of bytes where it is no text, null where it is too long (systemd, "Journal Export Formats").
         let message = entry["MESSAGE"]
         let bytes = message?.array?.compactMap { $0.integer.map { UInt8(truncatingIfNeeded: $0) } }
-        return (message?.string ?? bytes.map { String(decoding: $0, as: UTF8.self) } ?? "", Timestamp(milliseconds: time / 1000), cursor)
+        return (
+          message?.string ?? bytes.map { String(decoding: $0, as: UTF8.self) } ?? "",
+          Timestamp(milliseconds: time / 1000), cursor
+        )
       }, skipsUpToCursor: false)
   }
 
@@ -129,7 +135,9 @@ extension CommandSource.Dialect {
       },
       entry: { line in
         let word = line.prefix { $0 != 32 }
-        guard word.count == 30, word.last == UInt8(ascii: "Z"), let time = LogTimestamp().find(in: word, now: Timestamp(milliseconds: 0)) else {
+        guard word.count == 30, word.last == UInt8(ascii: "Z"),
+          let time = LogTimestamp().find(in: word, now: Timestamp(milliseconds: 0))
+        else {
           return nil
         }
         return (String(decoding: line.dropFirst(31), as: UTF8.self), time, String(decoding: word, as: UTF8.self))

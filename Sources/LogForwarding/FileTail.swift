@@ -98,7 +98,8 @@ package struct FileTail: Sendable {
     /// The file has all that was seen: it begins with the same bytes, and those before the offset are the ones that were read.
     func isIn(_ file: any OpenFile) throws -> Bool {
       guard try file.size() >= max(offset, size) else { return false }
-      return try Fingerprint.of(file, before: head.length) == head.fingerprint && Fingerprint.of(file, before: offset) == fingerprint
+      return try Fingerprint.of(file, before: head.length) == head.fingerprint
+        && Fingerprint.of(file, before: offset) == fingerprint
     }
 
     /// The lines of the next chunk; none at the end of the file, or of a line that is not whole yet.
@@ -116,7 +117,8 @@ package struct FileTail: Sendable {
         if let time {
           chunk.mark = { [identity = file.identity, before] line, chunk in
             let bytes = Fingerprint.last(before, chunk.bytes[..<Int(line.end - chunk.base)])
-            return .file(FilePosition(identity: identity, offset: line.end, time: time, fingerprint: Fingerprint.of(bytes)))
+            return .file(
+              FilePosition(identity: identity, offset: line.end, time: time, fingerprint: Fingerprint.of(bytes)))
           }
         }
         before = Fingerprint.last(before, own.dropLast(splitter.pending))
@@ -181,7 +183,9 @@ package struct FileTail: Sendable {
   /// The beginning of the file that the path names now, to be kept before anything of it is sent: without it a file that is
   /// rotated before its first acceptance is not found again after a restart. Throws `FileError`.
   package func beginning(time: Int64) throws -> FilePosition? {
-    try opener.open(path).map { FilePosition(identity: $0.identity, offset: 0, time: time, fingerprint: try Fingerprint.of($0, before: 0)) }
+    try opener.open(path).map {
+      FilePosition(identity: $0.identity, offset: 0, time: time, fingerprint: try Fingerprint.of($0, before: 0))
+    }
   }
 
   /// Bytes that are not read yet of all that is known.
@@ -238,7 +242,8 @@ package struct FileTail: Sendable {
       current = fresh
       events.append(.truncated(copyFound: copy != nil))
     } else if let present {
-      let others = try siblings(newerThan: reader.file, except: present.identity), fresh = try Reader(present, offset: 0, limit: limit)
+      let others = try siblings(newerThan: reader.file, except: present.identity),
+        fresh = try Reader(present, offset: 0, limit: limit)
       finishing += [reader] + others
       current = fresh
       events.append(.rotated)
@@ -262,7 +267,9 @@ package struct FileTail: Sendable {
     }
     if start.offset == 0, present.identity == start.identity {
       // Nothing to know the file by: what was copied since then are its former contents.
-      finishing = try rotated().filter { try $0.modified() > start.time }.map { try Reader($0, offset: 0, limit: limit) }
+      finishing = try rotated().filter { try $0.modified() > start.time }.map {
+        try Reader($0, offset: 0, limit: limit)
+      }
       current = fresh
     } else if present.identity == start.identity, try Self.matches(present, start) {
       current = try Reader(present, offset: start.offset, limit: limit)
@@ -293,7 +300,9 @@ package struct FileTail: Sendable {
 
   /// The newest file beside the path that begins with what was read.
   private func copyOf(_ reader: Reader) throws -> Reader? {
-    try rotated().reversed().first { try $0.identity != reader.file.identity && reader.isIn($0) }.map { Reader(reader, in: $0) }
+    try rotated().reversed().first { try $0.identity != reader.file.identity && reader.isIn($0) }.map {
+      Reader(reader, in: $0)
+    }
   }
 
   /// Rotated after `file` was.
@@ -318,7 +327,8 @@ package struct FileTail: Sendable {
     for _ in 0..<Self.listings {
       let names = try list(directory, name)
       let files = try names.compactMap { try opener.open("\(directory)/\($0)") }
-      guard files.count == names.count, Set(files.map(\.identity)).count == files.count, try list(directory, name) == names,
+      guard files.count == names.count, Set(files.map(\.identity)).count == files.count,
+        try list(directory, name) == names,
         try zip(names, files).allSatisfy({ try opener.open("\(directory)/\($0)")?.identity == $1.identity })
       else { continue }
       return try files.map { (file: $0, time: try $0.modified()) }.sorted { $0.time < $1.time }.map(\.file)
@@ -348,7 +358,9 @@ enum Fingerprint {
   }
 
   /// Throws `FileError`.
-  static func of(_ file: any OpenFile, before offset: Int64) throws -> UInt64 { of(try bytes(of: file, before: offset)) }
+  static func of(_ file: any OpenFile, before offset: Int64) throws -> UInt64 {
+    of(try bytes(of: file, before: offset))
+  }
 
   /// At most the last 256 of a file before a place. Throws `FileError`.
   static func bytes(of file: any OpenFile, before offset: Int64) throws -> [UInt8] {

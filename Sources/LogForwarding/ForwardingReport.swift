@@ -42,7 +42,8 @@ package struct ForwardingReport: Sendable {
       let waiting = status.waitingSince.map { time - $0 } ?? .zero
       let condition: Stream.Condition =
         status.isParked ? .parked : waiting >= Self.patience ? .stalled : status.lastError != nil ? .retrying : .ok
-      return Stream(status: status, condition: condition, lag: max(.zero, status.oldestUnsent.map { time - $0 } ?? .zero))
+      return Stream(
+        status: status, condition: condition, lag: max(.zero, status.oldestUnsent.map { time - $0 } ?? .zero))
     }
   }
 
@@ -51,7 +52,8 @@ package struct ForwardingReport: Sendable {
     if now - time > Self.freshness { return ["the sidecar has not reported since \(time.iso8601)"] }
     let list = streams.compactMap { stream -> String? in
       guard stream.condition == .parked || stream.condition == .stalled else { return nil }
-      return "\(stream.status.source) is \(stream.condition.rawValue): \(stream.status.lastError ?? "nothing has been accepted")"
+      return
+        "\(stream.status.source) is \(stream.condition.rawValue): \(stream.status.lastError ?? "nothing has been accepted")"
     }
     return list + (agent?.troubles ?? [])
   }
@@ -62,13 +64,15 @@ package struct ForwardingReport: Sendable {
 extension ForwardingReport {
   package var json: JSONValue {
     .object([
-      "time": .string(time.iso8601), "pid": .integer(Int64(pid)), "streams": .array(streams.map(\.json)), "agent": agent?.json ?? .null,
+      "time": .string(time.iso8601), "pid": .integer(Int64(pid)), "streams": .array(streams.map(\.json)),
+      "agent": agent?.json ?? .null,
     ])
   }
 
   /// Nil for what is no report.
   package init?(json: JSONValue) {
-    guard let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }), let pid = json["pid"]?.integer, let streams = json["streams"]?.array
+    guard let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }), let pid = json["pid"]?.integer,
+      let streams = json["streams"]?.array
     else { return nil }
     self.time = time
     self.pid = Int32(truncatingIfNeeded: pid)
@@ -80,12 +84,18 @@ extension ForwardingReport {
 extension ForwardingReport.Stream {
   package var json: JSONValue {
     .object([
-      "source": .string(status.source), "group": .string(status.group), "stream": .string(status.stream), "condition": .string(condition.rawValue),
-      "sent_events": .integer(status.sentEvents), "sent_bytes": .integer(status.sentBytes), "retries": .integer(status.retries),
-      "rejected_events": .integer(status.rejected), "lost_lines": .integer(status.losses.lines), "lost_bytes": .integer(status.losses.bytes),
-      "lost_files": .integer(status.losses.files), "last_acceptance": status.lastAcceptance.map { .string($0.iso8601) } ?? .null,
-      "last_error": status.lastError.map(JSONValue.string) ?? .null, "behind_bytes": status.behindBytes.map(JSONValue.integer) ?? .null,
-      "lag_seconds": .integer(lag.components.seconds), "waiting_since": status.waitingSince.map { .string($0.iso8601) } ?? .null,
+      "source": .string(status.source), "group": .string(status.group), "stream": .string(status.stream),
+      "condition": .string(condition.rawValue),
+      "sent_events": .integer(status.sentEvents), "sent_bytes": .integer(status.sentBytes),
+      "retries": .integer(status.retries),
+      "rejected_events": .integer(status.rejected), "lost_lines": .integer(status.losses.lines),
+      "lost_bytes": .integer(status.losses.bytes),
+      "lost_files": .integer(status.losses.files),
+      "last_acceptance": status.lastAcceptance.map { .string($0.iso8601) } ?? .null,
+      "last_error": status.lastError.map(JSONValue.string) ?? .null,
+      "behind_bytes": status.behindBytes.map(JSONValue.integer) ?? .null,
+      "lag_seconds": .integer(lag.components.seconds),
+      "waiting_since": status.waitingSince.map { .string($0.iso8601) } ?? .null,
     ])
   }
 
@@ -93,7 +103,8 @@ extension ForwardingReport.Stream {
     guard let source = json["source"]?.string, let group = json["group"]?.string, let stream = json["stream"]?.string,
       let condition = json["condition"]?.string.flatMap({ Condition(rawValue: $0) })
     else { return nil }
-    let number = { (key: String) in json[key]?.integer ?? 0 }, time = { (key: String) in json[key]?.string.flatMap { Timestamp(iso8601: $0) } }
+    let number = { (key: String) in json[key]?.integer ?? 0 },
+      time = { (key: String) in json[key]?.string.flatMap { Timestamp(iso8601: $0) } }
     status = LogStreamStatus(source: source, group: group, stream: stream)
     status.sentEvents = number("sent_events")
     status.sentBytes = number("sent_bytes")
@@ -127,7 +138,9 @@ extension ForwardingReport {
     family("sent_events_total", "counter", "Events that CloudWatch Logs has accepted.") { $0.status.sentEvents }
     family("sent_bytes_total", "counter", "Their bytes, as the service counts them.") { $0.status.sentBytes }
     family("retries_total", "counter", "Calls that were throttled or failed.") { $0.status.retries }
-    family("rejected_events_total", "counter", "Events that the service refused; kept in the dead-letter file.") { $0.status.rejected }
+    family("rejected_events_total", "counter", "Events that the service refused; kept in the dead-letter file.") {
+      $0.status.rejected
+    }
     family("lost_lines_total", "counter", "Lines that were given up.") { $0.status.losses.lines }
     family("lost_bytes_total", "counter", "Bytes that were given up.") { $0.status.losses.bytes }
     family("lag_seconds", "gauge", "Age of the oldest line that is not accepted yet.") { $0.lag.components.seconds }
@@ -135,7 +148,9 @@ extension ForwardingReport {
     family("last_acceptance_timestamp_seconds", "gauge", "When the service last accepted something.") { stream in
       stream.status.lastAcceptance.map { $0.milliseconds / 1000 }
     }
-    family("healthy", "gauge", "0 if the stream is parked or stalled.") { $0.condition == .parked || $0.condition == .stalled ? 0 : 1 }
+    family("healthy", "gauge", "0 if the stream is parked or stalled.") {
+      $0.condition == .parked || $0.condition == .stalled ? 0 : 1
+    }
     if let agent { text += agent.prometheus }
     return text
   }

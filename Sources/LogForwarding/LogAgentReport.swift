@@ -48,7 +48,8 @@ package struct LogAgentReport: Sendable, Equatable {
         streams.map { stream in
           .object([
             "source": .string(stream.source), "group": .string(stream.group), "stream": .string(stream.stream),
-            "last_line": time(stream.lastLine), "last_event": time(stream.lastEvent), "behind_since": time(stream.behindSince),
+            "last_line": time(stream.lastLine), "last_event": time(stream.lastEvent),
+            "behind_since": time(stream.behindSince),
             "stalled": .bool(stream.isStalled), "error": stream.error.map(JSONValue.string) ?? .null,
           ])
         }),
@@ -57,11 +58,13 @@ package struct LogAgentReport: Sendable, Equatable {
 
   /// Nil for what is no report.
   package init?(json: JSONValue) {
-    guard let name = json["name"]?.string, let isRunning = json["running"]?.bool, let list = json["streams"]?.array else { return nil }
+    guard let name = json["name"]?.string, let isRunning = json["running"]?.bool, let list = json["streams"]?.array
+    else { return nil }
     self.name = name
     self.isRunning = isRunning
     streams = list.compactMap { json in
-      guard let source = json["source"]?.string, let group = json["group"]?.string, let name = json["stream"]?.string else { return nil }
+      guard let source = json["source"]?.string, let group = json["group"]?.string, let name = json["stream"]?.string
+      else { return nil }
       let time = { (key: String) in json[key]?.string.flatMap { Timestamp(iso8601: $0) } }
       var stream = Stream(source: source, group: group, stream: name)
       stream.lastLine = time("last_line")
@@ -75,9 +78,13 @@ package struct LogAgentReport: Sendable, Equatable {
 
   var prometheus: String {
     let prefix = "consul_bootstrap_log_agent"
-    var text = "# HELP \(prefix)_running Whether \(name) runs.\n# TYPE \(prefix)_running gauge\n\(prefix)_running \(isRunning ? 1 : 0)\n"
-    text += "# HELP \(prefix)_healthy 0 if a stream receives nothing though its file goes on.\n# TYPE \(prefix)_healthy gauge\n"
-    for stream in streams { text += "\(prefix)_healthy{source=\"\(ForwardingReport.escaped(stream.source))\"} \(stream.isStalled ? 0 : 1)\n" }
+    var text =
+      "# HELP \(prefix)_running Whether \(name) runs.\n# TYPE \(prefix)_running gauge\n\(prefix)_running \(isRunning ? 1 : 0)\n"
+    text +=
+      "# HELP \(prefix)_healthy 0 if a stream receives nothing though its file goes on.\n# TYPE \(prefix)_healthy gauge\n"
+    for stream in streams {
+      text += "\(prefix)_healthy{source=\"\(ForwardingReport.escaped(stream.source))\"} \(stream.isStalled ? 0 : 1)\n"
+    }
     return text
   }
 }

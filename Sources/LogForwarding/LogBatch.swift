@@ -45,7 +45,9 @@ package struct LogBatch: Sendable {
     }
     let start = escaped.count
     // At once what doubling would take twice.
-    if start + text.count > escaped.capacity, escaped.capacity >= 1 << 17 { escaped.reserveCapacity(limits.bytes + limits.bytes / 32) }
+    if start + text.count > escaped.capacity, escaped.capacity >= 1 << 17 {
+      escaped.reserveCapacity(limits.bytes + limits.bytes / 32)
+    }
     if text.isEmpty { escaped.append(32) } else { JSONValue.escape(text, into: &escaped) }
     events.append(Event(timestamp: timestamp, text: start..<escaped.count, size: eventSize))
     size += eventSize
@@ -68,7 +70,8 @@ package struct LogBatch: Sendable {
   /// Sorted by time, which the service wants; events of the same time keep their order.
   package var chronological: [Event] {
     if isChronological { return events }
-    return events.enumerated().sorted { ($0.element.timestamp, $0.offset) < ($1.element.timestamp, $1.offset) }.map(\.element)
+    return events.enumerated().sorted { ($0.element.timestamp, $0.offset) < ($1.element.timestamp, $1.offset) }.map(
+      \.element)
   }
 
   /// Bytes that the array of its events takes, at most.

@@ -63,7 +63,8 @@ package final class LogForwarder: Sendable {
   ///   - flushInterval: a batch that is not full waits so long for more.
   ///   - stateDirectory: where checkpoints and dead letters are.
   package init(
-    _ requests: [Request], memory: Int, flushInterval: Duration, client: AWSClient, files: any FileStore, launcher: any ProcessLauncher,
+    _ requests: [Request], memory: Int, flushInterval: Duration, client: AWSClient, files: any FileStore,
+    launcher: any ProcessLauncher,
     stateDirectory: String,
     clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
   ) {
@@ -89,9 +90,13 @@ package final class LogForwarder: Sendable {
           switch request.input {
           case .file(let pattern) where LogFiles.isPattern(pattern): await self.follow(pattern, request)
           case .file(let path):
-            await self.forward(request.name, request) { FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log) }
+            await self.forward(request.name, request) {
+              FileSource(path: path, mark: $0, opener: self.files, now: self.now, log: self.log)
+            }
           case .journal(let unit):
-            await self.forward(request.name, request) { CommandSource(.journal(unit: unit), mark: $0, launcher: self.launcher, clock: self.clock) }
+            await self.forward(request.name, request) {
+              CommandSource(.journal(unit: unit), mark: $0, launcher: self.launcher, clock: self.clock)
+            }
           case .container(let name, let docker):
             await self.forward(request.name, request) {
               CommandSource(.container(name, docker: docker), mark: $0, launcher: self.launcher, clock: self.clock)
@@ -115,15 +120,21 @@ package final class LogForwarder: Sendable {
 
   private var isEnding: Bool { ending.load(ordering: .relaxed) }
 
-  private func forward(_ name: String, _ request: Request, until isOver: @Sendable () -> Bool = { false }, _ source: (SourceMark?) -> any LineSource)
+  private func forward(
+    _ name: String, _ request: Request, until isOver: @Sendable () -> Bool = { false },
+    _ source: (SourceMark?) -> any LineSource
+  )
     async
   {
     let part = LogStreamName.part(of: name)
     let plan = LogStreamPlan(
-      source: name, group: request.group.replacing("{source}", with: part), stream: request.stream.replacing("{source}", with: part),
-      retention: request.retention, tags: request.tags, times: LogTimestamp(key: request.timestampKey), recordStart: request.recordStart)
+      source: name, group: request.group.replacing("{source}", with: part),
+      stream: request.stream.replacing("{source}", with: part),
+      retention: request.retention, tags: request.tags, times: LogTimestamp(key: request.timestampKey),
+      recordStart: request.recordStart)
     let stream = LogStream(
-      plan, lines: source(await checkpoints.mark(of: name)), logs: logs, checkpoints: checkpoints, deadLetters: deadLetters,
+      plan, lines: source(await checkpoints.mark(of: name)), logs: logs, checkpoints: checkpoints,
+      deadLetters: deadLetters,
       share: { self.share }, flushInterval: flushInterval, clock: clock, now: now, log: log)
     streams.withLock { $0[name] = stream }
     await stream.run(isEnding: { self.isEnding || isOver() })
@@ -197,7 +208,9 @@ extension LogFiles {
     let directory = String(pattern[..<slash]), last = String(pattern[pattern.index(after: slash)...])
     guard last.contains("*") || last.contains("?") else { return [pattern] }
     let names = (try? files.list(directory.isEmpty ? "/" : directory)) ?? []
-    return names.filter { matches(Array($0.utf8)[...], Array(last.utf8)[...]) && (!isCompressed($0) || isCompressed(last)) }.map {
+    return names.filter {
+      matches(Array($0.utf8)[...], Array(last.utf8)[...]) && (!isCompressed($0) || isCompressed(last))
+    }.map {
       "\(directory)/\($0)"
     }
   }

@@ -21,7 +21,8 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
     case "syslog": self = .syslog
     case "journal": self = .journal(unit: nil)
     case let unit where unit.hasPrefix("journal:") && unit.count > 8: self = .journal(unit: String(unit.dropFirst(8)))
-    case let file where file.hasPrefix("file:/") && file.count > 6 && !file.hasSuffix("/"): self = .file(pattern: String(file.dropFirst(5)))
+    case let file where file.hasPrefix("file:/") && file.count > 6 && !file.hasSuffix("/"):
+      self = .file(pattern: String(file.dropFirst(5)))
     default: return nil
     }
   }

@@ -76,8 +76,10 @@ actor LogStream {
   private static let tolerableAhead = Duration.seconds(2 * 3600)
 
   init(
-    _ plan: LogStreamPlan, lines: any LineSource, logs: CloudWatchLogs, checkpoints: Checkpoints, deadLetters: DeadLetters,
-    share: @escaping @Sendable () -> Int, flushInterval: Duration, clock: any Clock<Duration>, now: @escaping WallClock, log: Logger
+    _ plan: LogStreamPlan, lines: any LineSource, logs: CloudWatchLogs, checkpoints: Checkpoints,
+    deadLetters: DeadLetters,
+    share: @escaping @Sendable () -> Int, flushInterval: Duration, clock: any Clock<Duration>, now: @escaping WallClock,
+    log: Logger
   ) {
     self.plan = plan
     self.lines = lines
@@ -123,7 +125,9 @@ actor LogStream {
       } catch {
         if Task.isCancelled { return }
         troubles += 1
-        note("cannot read \(plan.source): \((error as? FileError)?.explanation ?? (error as? LaunchError)?.explanation ?? "\(error)")")
+        note(
+          "cannot read \(plan.source): \((error as? FileError)?.explanation ?? (error as? LaunchError)?.explanation ?? "\(error)")"
+        )
       }
       let isIdle = found.isEmpty
       if !isIdle { joinedAt = now() }
@@ -141,7 +145,9 @@ actor LogStream {
       // Its memory is given back, and the next is as large as the share is by then.
       if pending.batch.isEmpty { pending.batch = newBatch() }
       if isLast, pending.batch.isEmpty, joiner?.isPending != true, troubles == 0 { return }
-      do { try await clock.sleep(for: troubles > 0 ? Self.troubleBackoff.bound(troubles - 1) : Self.idlePause) } catch { return }
+      do { try await clock.sleep(for: troubles > 0 ? Self.troubleBackoff.bound(troubles - 1) : Self.idlePause) } catch {
+        return
+      }
     }
   }
 
@@ -175,7 +181,9 @@ actor LogStream {
       let text = chunk.bytes[line.text]
       var found = self.time(of: line, text, now)
       if found == nil, lastTime == nil {
-        found = chunk.lines[index...].prefix(Self.timeReach).lazy.compactMap { self.time(of: $0, chunk.bytes[$0.text], now) }.first ?? now
+        found =
+          chunk.lines[index...].prefix(Self.timeReach).lazy.compactMap { self.time(of: $0, chunk.bytes[$0.text], now) }
+          .first ?? now
       }
       var time = found ?? lastTime ?? now
       // Nor does it take a time before 1970, such as Go's zero.
@@ -214,7 +222,8 @@ actor LogStream {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
         try await make()
-        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize) {
+        let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize)
+        {
           pending.batch.append(events, to: &$0)
         }
         await accepted(events, of: pending.batch, rejected, pending.mark)
@@ -226,7 +235,8 @@ actor LogStream {
         let isMissing = error.code == "ResourceNotFoundException"
         if isMissing { isMade = false }
         if isMissing, let makingDenied {
-          note(makingDenied.failure("make stream \(plan.stream) in \(plan.group)", role: nil).lines.joined(separator: " "))
+          note(
+            makingDenied.failure("make stream \(plan.stream) in \(plan.group)", role: nil).lines.joined(separator: " "))
           pause = Self.parkedPause
         } else if error.mayPass || error.kind == .expiredCredentials || isMissing {
           status.retries += 1
@@ -249,7 +259,9 @@ actor LogStream {
     return false
   }
 
-  private func accepted(_ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: SourceMark?) async {
+  private func accepted(
+    _ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: SourceMark?
+  ) async {
     status.sentEvents += Int64(events.count)
     status.sentBytes += Int64(batch.size)
     status.lastAcceptance = now()
@@ -296,7 +308,9 @@ actor LogStream {
       try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.kind == .denied {
       if makingDenied == nil {
-        log.warning("may not make stream \(plan.stream) in \(plan.group); going on as if it were there", ["reason": .string(error.explanation)])
+        log.warning(
+          "may not make stream \(plan.stream) in \(plan.group); going on as if it were there",
+          ["reason": .string(error.explanation)])
       }
       makingDenied = error
     }

@@ -51,7 +51,8 @@ package struct LogTimestamp: Sendable {
         let name = scanner.string()
         guard depth == 1 else { continue }
         while scanner.take(32) || scanner.take(9) {}
-        guard scanner.take(58), let rank = keys.firstIndex(where: { name.elementsEqual($0) }), rank < best?.rank ?? .max else { continue }
+        guard scanner.take(58), let rank = keys.firstIndex(where: { name.elementsEqual($0) }), rank < best?.rank ?? .max
+        else { continue }
         while scanner.take(32) || scanner.take(9) {}
         var value = scanner
         _ = value.take(34)
@@ -67,16 +68,23 @@ package struct LogTimestamp: Sendable {
   /// `2026-01-02T03:04:05.678+01:00`, `2026/01/02 03:04:05`.
   private static func calendar(_ start: Scanner) -> Timestamp? {
     var scanner = start
-    guard let year = scanner.number(4), let separator = scanner.peek, separator == 45 || separator == 47, scanner.take(separator),
-      let month = scanner.number(2), scanner.take(separator), let day = scanner.number(2), scanner.take(84) || scanner.take(32),
-      let hour = scanner.number(2), scanner.take(58), let minute = scanner.number(2), scanner.take(58), let second = scanner.number(2)
+    guard let year = scanner.number(4), let separator = scanner.peek, separator == 45 || separator == 47,
+      scanner.take(separator),
+      let month = scanner.number(2), scanner.take(separator), let day = scanner.number(2),
+      scanner.take(84) || scanner.take(32),
+      let hour = scanner.number(2), scanner.take(58), let minute = scanner.number(2), scanner.take(58),
+      let second = scanner.number(2)
     else { return nil }
     let millisecond = scanner.fraction()
-    guard let time = Timestamp(year: year, month: month, day: day, hour: hour, minute: minute, second: second) else { return nil }
+    guard let time = Timestamp(year: year, month: month, day: day, hour: hour, minute: minute, second: second) else {
+      return nil
+    }
     return Timestamp(milliseconds: time.milliseconds + millisecond - scanner.offset() * 60_000)
   }
 
-  private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"].map { Array($0.utf8) }
+  private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"].map {
+    Array($0.utf8)
+  }
 
   private static func syslog(_ start: Scanner, _ now: Timestamp) -> Timestamp? {
     var scanner = start
@@ -84,7 +92,8 @@ package struct LogTimestamp: Sendable {
     scanner.skip(3)
     guard scanner.take(32) else { return nil }
     _ = scanner.take(32)
-    guard let day = scanner.number(2) ?? scanner.number(1), scanner.take(32), let hour = scanner.number(2), scanner.take(58),
+    guard let day = scanner.number(2) ?? scanner.number(1), scanner.take(32), let hour = scanner.number(2),
+      scanner.take(58),
       let minute = scanner.number(2), scanner.take(58), let second = scanner.number(2)
     else { return nil }
     let year = now.year

@@ -69,7 +69,8 @@ struct RecordJoiner {
     guard isPending else { return }
     let begin = records.lines.bytes.count
     records.lines.bytes += text
-    records.lines.lines.append(.init(text: begin..<records.lines.bytes.count, end: Int64(records.marks.count), time: time))
+    records.lines.lines.append(
+      .init(text: begin..<records.lines.bytes.count, end: Int64(records.marks.count), time: time))
     records.marks.append(last)
     text.removeAll(keepingCapacity: true)
     isPending = false

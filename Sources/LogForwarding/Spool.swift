@@ -121,7 +121,8 @@ package final class Spool: OutputSink {
       try files.createDirectory(directory, mode: 0o750, owner: nil)
       if state.unwritten != SourceLosses() {
         try leave(state.unwritten, at: number)
-        state.segments.append(Segment(number: number, bytes: state.unwritten.bytes, lines: state.unwritten.lines, isLost: true))
+        state.segments.append(
+          Segment(number: number, bytes: state.unwritten.bytes, lines: state.unwritten.lines, isLost: true))
         state.unwritten = SourceLosses()
         number += 1
       }
@@ -143,7 +144,9 @@ package final class Spool: OutputSink {
       state.losses.lines += loss.lines
       do {
         // One loss for all that stand beside each other.
-        let before = index > 0 && state.segments[index - 1].isLost && state.segments[index - 1].number > state.read ? index - 1 : nil
+        let before =
+          index > 0 && state.segments[index - 1].isLost && state.segments[index - 1].number > state.read
+          ? index - 1 : nil
         if let before {
           loss.bytes += state.segments[before].bytes
           loss.lines += state.segments[before].lines
@@ -156,7 +159,8 @@ package final class Spool: OutputSink {
         state.segments[index].isLost = true
         if let before { state.segments.remove(at: before) }
       } catch {
-        log.debug("cannot make room in the spool", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+        log.debug(
+          "cannot make room in the spool", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
         return
       }
     }
@@ -186,7 +190,8 @@ package final class Spool: OutputSink {
       guard let file = try files.open(path(segment.number)) else {
         return .lost(lines: segment.lines, bytes: segment.bytes, number: segment.number)
       }
-      return .file(file, number: segment.number, isLast: segment.number == state.segments.last?.number && state.file != nil)
+      return .file(
+        file, number: segment.number, isLast: segment.number == state.segments.last?.number && state.file != nil)
     }
   }
 
@@ -293,7 +298,9 @@ struct SpoolSource: LineSource {
 
   private func marked(_ chunk: LineChunk, _ place: SpoolPosition?) -> LineChunk {
     var chunk = chunk
-    chunk.mark = { [segment = position.segment] line, _ in .spool(place ?? SpoolPosition(segment: segment, offset: line.end)) }
+    chunk.mark = { [segment = position.segment] line, _ in
+      .spool(place ?? SpoolPosition(segment: segment, offset: line.end))
+    }
     return chunk
   }
 

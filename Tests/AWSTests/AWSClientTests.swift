@@ -23,11 +23,16 @@ import Testing
     let clock = RecordingClock()
     let sink = RecordingSink()
 
-    init(_ answers: [ScriptedTransport.Answer], now: @escaping WallClock = { Timestamp(iso8601: "2026-01-02T03:04:05Z")! }, attempts: Int = 5) {
+    init(
+      _ answers: [ScriptedTransport.Answer], now: @escaping WallClock = { Timestamp(iso8601: "2026-01-02T03:04:05Z")! },
+      attempts: Int = 5
+    ) {
       transport = ScriptedTransport(answers)
       client = AWSClient(
-        region: "eu-west-1", endpoints: EndpointResolver(environment: [:]), credentials: CredentialCache(providers: [Counting()], now: now),
-        transport: transport, retries: RetrySettings(environment: ["AWS_MAX_ATTEMPTS": "\(attempts)"]), clock: clock, now: now,
+        region: "eu-west-1", endpoints: EndpointResolver(environment: [:]),
+        credentials: CredentialCache(providers: [Counting()], now: now),
+        transport: transport, retries: RetrySettings(environment: ["AWS_MAX_ATTEMPTS": "\(attempts)"]), clock: clock,
+        now: now,
         log: Logger(level: .debug, sink: sink))
     }
   }
@@ -37,7 +42,9 @@ import Testing
     "<Response><Errors><Error><Code>\(code)</Code><Message>m</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
   }
 
-  @Test(arguments: ["RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "TooManyRequestsException"])
+  @Test(arguments: [
+    "RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "TooManyRequestsException",
+  ])
   func `throttling codes are tried again, with a growing wait`(_ code: String) async throws {
     let bench = Bench([answer(400, Self.error(code)), answer(503, Self.error(code)), answer(200, Self.empty)])
     _ = try await bench.client.query(.ec2, "DescribeInstances", [])
@@ -46,7 +53,9 @@ import Testing
   }
 
   @Test func `5xx, broken connections and bodies that make no sense are tried again, so many times`() async {
-    let bench = Bench([answer(500), failure(.truncated), answer(200, "<html>"), answer(502), failure(.timedOut(whileConnecting: true))])
+    let bench = Bench([
+      answer(500), failure(.truncated), answer(200, "<html>"), answer(502), failure(.timedOut(whileConnecting: true)),
+    ])
     await #expect { _ = try await bench.client.query(.ec2, "DescribeInstances", []) } throws: {
       guard let error = $0 as? AWSError else { return false }
       return error.kind == .transient && error.attempts == 5 && error.httpStatus == nil
@@ -87,7 +96,9 @@ import Testing
     _ = try await bench.client.query(.ec2, "DescribeInstances", [])
     #expect(bench.transport.requests[1].headers.contains { $0.value.contains("Credential=id2/") })
     #expect(bench.clock.sleeps.isEmpty)
-    await #expect { _ = try await bench.client.query(.ec2, "DescribeInstances", []) } throws: { ($0 as? AWSError)?.kind == .expiredCredentials }
+    await #expect { _ = try await bench.client.query(.ec2, "DescribeInstances", []) } throws: {
+      ($0 as? AWSError)?.kind == .expiredCredentials
+    }
   }
 
   @Test func `a wrong clock is learned from the Date header, and later calls use it at once`() async throws {
@@ -101,8 +112,12 @@ import Testing
   }
 
   @Test func `a bad signature with a right clock is no reason to try again`() async {
-    let bench = Bench([answer(403, Self.error("SignatureDoesNotMatch"), headers: ["date": "Fri, 02 Jan 2026 03:04:06 GMT"])])
-    await #expect { _ = try await bench.client.query(.ec2, "DescribeInstances", []) } throws: { ($0 as? AWSError)?.kind == .signature }
+    let bench = Bench([
+      answer(403, Self.error("SignatureDoesNotMatch"), headers: ["date": "Fri, 02 Jan 2026 03:04:06 GMT"])
+    ])
+    await #expect { _ = try await bench.client.query(.ec2, "DescribeInstances", []) } throws: {
+      ($0 as? AWSError)?.kind == .signature
+    }
   }
 
   @Test func `a denied call names the IAM action and the role`() async throws {
@@ -114,20 +129,26 @@ import Testing
       let failure = error.failure("look at the group", role: "web-node")
       #expect(
         failure.lines == [
-          "cannot look at the group: access denied", "  EC2 DescribeInstances answered UnauthorizedOperation (HTTP 403, request r-1): m",
+          "cannot look at the group: access denied",
+          "  EC2 DescribeInstances answered UnauthorizedOperation (HTTP 403, request r-1): m",
           "  hint: allow ec2:DescribeInstances for role web-node",
         ])
     }
   }
 
   @Test func `JSON calls carry their target, and JSON errors are understood`() async throws {
-    let logs = AWSService(title: "CloudWatch Logs", name: "logs", environmentSuffix: "CLOUDWATCH_LOGS", version: "2014-03-28")
+    let logs = AWSService(
+      title: "CloudWatch Logs", name: "logs", environmentSuffix: "CLOUDWATCH_LOGS", version: "2014-03-28")
     let bench = Bench([
-      answer(200, #"{"logGroups":[]}"#), answer(400, #"{"__type":"com.amazon#ThrottlingException","message":"slow"}"#), answer(200, "{}"),
+      answer(200, #"{"logGroups":[]}"#), answer(400, #"{"__type":"com.amazon#ThrottlingException","message":"slow"}"#),
+      answer(200, "{}"),
     ])
     let result = try await bench.client.json(logs, target: "Logs_20140328", "DescribeLogGroups", ["limit": 5])
     #expect(result["logGroups"] == .array([]))
-    #expect(bench.transport.requests[0].headers.contains { $0.name == "X-Amz-Target" && $0.value == "Logs_20140328.DescribeLogGroups" })
+    #expect(
+      bench.transport.requests[0].headers.contains {
+        $0.name == "X-Amz-Target" && $0.value == "Logs_20140328.DescribeLogGroups"
+      })
     _ = try await bench.client.json(logs, target: "Logs_20140328", "DescribeLogGroups", [:])
     #expect(bench.clock.sleeps.count == 1)
   }
@@ -149,7 +170,11 @@ import Testing
 
   @Test func `well-formed XML of another shape is no empty group`() async {
     let bench = Bench([answer(200, "<html/>"), answer(200, "<html/>")])
-    await #expect(throws: AWSError.self) { _ = try await EC2(client: bench.client).describeInstances([.init("vpc-id", ["v"])]) }
-    await #expect(throws: AWSError.self) { _ = try await AutoScaling(client: bench.client).describeAutoScalingGroups(["g"]) }
+    await #expect(throws: AWSError.self) {
+      _ = try await EC2(client: bench.client).describeInstances([.init("vpc-id", ["v"])])
+    }
+    await #expect(throws: AWSError.self) {
+      _ = try await AutoScaling(client: bench.client).describeAutoScalingGroups(["g"])
+    }
   }
 }

@@ -25,8 +25,11 @@ import Testing
     let credentials = try ProfileCredentials(profiles: web).credentials()
     #expect(credentials?.accessKeyID == "web-id")
     #expect(credentials?.secretAccessKey == "web=secret")
-    #expect(try ProfileCredentials(profiles: SharedConfiguration(environment: ["HOME": "/h"], files: Self.files)).credentials()?.accessKeyID == "d")
-    #expect(try ProfileCredentials(profiles: SharedConfiguration(environment: [:], files: Self.files)).credentials() == nil)
+    #expect(
+      try ProfileCredentials(profiles: SharedConfiguration(environment: ["HOME": "/h"], files: Self.files))
+        .credentials()?.accessKeyID == "d")
+    #expect(
+      try ProfileCredentials(profiles: SharedConfiguration(environment: [:], files: Self.files)).credentials() == nil)
   }
 
   @Test(arguments: ["missing", "sso"])
@@ -35,13 +38,15 @@ import Testing
     #expect(throws: Failure.self) { try ProfileCredentials(profiles: profiles).credentials() }
   }
 
-  static let document = #"{"AccessKeyId":"id","SecretAccessKey":"secret","Token":"t","Expiration":"2026-01-02T03:04:05Z"}"#
+  static let document =
+    #"{"AccessKeyId":"id","SecretAccessKey":"secret","Token":"t","Expiration":"2026-01-02T03:04:05Z"}"#
 
   @Test func `the container endpoint is asked with the token of the file`() async throws {
     let transport = ScriptedTransport([answer(200, Self.document), answer(200, Self.document)])
     let full = ContainerCredentials(
       environment: [
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/token",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/token",
       ],
       transport: transport, files: MemoryFiles(files: ["/token": "abc\n"]))
     #expect(try await full.credentials()?.expiration == Timestamp(iso8601: "2026-01-02T03:04:05Z"))
@@ -53,7 +58,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "http://example.com/", "http://169.254.170.2.evil.com/", "http://localhost@evil.com/", "http://[::2]/", "ftp://localhost/", "http://127.evil/",
+    "http://example.com/", "http://169.254.170.2.evil.com/", "http://localhost@evil.com/", "http://[::2]/",
+    "ftp://localhost/", "http://127.evil/",
   ])
   func `a container endpoint elsewhere without TLS is refused`(_ url: String) async {
     let provider = ContainerCredentials(
@@ -72,7 +78,8 @@ import Testing
         return count
       }
       if number == 3 { throw Failure(.noMetadata, "away") }
-      return Credentials(accessKeyID: "id\(number)", secretAccessKey: "s", expiration: now() + .seconds(3600), source: "test")
+      return Credentials(
+        accessKeyID: "id\(number)", secretAccessKey: "s", expiration: now() + .seconds(3600), source: "test")
     }
   }
 

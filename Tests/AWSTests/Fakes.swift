@@ -23,7 +23,9 @@ final class ScriptedTransport: HTTPTransport {
       state.requests.append(request)
       return state.answers.isEmpty ? nil : state.answers.removeFirst()
     }
-    guard let answer else { throw TransportError.other("the test set up no answer to \(request.method) \(request.url)") }
+    guard let answer else {
+      throw TransportError.other("the test set up no answer to \(request.method) \(request.url)")
+    }
     return try answer(request)
   }
 }
@@ -68,7 +70,9 @@ final class RecordingSink: LogSink {
   var lines: [String] { records.withLock { $0 } }
   func write(_ record: LogRecord) {
     records.withLock {
-      $0.append("\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))")
+      $0.append(
+        "\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))"
+      )
     }
   }
   func progress(_ record: LogRecord) { write(record) }

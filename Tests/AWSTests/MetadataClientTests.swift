@@ -4,11 +4,15 @@ import Testing
 @testable import Base
 
 @Suite struct MetadataClientTests {
-  private func client(_ transport: ScriptedTransport, version1: Bool = false, environment: [String: String] = [:], sink: any LogSink = SilentSink())
+  private func client(
+    _ transport: ScriptedTransport, version1: Bool = false, environment: [String: String] = [:],
+    sink: any LogSink = SilentSink()
+  )
     -> MetadataClient
   {
     MetadataClient(
-      environment: environment, allowsVersion1: version1, transport: transport, clock: RecordingClock(), log: Logger(level: .debug, sink: sink))
+      environment: environment, allowsVersion1: version1, transport: transport, clock: RecordingClock(),
+      log: Logger(level: .debug, sink: sink))
   }
 
   @Test func `a token is asked for once and sent with every request`() async throws {
@@ -19,7 +23,10 @@ import Testing
     #expect(transport.requests.map(\.method) == ["PUT", "GET", "GET"])
     #expect(transport.requests[0].headers[0].value == "21600")
     #expect(transport.requests[2].headers[0].value == "token")
-    #expect(transport.requests.allSatisfy { $0.url.hasPrefix("http://169.254.169.254/") && !$0.allowsProxy && $0.timeout <= .seconds(2) })
+    #expect(
+      transport.requests.allSatisfy {
+        $0.url.hasPrefix("http://169.254.169.254/") && !$0.allowsProxy && $0.timeout <= .seconds(2)
+      })
   }
 
   @Test func `a refused token is renewed once`() async throws {
@@ -62,7 +69,9 @@ import Testing
     let other = ScriptedTransport([answer(200, "t"), answer(200, "x")])
     _ = try await client(other, environment: ["AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1338/"]).get("/a")
     #expect(other.requests[1].url == "http://127.0.0.1:1338/a")
-    await #expect(throws: Failure.self) { try await client(ScriptedTransport([]), environment: ["AWS_EC2_METADATA_DISABLED": "true"]).get("/a") }
+    await #expect(throws: Failure.self) {
+      try await client(ScriptedTransport([]), environment: ["AWS_EC2_METADATA_DISABLED": "true"]).get("/a")
+    }
   }
 
   @Test(arguments: ["", "{}", "[1]", #"{"instanceId":"i","region":"r","availabilityZone":"z","privateIp":"fe80::1"}"#])

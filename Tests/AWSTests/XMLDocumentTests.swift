@@ -25,7 +25,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "plain", "<a>", "<a></b>", "<a/><b/>", "\u{FFFE}", "<a>&undefined;</a>", #"<!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>"#,
+    "", "plain", "<a>", "<a></b>", "<a/><b/>", "\u{FFFE}", "<a>&undefined;</a>",
+    #"<!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>"#,
     "<!DOCTYPE html><html/>", String(repeating: "<a>", count: 100) + String(repeating: "</a>", count: 100),
   ])
   func `what is not acceptable is refused, with the line`(_ text: String) {
@@ -35,14 +36,17 @@ import Testing
   /// Guards against an arena that indexes out of bounds: random cuts and changes of a valid answer never crash.
   @Test func `hostile documents end in an error or a document`() {
     let valid = Array(
-      "<R><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId></item></instancesSet></item></reservationSet></R>".utf8)
+      "<R><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId></item></instancesSet></item></reservationSet></R>"
+        .utf8)
     var generator = SystemRandomNumberGenerator()
     for _ in 0..<20_000 {
       var bytes = valid
       for _ in 0..<Int.random(in: 1...6, using: &generator) {
         bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 0...255, using: &generator)
       }
-      if let document = try? XMLDocument(parsing: bytes) { _ = document.root.list("reservationSet").flatMap { $0.list("instancesSet") } }
+      if let document = try? XMLDocument(parsing: bytes) {
+        _ = document.root.list("reservationSet").flatMap { $0.list("instancesSet") }
+      }
     }
   }
 }

@@ -8,20 +8,31 @@ import Testing
 @Suite struct OptionConflictTests {
   /// A value for each option that is good by itself.
   static let samples: [String: String] = [
-    "role": "server", "layout": "single", "group": "g", "tag": "a=b", "expect": "3", "wait-timeout": "1m", "wan-wait": "1m", "start-jitter": "1s",
-    "join": "all", "leader-wait": "40s", "verify-timeout": "5m", "require-wan": "true", "sidecar-interval": "30s", "lifecycle-hook": "h",
-    "datacenter": "dc1", "datacenter-from": "zone-id", "node-name": "n", "client-addr": "0.0.0.0", "ui": "true", "consul-log-level": "info",
+    "role": "server", "layout": "single", "group": "g", "tag": "a=b", "expect": "3", "wait-timeout": "1m",
+    "wan-wait": "1m", "start-jitter": "1s",
+    "join": "all", "leader-wait": "40s", "verify-timeout": "5m", "require-wan": "true", "sidecar-interval": "30s",
+    "lifecycle-hook": "h",
+    "datacenter": "dc1", "datacenter-from": "zone-id", "node-name": "n", "client-addr": "0.0.0.0", "ui": "true",
+    "consul-log-level": "info",
     "raft-multiplier": "1", "retry-interval": "1s", "server-stabilization-time": "1s", "cleanup-dead-servers": "true",
-    "last-contact-threshold": "200ms", "min-quorum": "3", "syslog": "LOCAL0", "telemetry": "statsd=127.0.0.1:8125", "leave-on-terminate": "true",
-    "merge": "/m.json", "set": "a.b=1", "bind": "private", "advertise": "public", "wan-address": "public", "dns": "port-53", "dns-reverse": "false",
-    "dns-address": "docker-bridge", "recursor": "10.0.0.2", "production": "false", "gossip-key": "ssm:k", "gossip-key-create": "ssm:k",
-    "acl-default-policy": "deny", "agent-token": "ssm:t", "tls-ca": "ssm:ca", "tls-cert": "ssm:c", "tls-key": "ssm:k", "verify-incoming": "false",
-    "verify-outgoing": "true", "verify-server-hostname": "true", "tls-auto-encrypt": "false", "consul": "/c", "config-dir": "/c", "data-dir": "/d",
-    "keep-data": "true", "state-dir": "/s", "user": "u", "hostname": "h", "start": "systemd", "image": "i", "registrator": "i", "imdsv1": "true",
-    "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30", "flush-timeout": "5s", "flush-interval": "1s",
+    "last-contact-threshold": "200ms", "min-quorum": "3", "syslog": "LOCAL0", "telemetry": "statsd=127.0.0.1:8125",
+    "leave-on-terminate": "true",
+    "merge": "/m.json", "set": "a.b=1", "bind": "private", "advertise": "public", "wan-address": "public",
+    "dns": "port-53", "dns-reverse": "false",
+    "dns-address": "docker-bridge", "recursor": "10.0.0.2", "production": "false", "gossip-key": "ssm:k",
+    "gossip-key-create": "ssm:k",
+    "acl-default-policy": "deny", "agent-token": "ssm:t", "tls-ca": "ssm:ca", "tls-cert": "ssm:c", "tls-key": "ssm:k",
+    "verify-incoming": "false",
+    "verify-outgoing": "true", "verify-server-hostname": "true", "tls-auto-encrypt": "false", "consul": "/c",
+    "config-dir": "/c", "data-dir": "/d",
+    "keep-data": "true", "state-dir": "/s", "user": "u", "hostname": "h", "start": "systemd", "image": "i",
+    "registrator": "i", "imdsv1": "true",
+    "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30",
+    "flush-timeout": "5s", "flush-interval": "1s",
     "log-tag": "a=b",
     "multiline-start": "^x", "log-memory": "8MiB",
-    "log-queue": "64MiB", "log-agent": "awslogs", "log-agent-patience": "1h", "metrics": "127.0.0.1:9107", "check": "false",
+    "log-queue": "64MiB", "log-agent": "awslogs", "log-agent-patience": "1h", "metrics": "127.0.0.1:9107",
+    "check": "false",
     "account": "123456789012", "dry-run": "true",
     "json": "true", "log-level": "info", "log-format": "text",
   ]
@@ -29,15 +40,18 @@ import Testing
   static let companions: [String: [String]] = [
     "agent-token": ["--acl-default-policy", "deny"], "tls-cert": ["--tls-key", "ssm:k", "--tls-ca", "ssm:ca"],
     "tls-key": ["--tls-cert", "ssm:c", "--tls-ca", "ssm:ca"], "verify-outgoing": ["--tls-ca", "ssm:ca"],
-    "verify-server-hostname": ["--tls-ca", "ssm:ca"], "tls-auto-encrypt": ["--tls-ca", "ssm:ca"], "image": ["--start", "docker"],
-    "registrator": ["--start", "docker", "--image", "i"], "log-agent": ["--log", "file:/x"], "metrics": ["--log", "file:/x"],
+    "verify-server-hostname": ["--tls-ca", "ssm:ca"], "tls-auto-encrypt": ["--tls-ca", "ssm:ca"],
+    "image": ["--start", "docker"],
+    "registrator": ["--start", "docker", "--image", "i"], "log-agent": ["--log", "file:/x"],
+    "metrics": ["--log", "file:/x"],
   ]
   static let layouts: [(name: String, options: [String])] = [
     ("server", []), ("server per zone", ["--layout", "datacenter-per-az"]), ("client", ["--role", "client"]),
     ("client per zone", ["--role", "client", "--layout", "datacenter-per-az"]),
   ]
   static let serversOnly: Set = [
-    "expect", "join", "leader-wait", "wan-wait", "require-wan", "wan-address", "gossip-key-create", "raft-multiplier", "server-stabilization-time",
+    "expect", "join", "leader-wait", "wan-wait", "require-wan", "wan-address", "gossip-key-create", "raft-multiplier",
+    "server-stabilization-time",
     "cleanup-dead-servers", "last-contact-threshold", "min-quorum",
   ]
   static let perZoneOnly: Set = ["wan-wait", "require-wan", "wan-address", "datacenter-from"]
@@ -59,18 +73,26 @@ import Testing
       guard !layout.options.contains("--\(name)"), !(name == "role" && isClient) else { continue }
       let membership = name == "tag" ? (isClient ? [] : ["--expect", "3"]) : name == "group" ? [] : ["--group", "g"]
       let arguments = ["--\(name)=\(Self.samples[name]!)"] + (Self.companions[name] ?? []) + layout.options + membership
-      let refused = isClient && Self.serversOnly.contains(name) || !isPerZone && Self.perZoneOnly.contains(name) || isPerZone && name == "datacenter"
+      let refused =
+        isClient && Self.serversOnly.contains(name) || !isPerZone && Self.perZoneOnly.contains(name)
+        || isPerZone && name == "datacenter"
       let failure = failure(arguments)
       #expect((failure != nil) == refused, "\(layout.name): \(arguments): \(failure?.message ?? "accepted")")
-      if let failure { #expect(failure.status == .usage && failure.message.contains("--\(name)") && failure.hint != nil) }
+      if let failure {
+        #expect(failure.status == .usage && failure.message.contains("--\(name)") && failure.hint != nil)
+      }
     }
   }
 
   @Test(arguments: [
     ("--role client", "--role client needs --group or --tag"),
     ("--gossip-key ssm:a --gossip-key-create ssm:b", "--gossip-key and --gossip-key-create exclude each other"),
-    ("--gossip-key-create secretsmanager:a", "--gossip-key-create: the value must be ssm:NAME: only parameters are made"),
-    ("--tls-cert ssm:a", "--tls-cert and --tls-key need each other"), ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert needs --tls-ca"),
+    (
+      "--gossip-key-create secretsmanager:a",
+      "--gossip-key-create: the value must be ssm:NAME: only parameters are made"
+    ),
+    ("--tls-cert ssm:a", "--tls-cert and --tls-key need each other"),
+    ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert needs --tls-ca"),
     ("--verify-incoming true --tls-ca ssm:a", "--verify-incoming needs --tls-ca, --tls-cert and --tls-key"),
     ("--verify-outgoing true", "--verify-outgoing, --verify-server-hostname and --tls-auto-encrypt need --tls-ca"),
     ("--tls-auto-encrypt --tls-ca ssm:a", "--tls-auto-encrypt on a server needs --tls-cert and --tls-key"),
@@ -78,8 +100,12 @@ import Testing
       "--role client --group g --tls-auto-encrypt --tls-ca ssm:a --tls-cert ssm:b --tls-key ssm:c",
       "--tls-auto-encrypt on a client does not go with --tls-cert"
     ),
-    ("--agent-token ssm:a", "--agent-token needs --acl-default-policy"), ("--production", "--production needs --gossip-key or --gossip-key-create"),
-    ("--production --gossip-key ssm:a", "--production needs --tls-ca, and --tls-cert and --tls-key or on clients --tls-auto-encrypt"),
+    ("--agent-token ssm:a", "--agent-token needs --acl-default-policy"),
+    ("--production", "--production needs --gossip-key or --gossip-key-create"),
+    (
+      "--production --gossip-key ssm:a",
+      "--production needs --tls-ca, and --tls-cert and --tls-key or on clients --tls-auto-encrypt"
+    ),
     (
       "--production --gossip-key ssm:a --tls-ca ssm:b --tls-cert ssm:c --tls-key ssm:d --verify-outgoing false",
       "--production does not go with what weakens it"
@@ -105,15 +131,23 @@ import Testing
     ),
     (#"--log {"group":"a"}"#, #"--log: "{"group":"a"}" needs a source, for example "file:/var/log/app.log""#),
     ("--log {x", #"--log: "{x" begins with { but is no JSON object"#),
-    ("--multiline-start (", #"--multiline-start: "(" must be a POSIX extended regular expression (regex(7)), or indentation"#),
+    (
+      "--multiline-start (",
+      #"--multiline-start: "(" must be a POSIX extended regular expression (regex(7)), or indentation"#
+    ),
     ("--log-memory 8", #"--log-memory: "8" must be a size such as 8MiB, from 1MiB to 1024MiB"#),
     (
       "--log-retention 31",
       #"--log-retention: "31" must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653"#
     ),
-    ("--metrics 0.0.0.0:9107", #"--metrics: "0.0.0.0:9107" must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business"#),
-    ("--log-agent awslogs", "--log-agent needs --log"), ("--log-agent awslogs --log consul", "--log-agent reads files only"),
-    ("--log-agent awslogs --log file:/x --log-tag a=b", "--log-agent does not go with --log-tag"), ("--metrics 127.0.0.1:1", "--metrics needs --log"),
+    (
+      "--metrics 0.0.0.0:9107",
+      #"--metrics: "0.0.0.0:9107" must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business"#
+    ),
+    ("--log-agent awslogs", "--log-agent needs --log"),
+    ("--log-agent awslogs --log consul", "--log-agent reads files only"),
+    ("--log-agent awslogs --log file:/x --log-tag a=b", "--log-agent does not go with --log-tag"),
+    ("--metrics 127.0.0.1:1", "--metrics needs --log"),
     ("--start none --dns port-53", "--dns does not go with --start none"),
   ])
   func `what does not go together`(_ line: String, _ message: String) {
@@ -140,7 +174,8 @@ import Testing
   @Test func `the sidecar is asked with what the run was asked with, and nothing of the run itself`() throws {
     guard
       case .bootstrap(let options) = try OptionParser(files: OneFile()).parse(
-        ["--group", "a", "--group=b", "--expect", "3", "--json", "--log-level", "debug"], environment: ["CONSUL_BOOTSTRAP_UI": "true"])
+        ["--group", "a", "--group=b", "--expect", "3", "--json", "--log-level", "debug"],
+        environment: ["CONSUL_BOOTSTRAP_UI": "true"])
     else {
       Issue.record("no run")
       return
@@ -149,7 +184,10 @@ import Testing
     #expect(text == #"{"expect":"3","group":["a","b"],"log-level":"debug","ui":"true"}"#)
     let path = options.settings.sidecarConfigurationPath
     let file = OneFile(path: path, text: text)
-    guard case .command(.sidecar, let again) = try OptionParser(files: file).parse(["sidecar", "--config", path], environment: [:]) else {
+    guard
+      case .command(.sidecar, let again) = try OptionParser(files: file).parse(
+        ["sidecar", "--config", path], environment: [:])
+    else {
       Issue.record("no sidecar")
       return
     }
@@ -159,7 +197,8 @@ import Testing
   /// It may be changed, and is read again at a reload.
   @Test func `the machine's own configuration file stays where it is, below what the run was given`() throws {
     let files = TwoFiles(
-      machine: #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
+      machine:
+        #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
       options: #"{"ui": "true", "expect": "5"}"#)
     guard case .bootstrap(let run) = try OptionParser(files: files).parse(["--ui"], environment: [:]),
       case .command(.sidecar, let sidecar) = try OptionParser(files: files).parse(
@@ -182,7 +221,9 @@ import Testing
     let machine: String
     let options: String
     func status(_ path: String) throws -> FileStatus? { nil }
-    func read(_ path: String, limit: Int) throws -> [UInt8] { Array((path == "/etc/consul-bootstrap/config.json" ? machine : options).utf8) }
+    func read(_ path: String, limit: Int) throws -> [UInt8] {
+      Array((path == "/etc/consul-bootstrap/config.json" ? machine : options).utf8)
+    }
     func isLink(_ path: String) -> Bool { false }
     func list(_ directory: String) throws -> [String] { [] }
   }

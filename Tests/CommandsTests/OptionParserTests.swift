@@ -10,7 +10,9 @@ struct OneFile: FileReader {
 
   func status(_ path: String) throws -> FileStatus? { nil }
   func read(_ path: String, limit: Int) throws -> [UInt8] {
-    guard path == self.path, let text else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
+    guard path == self.path, let text else {
+      throw FileError("read", path, errno: 2, reason: "No such file or directory")
+    }
     return Array(text.utf8)
   }
   func isLink(_ path: String) -> Bool { false }
@@ -18,14 +20,18 @@ struct OneFile: FileReader {
 }
 
 @Suite struct OptionParserTests {
-  private func parse(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) throws -> Options {
+  private func parse(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) throws
+    -> Options
+  {
     guard case .bootstrap(let options) = try OptionParser(files: file).parse(arguments, environment: environment) else {
       throw Failure(.usage, "help or version")
     }
     return options
   }
 
-  private func failure(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) -> Failure? {
+  private func failure(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile())
+    -> Failure?
+  {
     do {
       _ = try parse(arguments, environment, file: file)
       return nil
@@ -36,7 +42,10 @@ struct OneFile: FileReader {
     let file = OneFile(text: #"{"expect": 3, "datacenter": "from-file", "group": ["x"], "ui": true}"#)
     let options = try parse(
       ["--expect=7", "--group", "a", "--group=b"],
-      ["CONSUL_BOOTSTRAP_EXPECT": "5", "CONSUL_BOOTSTRAP_DATACENTER": "from-environment", "CONSUL_BOOTSTRAP_GROUP": "c,d"],
+      [
+        "CONSUL_BOOTSTRAP_EXPECT": "5", "CONSUL_BOOTSTRAP_DATACENTER": "from-environment",
+        "CONSUL_BOOTSTRAP_GROUP": "c,d",
+      ],
       file: file)
     #expect(options.settings.expect == 7)
     #expect(options.settings.datacenter == "from-environment")
@@ -47,7 +56,9 @@ struct OneFile: FileReader {
   @Test(arguments: [
     (["--exepct", "5"], "there is no option --exepct", "did you mean --expect?"),
     (["--expect"], "--expect needs a value", "consul-bootstrap --help explains --expect"),
-    (["--expect", "0"], #"--expect: "0" must be a number from 1 to 1000"#, "consul-bootstrap --help explains --expect"),
+    (
+      ["--expect", "0"], #"--expect: "0" must be a number from 1 to 1000"#, "consul-bootstrap --help explains --expect"
+    ),
     (["--expect", "3", "--expect", "5"], "--expect is given twice", "give it once"),
     (
       ["--wait-timeout", "10"], #"--wait-timeout: "10" must be a duration such as 90s, 10m or 1h30m, from 1ms to 24h"#,
@@ -57,9 +68,13 @@ struct OneFile: FileReader {
     (["--tag", "Name"], #"--tag: "Name" must be KEY=VALUE"#, "consul-bootstrap --help explains --tag"),
     (["--tag", "Name=consul"], "--tag needs --expect", "say how many servers: --expect 5"),
     (["--group", "a", "--tag", "a=b"], "--group and --tag exclude each other", "find the servers by group or by tag"),
-    (["--data-dir", "opt/consul"], #"--data-dir: "opt/consul" must be an absolute path"#, "consul-bootstrap --help explains --data-dir"),
     (
-      ["--datacenter", "not_a_label"], #"--datacenter: "not_a_label" must be a DNS label: letters, digits and hyphens, at most 63"#,
+      ["--data-dir", "opt/consul"], #"--data-dir: "opt/consul" must be an absolute path"#,
+      "consul-bootstrap --help explains --data-dir"
+    ),
+    (
+      ["--datacenter", "not_a_label"],
+      #"--datacenter: "not_a_label" must be a DNS label: letters, digits and hyphens, at most 63"#,
       "consul-bootstrap --help explains --datacenter"
     ),
     (["--set", "bootstrap_expect=1"], "--set bootstrap_expect sets bootstrap_expect", "use --expect"),
@@ -98,7 +113,8 @@ struct OneFile: FileReader {
 
   @Test func `durations add up, sets nest, lists in variables take JSON`() throws {
     let options = try parse(
-      ["--wait-timeout", "1h1m1s", "--set", "a.b.c=[1]"], ["CONSUL_BOOTSTRAP_TAG": #"["a=1,2","b="]"#, "CONSUL_BOOTSTRAP_EXPECT": "3"])
+      ["--wait-timeout", "1h1m1s", "--set", "a.b.c=[1]"],
+      ["CONSUL_BOOTSTRAP_TAG": #"["a=1,2","b="]"#, "CONSUL_BOOTSTRAP_EXPECT": "3"])
     #expect(options.settings.waitTimeout == .seconds(3661))
     #expect(options.settings.overlays.map(\.value) == [["a": ["b": ["c": [1]]]]])
     #expect(options.settings.membership == .tags([.init(key: "a", value: "1,2"), .init(key: "b", value: "")]))
@@ -111,7 +127,9 @@ struct OneFile: FileReader {
     for status in ExitStatus.allCases { #expect(Help.text(width: 120).contains(status.meaning)) }
     for width in [60, 80, 120] {
       // What has no blank cannot be broken, and stands by itself.
-      let long = Help.text(width: width).split(separator: "\n").filter { $0.count > width && !$0.hasPrefix("  -") && !$0.hasPrefix("       consul") }
+      let long = Help.text(width: width).split(separator: "\n").filter {
+        $0.count > width && !$0.hasPrefix("  -") && !$0.hasPrefix("       consul")
+      }
       #expect(long.allSatisfy { $0.split(separator: " ").count == 1 }, "\(long)")
     }
   }
@@ -121,8 +139,10 @@ struct OneFile: FileReader {
     let defaults = Settings()
     let told = Dictionary(uniqueKeysWithValues: Option.all.map { ($0.name, $0.defaultText) })
     for (name, value) in [
-      ("wait-timeout", "10m"), ("verify-timeout", "5m"), ("leader-wait", "40s"), ("retry-interval", "1s"), ("server-stabilization-time", "1s"),
-      ("raft-multiplier", "1"), ("data-dir", "/opt/consul"), ("config-dir", "/etc/consul.d"), ("state-dir", "/var/lib/consul-bootstrap"),
+      ("wait-timeout", "10m"), ("verify-timeout", "5m"), ("leader-wait", "40s"), ("retry-interval", "1s"),
+      ("server-stabilization-time", "1s"),
+      ("raft-multiplier", "1"), ("data-dir", "/opt/consul"), ("config-dir", "/etc/consul.d"),
+      ("state-dir", "/var/lib/consul-bootstrap"),
       ("user", "consul"), ("datacenter", "dc1"), ("join", "all"),
     ] {
       #expect(told[name] == value)

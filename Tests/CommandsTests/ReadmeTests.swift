@@ -7,7 +7,8 @@ import Testing
 /// README's tables are made from the definitions that the program itself uses.
 /// `RECORD=1 swift test --filter ReadmeTests` writes the options anew, and fails.
 @Suite struct ReadmeTests {
-  static let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../README.md").standardizedFileURL
+  static let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../README.md")
+    .standardizedFileURL
 
   private var table: String {
     Option.all.map { option in
@@ -22,7 +23,8 @@ import Testing
     let start = try #require(readme.range(of: head)).upperBound
     let end = try #require(readme.range(of: "\n\n", range: start..<readme.endIndex)).lowerBound
     if ProcessInfo.processInfo.environment["RECORD"] != nil {
-      try readme.replacingCharacters(in: start..<end, with: table).write(to: Self.path, atomically: true, encoding: .utf8)
+      try readme.replacingCharacters(in: start..<end, with: table).write(
+        to: Self.path, atomically: true, encoding: .utf8)
       Issue.record("recorded; run again without RECORD")
     } else {
       #expect(readme[start..<end] == table)
@@ -38,8 +40,10 @@ import Testing
   @Test func `the messages in the failure table are the program's`() throws {
     let readme = try String(contentsOf: Self.path, encoding: .utf8)
     let sources = Self.path.deletingLastPathComponent().appending(path: "Sources")
-    let files = FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL } ?? []
-    let code = try files.filter { $0.pathExtension == "swift" }.map { try String(contentsOf: $0, encoding: .utf8) }.joined()
+    let files =
+      FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL } ?? []
+    let code = try files.filter { $0.pathExtension == "swift" }.map { try String(contentsOf: $0, encoding: .utf8) }
+      .joined()
     let head = "| What one sees | Why | What to do |\n|---|---|---|\n"
     let start = try #require(readme.range(of: head)).upperBound
     let end = try #require(readme.range(of: "\n\n", range: start..<readme.endIndex)).lowerBound

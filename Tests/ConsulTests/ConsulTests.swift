@@ -34,7 +34,8 @@ import Testing
   private func meta(_ root: UInt64, _ transaction: UInt64) -> [UInt8] {
     page(
       4, 0,
-      little(UInt32(0xED0C_DAED)) + little(UInt32(2)) + little(UInt32(4096)) + little(UInt32(0)) + little(root) + little(UInt64(0))
+      little(UInt32(0xED0C_DAED)) + little(UInt32(2)) + little(UInt32(4096)) + little(UInt32(0)) + little(root)
+        + little(UInt64(0))
         + little(UInt64(0)) + little(UInt64(0)) + little(transaction))
   }
 
@@ -42,7 +43,9 @@ import Testing
     var elements: [UInt8] = [], data: [UInt8] = []
     for (index, bucket) in buckets.enumerated() {
       let position = (buckets.count - index) * 16 + data.count
-      elements += little(UInt32(1)) + little(UInt32(position)) + little(UInt32(bucket.name.utf8.count)) + little(UInt32(bucket.value.count))
+      elements +=
+        little(UInt32(1)) + little(UInt32(position)) + little(UInt32(bucket.name.utf8.count))
+        + little(UInt32(bucket.value.count))
       data += Array(bucket.name.utf8) + bucket.value
     }
     return page(2, UInt16(buckets.count), elements + data)
@@ -55,13 +58,16 @@ import Testing
   @Test func `a bucket is empty or not, inline, on a page of its own, or with branches`() {
     let own = little(UInt64(3)) + little(UInt64(0))
     for (value, page3, expected) in [
-      (inline(0), page(2, 0, []), false), (inline(1), page(2, 0, []), true), (own, page(2, 0, []), false), (own, page(2, 7, []), true),
+      (inline(0), page(2, 0, []), false), (inline(1), page(2, 0, []), true), (own, page(2, 0, []), false),
+      (own, page(2, 7, []), true),
       (own, page(1, 1, []), true),
     ] {
       let bytes = meta(2, 5) + meta(9, 4) + leaf([("conf", inline(1)), ("logs", value)]) + page3
       #expect(BoltDatabase(bytes).hasEntries(inBucket: "logs") == expected)
     }
-    #expect(BoltDatabase(meta(2, 1) + meta(2, 2) + leaf([("conf", inline(1))]) + page(2, 0, [])).hasEntries(inBucket: "logs") == false)
+    #expect(
+      BoltDatabase(meta(2, 1) + meta(2, 2) + leaf([("conf", inline(1))]) + page(2, 0, [])).hasEntries(inBucket: "logs")
+        == false)
   }
 
   @Test func `the newer meta page counts`() {
@@ -70,7 +76,9 @@ import Testing
   }
 
   @Test func `hostile bytes never crash`() {
-    let valid = meta(2, 5) + meta(2, 4) + leaf([("conf", inline(1)), ("logs", little(UInt64(3)) + little(UInt64(0)))]) + page(2, 0, [])
+    let valid =
+      meta(2, 5) + meta(2, 4) + leaf([("conf", inline(1)), ("logs", little(UInt64(3)) + little(UInt64(0)))])
+      + page(2, 0, [])
     var generator = SystemRandomNumberGenerator()
     for _ in 0..<20_000 {
       var bytes = valid

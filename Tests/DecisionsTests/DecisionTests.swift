@@ -8,21 +8,28 @@ import Testing
   @Test(arguments: ["Pending", "Pending:Wait", "Pending:Proceed", "InService"])
   func `launching and serving members count`(_ state: String) {
     // Pending:Wait: a launch hook holds members there; waiting for InService would deadlock.
-    #expect(Verdict(candidate("i-1", "10.0.1.9", lifecycle: state, state: "pending"), vpcID: "vpc-1").address == address("10.0.1.9"))
+    #expect(
+      Verdict(candidate("i-1", "10.0.1.9", lifecycle: state, state: "pending"), vpcID: "vpc-1").address
+        == address("10.0.1.9"))
   }
 
   @Test(arguments: [
-    "Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminated", "EnteringStandby", "Standby", "Detaching", "Detached",
+    "Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminated", "EnteringStandby", "Standby", "Detaching",
+    "Detached",
     "Warmed:Stopped", "Warmed:Running", "Quarantined", "SomethingNew",
   ])
   func `members that go, or stand aside, do not`(_ state: String) {
-    #expect(Verdict(candidate("i-1", "10.0.1.9", lifecycle: state), vpcID: "vpc-1") == .notCounted(reason: "lifecycle state \(state)"))
+    #expect(
+      Verdict(candidate("i-1", "10.0.1.9", lifecycle: state), vpcID: "vpc-1")
+        == .notCounted(reason: "lifecycle state \(state)"))
   }
 
   @Test(arguments: [
     (candidate("i", "10.0.1.9", state: "shutting-down"), "instance state shutting-down"),
-    (candidate("i", "10.0.1.9", state: "stopped"), "instance state stopped"), (candidate("i", nil, state: nil), "not known to EC2 yet"),
-    (candidate("i", nil, state: "pending"), "no private address yet"), (candidate("i", "10.0.1.9", vpc: "vpc-2"), "in another VPC, vpc-2"),
+    (candidate("i", "10.0.1.9", state: "stopped"), "instance state stopped"),
+    (candidate("i", nil, state: nil), "not known to EC2 yet"),
+    (candidate("i", nil, state: "pending"), "no private address yet"),
+    (candidate("i", "10.0.1.9", vpc: "vpc-2"), "in another VPC, vpc-2"),
   ])
   func `the reason is told`(_ candidate: Candidate, _ reason: String) {
     #expect(Verdict(candidate, vpcID: "vpc-1") == .notCounted(reason: reason))
@@ -38,7 +45,8 @@ import Testing
 
   @Test func `members are in numeric order of address whatever order the API answers in`() {
     for order in [three, three.reversed(), [three[1], three[2], three[0]]] {
-      #expect(readiness(order, desired: 3).members.map(\.address.description) == ["10.0.1.9", "10.0.1.10", "10.0.2.100"])
+      #expect(
+        readiness(order, desired: 3).members.map(\.address.description) == ["10.0.1.9", "10.0.1.10", "10.0.2.100"])
     }
   }
 
@@ -52,14 +60,17 @@ import Testing
 
   @Test func `who is missing is told, with those not even launched`() {
     let members = [three[1], candidate("i-5", "10.0.1.5", lifecycle: "Standby")]
-    #expect(readiness(members, desired: 5).missing(identity: me) == ["i-5 (lifecycle state Standby)", "3 not launched yet"])
+    #expect(
+      readiness(members, desired: 5).missing(identity: me) == ["i-5 (lifecycle state Standby)", "3 not launched yet"])
     #expect(readiness([three[0]], desired: 2).missing(identity: me) == ["i-2 (this instance is not listed)"])
   }
 }
 
 @Suite struct ClusterDecisionTests {
   private func decide(_ observation: Observation, keepsData: Bool = true) -> ClusterDecision {
-    ClusterDecision(observation, observation.group.map { Readiness($0, identity: me, settings: Settings()) }, keepsData: keepsData, role: .server)
+    ClusterDecision(
+      observation, observation.group.map { Readiness($0, identity: me, settings: Settings()) }, keepsData: keepsData,
+      role: .server)
   }
 
   private let refused = PeerAnswer.unknown(reason: "connection refused")
@@ -75,14 +86,19 @@ import Testing
 
   @Test func `a known leader means join, without waiting for a full group`() {
     let members = [three[0], three[1]]
-    let decision = decide(observation(members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])]))
-    #expect(decision == .join(through: [address("10.0.1.9")], evidence: ["10.0.1.9 (i-1): leader 10.0.1.9:8300, 1 raft peers"]))
+    let decision = decide(
+      observation(members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])]))
+    #expect(
+      decision
+        == .join(through: [address("10.0.1.9")], evidence: ["10.0.1.9 (i-1): leader 10.0.1.9:8300, 1 raft peers"]))
   }
 
   /// Guards against a second cluster beside a survivor: the most expensive mistake there is.
   @Test func `raft peers without a leader are waited for, then joined, never bootstrapped over`() {
     let peers = ["10.0.1.9": status(nil, ["10.0.1.9:8300", "10.0.1.8:8300"]), "10.0.2.100": refused]
-    guard case .wait = decide(observation(peers: peers)) else { return #expect(Bool(false), "an election may be under way") }
+    guard case .wait = decide(observation(peers: peers)) else {
+      return #expect(Bool(false), "an election may be under way")
+    }
     guard case .joinWithoutLeader(let survivors, _) = decide(observation(peers: peers, over: true)) else {
       return #expect(Bool(false), "the survivor must be joined")
     }
@@ -91,7 +107,9 @@ import Testing
 
   @Test func `one answer with a leader outweighs any number without`() {
     let peers = ["10.0.1.9": status(nil, ["a:8300"]), "10.0.2.100": status("x:8300", ["x:8300"])]
-    guard case .join(let through, _) = decide(observation(peers: peers, over: true)) else { return #expect(Bool(false)) }
+    guard case .join(let through, _) = decide(observation(peers: peers, over: true)) else {
+      return #expect(Bool(false))
+    }
     #expect(through == [address("10.0.2.100")])
   }
 
@@ -112,7 +130,9 @@ import Testing
   /// Every combination of what two peers may say, for complete and incomplete groups: bootstrap_expect appears only where
   /// nobody reports a leader or raft peers and everybody expected is there.
   @Test func `bootstrap_expect is written only where it is safe`() {
-    let answers: [PeerAnswer] = [refused, status(nil, []), status(nil, ["a:8300"]), status("a:8300", ["a:8300"]), status("a:8300", [])]
+    let answers: [PeerAnswer] = [
+      refused, status(nil, []), status(nil, ["a:8300"]), status("a:8300", ["a:8300"]), status("a:8300", []),
+    ]
     for first in answers {
       for second in answers {
         for members in [three, [three[0], three[1]], [three[0], three[2]]] {
@@ -144,7 +164,8 @@ import Testing
 
   /// Guards against a fresh server with the lowest address that joins itself and stays alone.
   @Test func `joining a cluster, leader is the lowest that belongs to it`() {
-    #expect(select(.leader, .join(through: [address("10.0.2.100"), address("10.0.2.20")], evidence: [])) == ["10.0.2.20"])
+    #expect(
+      select(.leader, .join(through: [address("10.0.2.100"), address("10.0.2.20")], evidence: [])) == ["10.0.2.20"])
     #expect(select(.leader, .rejoin(evidence: [])) == ["10.0.1.9"])
   }
 }
@@ -175,7 +196,11 @@ import Testing
   }
 
   @Test func `a mount and --keep-data keep it, and say so`() {
-    #expect(decide(machine(data: data(mount: true), recorded: "i-old")) == .keep(reason: "made by instance i-old, but it is a mount of its own"))
-    #expect(decide(machine(data: data(), recorded: "i-old"), keep: true) == .keep(reason: "made by instance i-old, but --keep-data"))
+    #expect(
+      decide(machine(data: data(mount: true), recorded: "i-old"))
+        == .keep(reason: "made by instance i-old, but it is a mount of its own"))
+    #expect(
+      decide(machine(data: data(), recorded: "i-old"), keep: true)
+        == .keep(reason: "made by instance i-old, but --keep-data"))
   }
 }

@@ -17,15 +17,22 @@ import Testing
 
   @Test func `a run that only looks needs to look, and nothing else`() {
     #expect(
-      policy { _ in }.actions == ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances"])
-    #expect(policy { $0.membership = .groups(["a"]) }.actions == ["autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances"])
+      policy { _ in }.actions == [
+        "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances",
+      ])
+    #expect(
+      policy { $0.membership = .groups(["a"]) }.actions == [
+        "autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances",
+      ])
     #expect(policy { $0.membership = .tags([.init(key: "a", value: "b")]) }.actions == ["ec2:DescribeInstances"])
   }
 
   /// A wildcard where each instance fills in for itself, and only there.
   @Test(arguments: [
-    ("/consul/{datacenter}", Settings.Layout.single, "/consul/dc1"), ("/consul/{datacenter}", .datacenterPerAZ, "/consul/*"),
-    ("/{group}/{az}", .single, "/*/*"), ("/app/{source}", .single, "/app/var/log/app.log"), ("/plain", .single, "/plain"),
+    ("/consul/{datacenter}", Settings.Layout.single, "/consul/dc1"),
+    ("/consul/{datacenter}", .datacenterPerAZ, "/consul/*"),
+    ("/{group}/{az}", .single, "/*/*"), ("/app/{source}", .single, "/app/var/log/app.log"),
+    ("/plain", .single, "/plain"),
   ])
   func `log groups are named as far as they are known`(_ template: String, _ layout: Settings.Layout, _ name: String) {
     let found = policy {
@@ -43,7 +50,10 @@ import Testing
       $0.logs[2].group = "/a/{source}"
       $0.logs[2].retention = 7
     }
-    #expect(resources("logs:CreateLogGroup", found).filter { !$0.hasSuffix(":*") }.map { $0.split(separator: ":").last } == ["/consul/dc1", "/a/*"])
+    #expect(
+      resources("logs:CreateLogGroup", found).filter { !$0.hasSuffix(":*") }.map { $0.split(separator: ":").last } == [
+        "/consul/dc1", "/a/*",
+      ])
     #expect(found.actions.contains("logs:PutRetentionPolicy"))
   }
 
@@ -66,7 +76,10 @@ import Testing
       ])
   }
 
-  @Test(arguments: [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc"), ("*", "aws")])
+  @Test(arguments: [
+    ("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc"),
+    ("*", "aws"),
+  ])
   func `the partition is the region's`(_ region: String, _ partition: String) {
     let found = policy(region) {
       $0.membership = .groups(["consul"])
@@ -85,6 +98,7 @@ import Testing
       $0.membership = .groups(["consul"])
       $0.lifecycleHook = "ready"
     }
-    #expect(resources("autoscaling:CompleteLifecycleAction", found).allSatisfy { $0.hasSuffix("autoScalingGroupName/*") })
+    #expect(
+      resources("autoscaling:CompleteLifecycleAction", found).allSatisfy { $0.hasSuffix("autoScalingGroupName/*") })
   }
 }

@@ -9,8 +9,10 @@ import Testing
 
   private func installation(_ change: (inout Installation.Facts) -> Void) -> Installation {
     var facts = Installation.Facts(
-      owner: FileOwner(user: 8500, group: 8500, userName: "consul", groupName: "consul"), programPath: Installation.programPath,
-      consulPath: "/usr/bin/consul", hasSystemd: true, isBootedBySystemd: true, agentUnit: .absent, sidecarUnit: .absent, hasConfiguration: false)
+      owner: FileOwner(user: 8500, group: 8500, userName: "consul", groupName: "consul"),
+      programPath: Installation.programPath,
+      consulPath: "/usr/bin/consul", hasSystemd: true, isBootedBySystemd: true, agentUnit: .absent,
+      sidecarUnit: .absent, hasConfiguration: false)
     change(&facts)
     return Installation(Settings(), facts, documents: [("/doc", "text")])
   }
@@ -19,7 +21,10 @@ import Testing
 
   @Test func `units are written where there are none, and never switched on`() {
     let steps = installation { _ in }.steps
-    #expect(titles(steps).isSuperset(of: ["write \(SystemdUnit.path)", "write \(SidecarUnit.path)", "/bin/systemctl daemon-reload", "write /doc"]))
+    #expect(
+      titles(steps).isSuperset(of: [
+        "write \(SystemdUnit.path)", "write \(SidecarUnit.path)", "/bin/systemctl daemon-reload", "write /doc",
+      ]))
     #expect(!steps.contains { $0.title.contains("enable") || $0.title.contains("start") })
     #expect(installation { $0.owner = nil }.userStep != nil && installation { _ in }.userStep == nil)
   }
@@ -39,11 +44,20 @@ import Testing
   }
 
   @Test func `the program is put where programs are, unless a package has put it where its own are`() {
-    #expect(titles(installation { $0.programPath = "/tmp/x" }.steps).contains("copy /tmp/x to /usr/local/bin/consul-bootstrap"))
+    #expect(
+      titles(installation { $0.programPath = "/tmp/x" }.steps).contains(
+        "copy /tmp/x to /usr/local/bin/consul-bootstrap"))
     for path in ["/usr/local/bin/consul-bootstrap", "/usr/bin/consul-bootstrap"] {
       let steps = installation { $0.programPath = path }.steps
       #expect(!steps.contains { if case .copyProgram = $0 { true } else { false } })
-      #expect(steps.contains { if case .writeUnit(SidecarUnit.path, let text) = $0 { text.contains("ExecStart=\(path) sidecar") } else { false } })
+      #expect(
+        steps.contains {
+          if case .writeUnit(SidecarUnit.path, let text) = $0 {
+            text.contains("ExecStart=\(path) sidecar")
+          } else {
+            false
+          }
+        })
     }
   }
 

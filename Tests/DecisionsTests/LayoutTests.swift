@@ -9,16 +9,22 @@ import Testing
 
   private var six: [Candidate] {
     [
-      candidate("i-1", "10.0.1.9", zone: a), candidate("i-2", "10.0.1.10", zone: a), candidate("i-3", "10.0.1.11", zone: a),
-      candidate("i-4", "10.0.2.9", zone: b, publicIP: "203.0.113.9"), candidate("i-5", "10.0.2.10", zone: b), candidate("i-6", "10.0.2.11", zone: b),
+      candidate("i-1", "10.0.1.9", zone: a), candidate("i-2", "10.0.1.10", zone: a),
+      candidate("i-3", "10.0.1.11", zone: a),
+      candidate("i-4", "10.0.2.9", zone: b, publicIP: "203.0.113.9"), candidate("i-5", "10.0.2.10", zone: b),
+      candidate("i-6", "10.0.2.11", zone: b),
     ]
   }
 
-  private func readiness(_ members: [Candidate], _ groups: [(Int, [String])], _ change: (inout Settings) -> Void = { _ in }) -> Readiness {
+  private func readiness(
+    _ members: [Candidate], _ groups: [(Int, [String])], _ change: (inout Settings) -> Void = { _ in }
+  ) -> Readiness {
     var settings = Settings()
     settings.layout = .datacenterPerAZ
     change(&settings)
-    let scaling = groups.enumerated().map { GroupObservation.ScalingGroup(name: "g\($0.offset)", desiredCapacity: $0.element.0, zones: $0.element.1) }
+    let scaling = groups.enumerated().map {
+      GroupObservation.ScalingGroup(name: "g\($0.offset)", desiredCapacity: $0.element.0, zones: $0.element.1)
+    }
     return Readiness(GroupObservation(candidates: members, scalingGroups: scaling), identity: me, settings: settings)
   }
 
@@ -64,7 +70,8 @@ import Testing
     let client: (inout Settings) -> Void = { $0.role = .client }
     #expect(readiness([six[0]], [(6, [a, b])], client).isComplete)
     #expect(!readiness([six[3]], [(6, [a, b])], client).isComplete)
-    guard case .wait = ClusterDecision(observation(), readiness([six[3]], [], client), keepsData: true, role: .client) else {
+    guard case .wait = ClusterDecision(observation(), readiness([six[3]], [], client), keepsData: true, role: .client)
+    else {
       Issue.record("no wait")
       return
     }
@@ -100,12 +107,17 @@ import Testing
 @Suite struct AddressDecisionTests {
   private let interfaces = [
     NetworkInterface(
-      deviceNumber: 0, name: "eth0", kind: "interface", privateIPs: [address("10.0.1.10")], publicIPs: [address("203.0.113.5"): address("10.0.1.10")]),
-    NetworkInterface(deviceNumber: 1, name: "eth1", kind: "interface", privateIPs: [address("10.0.9.1"), address("10.0.9.2")], publicIPs: [:]),
+      deviceNumber: 0, name: "eth0", kind: "interface", privateIPs: [address("10.0.1.10")],
+      publicIPs: [address("203.0.113.5"): address("10.0.1.10")]),
+    NetworkInterface(
+      deviceNumber: 1, name: "eth1", kind: "interface", privateIPs: [address("10.0.9.1"), address("10.0.9.2")],
+      publicIPs: [:]),
     NetworkInterface(deviceNumber: 2, name: "eth2", kind: "efa", privateIPs: [address("10.0.8.1")], publicIPs: [:]),
   ]
 
-  private func decide(_ bind: Settings.AddressChoice, _ advertise: Settings.AddressChoice? = nil) throws -> AddressDecision {
+  private func decide(_ bind: Settings.AddressChoice, _ advertise: Settings.AddressChoice? = nil) throws
+    -> AddressDecision
+  {
     var identity = me, settings = Settings()
     identity.interfaces = interfaces
     settings.bind = bind
@@ -116,9 +128,11 @@ import Testing
   @Test func `peers are met under the address that corresponds to ours`() throws {
     let peer = [
       NetworkInterface(
-        deviceNumber: 0, name: nil, kind: "interface", privateIPs: [address("10.0.1.20")], publicIPs: [address("203.0.113.6"): address("10.0.1.20")]),
+        deviceNumber: 0, name: nil, kind: "interface", privateIPs: [address("10.0.1.20")],
+        publicIPs: [address("203.0.113.6"): address("10.0.1.20")]),
       NetworkInterface(deviceNumber: 1, name: nil, kind: "trunk", privateIPs: [address("10.0.9.19")], publicIPs: [:]),
-      NetworkInterface(deviceNumber: 2, name: nil, kind: "interface", privateIPs: [address("10.0.9.20")], publicIPs: [:]),
+      NetworkInterface(
+        deviceNumber: 2, name: nil, kind: "interface", privateIPs: [address("10.0.9.20")], publicIPs: [:]),
     ]
     for (choice, advertise, expected) in [
       (Settings.AddressChoice.private, Settings.AddressChoice?.none, "10.0.1.20"), (.private, .public, "203.0.113.6"),
@@ -134,7 +148,9 @@ import Testing
       (Settings.AddressChoice.interface("eth1"), ["10.0.9.1 (eth1)", "10.0.9.2 (eth1)"]),
       (
         .network(IPv4Network("10.0.8.0/24")!),
-        ["its addresses: 10.0.1.10 (eth0), 203.0.113.5 (public, translated to 10.0.1.10 on eth0), 10.0.9.1 (eth1), 10.0.9.2 (eth1)"]
+        [
+          "its addresses: 10.0.1.10 (eth0), 203.0.113.5 (public, translated to 10.0.1.10 on eth0), 10.0.9.1 (eth1), 10.0.9.2 (eth1)"
+        ]
       ),
       (.interface("eth5"), ["the interfaces here: eth0, eth1, eth2"]), (.public, ["AWS translates it to 10.0.1.10"]),
     ] {
@@ -144,17 +160,22 @@ import Testing
   }
 
   @Test(arguments: [
-    ("10.0.0.0/16", "0.10.in-addr.arpa"), ("172.31.0.0/16", "31.172.in-addr.arpa"), ("10.0.1.0/24", "1.0.10.in-addr.arpa"),
+    ("10.0.0.0/16", "0.10.in-addr.arpa"), ("172.31.0.0/16", "31.172.in-addr.arpa"),
+    ("10.0.1.0/24", "1.0.10.in-addr.arpa"),
     ("172.16.0.0/12", "172.in-addr.arpa"),
   ])
-  func `a network's reverse zone`(_ network: String, _ zone: String) { #expect(IPv4Network(network)?.reverseZone == zone) }
+  func `a network's reverse zone`(_ network: String, _ zone: String) {
+    #expect(IPv4Network(network)?.reverseZone == zone)
+  }
 
   @Test(arguments: ["10.0.0.1/16", "10.0.0.0/33", "10.0.0.0", "10.0.0.0/", "x/8", "10.0.0.0/+8"])
   func `what is no network`(_ text: String) { #expect(IPv4Network(text) == nil) }
 }
 
 @Suite struct VersionedConfigurationTests {
-  private func configuration(_ version: ConsulVersion, _ change: (inout Settings, inout Secrets) -> Void) throws -> JSONValue {
+  private func configuration(_ version: ConsulVersion, _ change: (inout Settings, inout Secrets) -> Void) throws
+    -> JSONValue
+  {
     var settings = Settings(), secrets = Secrets()
     change(&settings, &secrets)
     var seen = observation(machine(version: version))
@@ -176,16 +197,23 @@ import Testing
   }
 
   @Test func `TLS and ACLs as 1.3, 1.8 and 1.12 want them`() throws {
-    let oldest = try configuration(ConsulVersion(1, 3, 1), secure), old = try configuration(ConsulVersion(1, 8, 7), secure)
+    let oldest = try configuration(ConsulVersion(1, 3, 1), secure),
+      old = try configuration(ConsulVersion(1, 8, 7), secure)
     let new = try configuration(ConsulVersion(1, 12), secure)
     #expect(
-      oldest["acl_datacenter"] == "dc1" && oldest["acl_default_policy"] == "deny" && oldest["acl_agent_token"] == "TOKEN" && oldest["acl"] == nil)
-    #expect(old["acl"] == ["enabled": true, "default_policy": "deny", "tokens": ["agent": "TOKEN"]] && old["acl_datacenter"] == nil)
-    #expect(old["ca_file"] == "/ca" && old["key_file"] == "/etc/consul.d/tls/key.pem" && old["verify_server_hostname"] == true && old["tls"] == nil)
+      oldest["acl_datacenter"] == "dc1" && oldest["acl_default_policy"] == "deny"
+        && oldest["acl_agent_token"] == "TOKEN" && oldest["acl"] == nil)
+    #expect(
+      old["acl"] == ["enabled": true, "default_policy": "deny", "tokens": ["agent": "TOKEN"]]
+        && old["acl_datacenter"] == nil)
+    #expect(
+      old["ca_file"] == "/ca" && old["key_file"] == "/etc/consul.d/tls/key.pem" && old["verify_server_hostname"] == true
+        && old["tls"] == nil)
     #expect(
       new["tls"] == [
         "defaults": [
-          "ca_file": "/ca", "cert_file": "/etc/consul.d/tls/cert.pem", "key_file": "/etc/consul.d/tls/key.pem", "verify_incoming": true,
+          "ca_file": "/ca", "cert_file": "/etc/consul.d/tls/cert.pem", "key_file": "/etc/consul.d/tls/key.pem",
+          "verify_incoming": true,
           "verify_outgoing": true,
         ], "internal_rpc": ["verify_server_hostname": true],
       ])
@@ -194,7 +222,10 @@ import Testing
 
   @Test func `what an option needs and the release lacks is refused by name`() throws {
     for (version, change, message) in [
-      (ConsulVersion(1, 6, 1), { $0.minQuorum = 3 }, "Consul 1.6.1 does not know autopilot.min_quorum, which --min-quorum needs"),
+      (
+        ConsulVersion(1, 6, 1), { $0.minQuorum = 3 },
+        "Consul 1.6.1 does not know autopilot.min_quorum, which --min-quorum needs"
+      ),
       (
         ConsulVersion(1, 5, 1),
         {
@@ -240,7 +271,8 @@ import Testing
     secure(&settings, &seen.secrets)
     let plan = try Plan(seen, settings)
     let shown =
-      plan.steps.map { "\($0.title) \($0.command?.text ?? "") \($0.file?.text ?? "")" }.joined() + plan.configuration.redactedText
+      plan.steps.map { "\($0.title) \($0.command?.text ?? "") \($0.file?.text ?? "")" }.joined()
+      + plan.configuration.redactedText
       + plan.warnings.joined()
     for secret in ["KEY", "TOKEN", "PEM"] { #expect(!shown.contains(secret)) }
     #expect("\(Secret("x")) \(String(reflecting: Secret("x")))" == "(redacted) (redacted)")
@@ -248,7 +280,9 @@ import Testing
 }
 
 @Suite struct ResolverChangeTests {
-  private func change(_ dns: Settings.DNS, _ machine: MachineObservation, reverse: Bool = false) throws -> ResolverChange? {
+  private func change(_ dns: Settings.DNS, _ machine: MachineObservation, reverse: Bool = false) throws
+    -> ResolverChange?
+  {
     var settings = Settings(), identity = me
     settings.dns = dns
     settings.resolvesReverse = reverse
@@ -261,7 +295,8 @@ import Testing
     machine.systemdVersion = 245
     #expect(throws: Failure.self) { try change(.systemdResolved, machine) }
     machine.systemdVersion = 246
-    let text = try change(.systemdResolved, machine, reverse: true)?.text.split(separator: "\n").dropFirst().joined(separator: "\n")
+    let text = try change(.systemdResolved, machine, reverse: true)?.text.split(separator: "\n").dropFirst().joined(
+      separator: "\n")
     #expect(text == "[Resolve]\nDNS=127.0.0.1:8600\nDomains=~consul ~0.10.in-addr.arpa\nDNSSEC=no")
   }
 
@@ -269,7 +304,8 @@ import Testing
     var machine = machine()
     machine.resolverConfiguration = .text("search x\nnameserver 10.0.0.2\n")
     let first = try #require(try change(.port53, machine))
-    #expect(first.text.split(separator: "\n").dropFirst() == ["nameserver 127.0.0.1", "search x", "nameserver 10.0.0.2"])
+    #expect(
+      first.text.split(separator: "\n").dropFirst() == ["nameserver 127.0.0.1", "search x", "nameserver 10.0.0.2"])
     #expect(first.undoneText == "search x\nnameserver 10.0.0.2\n")
     machine.resolverConfiguration = .text(first.text)
     #expect(try change(.port53, machine) == first)
@@ -278,7 +314,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (["10.0.0.2", "1.1.1.1"], ["10.0.0.2", "1.1.1.1"]), (["127.0.0.1", "10.0.0.2"], ["10.0.0.2"]), (["127.0.0.53"], ["169.254.169.253"]),
+    (["10.0.0.2", "1.1.1.1"], ["10.0.0.2", "1.1.1.1"]), (["127.0.0.1", "10.0.0.2"], ["10.0.0.2"]),
+    (["127.0.0.53"], ["169.254.169.253"]),
     (["10.0.1.10"], ["169.254.169.253"]), ([], ["169.254.169.253"]),
   ])
   func `the agent asks the machine's resolvers, never itself`(_ servers: [String], _ expected: [String]) {

@@ -5,7 +5,9 @@ import Testing
 @testable import Decisions
 
 @Suite struct AgentConfigurationTests {
-  private func configuration(_ change: (inout Settings) -> Void = { _ in }, version: ConsulVersion = ConsulVersion(1, 8, 7)) throws -> String {
+  private func configuration(
+    _ change: (inout Settings) -> Void = { _ in }, version: ConsulVersion = ConsulVersion(1, 8, 7)
+  ) throws -> String {
     var settings = Settings()
     change(&settings)
     return try Plan(observation(machine(version: version)), settings).configuration.text
@@ -50,7 +52,8 @@ import Testing
   @Test func `overlays merge objects, replace the rest and remove with null, the last one wins`() throws {
     let text = try configuration { settings in
       settings.overlays = [
-        .init(origin: "a", value: ["performance": ["rpc_hold_timeout": "5s"], "log_level": "DEBUG", "retry_join": ["x"]]),
+        .init(
+          origin: "a", value: ["performance": ["rpc_hold_timeout": "5s"], "log_level": "DEBUG", "retry_join": ["x"]]),
         .init(origin: "b", value: ["log_level": .null, "performance": ["raft_multiplier": 3]]),
       ]
     }
@@ -95,7 +98,8 @@ import Testing
       plan.steps.map(\.title) == [
         "create directory /opt/consul (mode 750, owner consul)", "create directory /etc/consul.d (mode 755)",
         "record in /var/lib/consul-bootstrap/instance.json which instance this is", "set the host name to consul-2",
-        "write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul accepts it", "write /etc/systemd/system/consul.service",
+        "write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul accepts it",
+        "write /etc/systemd/system/consul.service",
         "/bin/systemctl daemon-reload", "/bin/systemctl enable consul.service", "/bin/systemctl start consul.service",
         "prove: the agent answers, a leader is known, this server is a voter, 3 servers are there",
         "write /var/lib/consul-bootstrap/options.json and /etc/systemd/system/consul-bootstrap.service, and start consul-bootstrap.service",
@@ -105,21 +109,26 @@ import Testing
 
   @Test func `the unit restarts a crash, not a leave, has no start limit and cuts no leave off`() throws {
     let plan = try plan(observation(machine(systemd: true)))
-    guard case .writeUnit(_, let text)? = plan.steps.first(where: { if case .writeUnit = $0 { true } else { false } }) else {
+    guard case .writeUnit(_, let text)? = plan.steps.first(where: { if case .writeUnit = $0 { true } else { false } })
+    else {
       return #expect(Bool(false))
     }
     for line in [
-      "Type=exec", "User=consul", "Restart=on-failure", "RestartSec=2", "StartLimitIntervalSec=0", "TimeoutStopSec=60", "KillSignal=SIGTERM",
+      "Type=exec", "User=consul", "Restart=on-failure", "RestartSec=2", "StartLimitIntervalSec=0", "TimeoutStopSec=60",
+      "KillSignal=SIGTERM",
       "ExecStop=-/usr/bin/consul leave -http-addr=http://127.0.0.1:8500",
     ] { #expect(text.split(separator: "\n").contains(Substring(line))) }
   }
 
   @Test func `our file keeps its place among the others when Consul validates it`() throws {
-    let others = ["00-a.json", "zz.hcl"].map { MachineObservation.OtherFile(path: "/etc/consul.d/\($0)", setsBootstrap: false) }
+    let others = ["00-a.json", "zz.hcl"].map {
+      MachineObservation.OtherFile(path: "/etc/consul.d/\($0)", setsBootstrap: false)
+    }
     let plan = try plan(observation(machine(others: others)))
     #expect(
       plan.steps.compactMap(\.command).first?.text
-        == "/usr/bin/consul validate -quiet /etc/consul.d/00-a.json /var/lib/consul-bootstrap/staged.json /etc/consul.d/zz.hcl")
+        == "/usr/bin/consul validate -quiet /etc/consul.d/00-a.json /var/lib/consul-bootstrap/staged.json /etc/consul.d/zz.hcl"
+    )
   }
 
   @Test func `a running agent is reloaded when more than its joining changed, never restarted`() throws {
@@ -141,18 +150,25 @@ import Testing
     let plan = try plan(observation(machine(data: data, recorded: "i-old", running: true, systemd: true)))
     #expect(
       plan.steps.prefix(2).map(\.title) == [
-        "stop the agent that runs on another machine's data", "move /opt/consul aside to /opt/consul.i-old.20260102T030405Z (made by instance i-old)",
+        "stop the agent that runs on another machine's data",
+        "move /opt/consul aside to /opt/consul.i-old.20260102T030405Z (made by instance i-old)",
       ])
-    #expect(try self.plan(observation(machine(data: data, recorded: "i-old", running: true))).obstacle?.status == .agentNotStarted)
+    #expect(
+      try self.plan(observation(machine(data: data, recorded: "i-old", running: true))).obstacle?.status
+        == .agentNotStarted)
   }
 
   @Test(arguments: [
-    (#"{"client_addr": "0.0.0.0"}"#, "127.0.0.1:8500", "10.0.1.10:8300"), (#"{"client_addr": "10.0.1.10"}"#, "10.0.1.10:8500", "10.0.1.10:8300"),
+    (#"{"client_addr": "0.0.0.0"}"#, "127.0.0.1:8500", "10.0.1.10:8300"),
+    (#"{"client_addr": "10.0.1.10"}"#, "10.0.1.10:8500", "10.0.1.10:8300"),
     (#"{"client_addr": "{{ GetPrivateIP }}"}"#, "10.0.1.10:8500", "10.0.1.10:8300"),
     (#"{"ports": {"http": 18500, "server": 18300}}"#, "127.0.0.1:18500", "10.0.1.10:18300"),
-    (#"{"bind_addr": "0.0.0.0"}"#, "127.0.0.1:8500", "10.0.1.10:8300"), (#"{"advertise_addr": "192.0.2.7"}"#, "127.0.0.1:8500", "192.0.2.7:8300"),
+    (#"{"bind_addr": "0.0.0.0"}"#, "127.0.0.1:8500", "10.0.1.10:8300"),
+    (#"{"advertise_addr": "192.0.2.7"}"#, "127.0.0.1:8500", "192.0.2.7:8300"),
   ])
-  func `the proof looks where the overlaid configuration listens`(_ overlay: String, _ agent: String, _ raft: String) throws {
+  func `the proof looks where the overlaid configuration listens`(_ overlay: String, _ agent: String, _ raft: String)
+    throws
+  {
     let value = try JSONValue(parsing: overlay)
     let plan = try plan(observation()) { $0.overlays = [.init(origin: "--set", value: value)] }
     let goals = plan.steps.compactMap { if case .prove(let goal) = $0 { goal } else { nil } }
@@ -162,7 +178,8 @@ import Testing
 
   @Test func `a joining server's proof does not wait for members that do not exist`() throws {
     let members = [three[0], three[1]]
-    let seen = observation(members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
+    let seen = observation(
+      members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
     let goals = try plan(seen).steps.compactMap { if case .prove(let goal) = $0 { goal.servers } else { nil } }
     #expect(goals == [2])
   }
@@ -170,7 +187,9 @@ import Testing
   @Test func `without AWS a reboot keeps the peers that the file names`() throws {
     var seen = observation(
       machine(
-        data: .init(content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false), recorded: "i-2",
+        data: .init(
+          content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false),
+        recorded: "i-2",
         configuration: .text(#"{"retry_join": ["10.0.1.9", "provider=aws"]}"#)))
     seen.group = nil
     #expect(try plan(seen).peers.map(\.description) == ["10.0.1.9"])
@@ -189,8 +208,13 @@ import Testing
 
 @Suite struct SmallThingsTests {
   @Test func `addresses sort as numbers and parse strictly`() {
-    #expect(["10.0.1.10", "10.0.1.9", "9.255.255.255"].map(address).sorted().map(\.description) == ["9.255.255.255", "10.0.1.9", "10.0.1.10"])
-    for text in ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.-4", "1.2.3.4 ", "a.b.c.d", "1..2.3"] { #expect(IPv4Address(text) == nil) }
+    #expect(
+      ["10.0.1.10", "10.0.1.9", "9.255.255.255"].map(address).sorted().map(\.description) == [
+        "9.255.255.255", "10.0.1.9", "10.0.1.10",
+      ])
+    for text in ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.-4", "1.2.3.4 ", "a.b.c.d", "1..2.3"] {
+      #expect(IPv4Address(text) == nil)
+    }
   }
 
   @Test func `templates refuse unknown fields`() {
@@ -201,7 +225,8 @@ import Testing
   @Test func `secrets are redacted wherever they stand`() {
     let value: JSONValue = [
       "encrypt": "k", "acl": ["tokens": ["agent": "t"], "enable_token_persistence": true], "node_name": "n",
-      "retry_join": ["provider=aws secret_access_key=s region=x"], "connect": ["ca_config": ["token": "v", "address": "a"]],
+      "retry_join": ["provider=aws secret_access_key=s region=x"],
+      "connect": ["ca_config": ["token": "v", "address": "a"]],
     ]
     let text = Redaction.redacted(value).compactText
     #expect(
@@ -214,7 +239,8 @@ import Testing
   @Test func `an agent's errors are told although later lines cover them`() {
     let banner = (1...12).map { "banner \($0)" }
     let errors = (1...6).map { "[ERROR] agent: reason \($0)" }
-    #expect(tellingLines(of: ["x", "==> Error starting agent"] + banner) == ["==> Error starting agent"] + banner.suffix(10))
+    #expect(
+      tellingLines(of: ["x", "==> Error starting agent"] + banner) == ["==> Error starting agent"] + banner.suffix(10))
     #expect(tellingLines(of: errors + banner) == errors.suffix(5) + banner.suffix(10))
     #expect(tellingLines(of: ["one", "two"]) == ["one", "two"])
   }

@@ -8,7 +8,8 @@ func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
 
 /// A member as a healthy group has it; tests change what they are about.
 func candidate(
-  _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running", vpc: String? = "vpc-1", group: String? = "g",
+  _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running",
+  vpc: String? = "vpc-1", group: String? = "g",
   zone: String = "eu-west-1a", publicIP: String? = nil
 ) -> Candidate {
   Candidate(
@@ -16,29 +17,36 @@ func candidate(
     privateIP: ip.map(address), publicIP: publicIP.map(address), vpcID: vpc)
 }
 
-let me = Identity(instanceID: "i-2", region: "eu-west-1", availabilityZone: "eu-west-1a", privateIP: address("10.0.1.10"), vpcID: "vpc-1")
+let me = Identity(
+  instanceID: "i-2", region: "eu-west-1", availabilityZone: "eu-west-1a", privateIP: address("10.0.1.10"),
+  vpcID: "vpc-1")
 
 /// Three members whose addresses sort otherwise as text.
 let three = [candidate("i-1", "10.0.1.9"), candidate("i-2", "10.0.1.10"), candidate("i-3", "10.0.2.100")]
 
 func machine(
-  data: DataDirectoryObservation = .init(content: nil, raftState: .none, isMount: false), recorded: String? = nil, running: Bool = false,
-  systemd: Bool = false, unit: FileContent = .absent, configuration: FileContent = .absent, version: ConsulVersion = ConsulVersion(1, 8, 7),
+  data: DataDirectoryObservation = .init(content: nil, raftState: .none, isMount: false), recorded: String? = nil,
+  running: Bool = false,
+  systemd: Bool = false, unit: FileContent = .absent, configuration: FileContent = .absent,
+  version: ConsulVersion = ConsulVersion(1, 8, 7),
   others: [MachineObservation.OtherFile] = []
 ) -> MachineObservation {
   MachineObservation(
     consulPath: "/usr/bin/consul", consulVersion: version, isBootedBySystemd: systemd, hostName: "ip-10-0-1-10",
-    agentOwner: FileOwner(user: 8500, group: 8500, userName: "consul", groupName: "consul"), dataDirectory: data, recordedInstanceID: recorded,
+    agentOwner: FileOwner(user: 8500, group: 8500, userName: "consul", groupName: "consul"), dataDirectory: data,
+    recordedInstanceID: recorded,
     configuration: configuration, unit: unit, agentIsRunning: running, otherConfigurationFiles: others)
 }
 
 func observation(
-  _ machine: MachineObservation = machine(), members: [Candidate] = three, desired: Int? = 3, peers: [String: PeerAnswer] = [:], over: Bool = false
+  _ machine: MachineObservation = machine(), members: [Candidate] = three, desired: Int? = 3,
+  peers: [String: PeerAnswer] = [:], over: Bool = false
 ) -> Observation {
   Observation(
     identity: me, machine: machine,
     group: GroupObservation(
-      candidates: members, scalingGroups: desired.map { [.init(name: "g", desiredCapacity: $0, zones: ["eu-west-1a", "eu-west-1b"])] } ?? []),
+      candidates: members,
+      scalingGroups: desired.map { [.init(name: "g", desiredCapacity: $0, zones: ["eu-west-1a", "eu-west-1b"])] } ?? []),
     peers: Dictionary(uniqueKeysWithValues: peers.map { (address($0.key), $0.value) }), leaderWaitIsOver: over,
     time: Timestamp(iso8601: "2026-01-02T03:04:05Z")!)
 }

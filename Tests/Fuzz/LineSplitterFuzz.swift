@@ -17,7 +17,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     start = end
   }
   second += lines(pieces.finish())
-  precondition(first.count == second.count && zip(first, second).allSatisfy { $0.0 == $1.0 && $0.1 == $1.1 }, "pieces differ from the whole")
+  precondition(
+    first.count == second.count && zip(first, second).allSatisfy { $0.0 == $1.0 && $0.1 == $1.1 },
+    "pieces differ from the whole")
   precondition(first.last?.1 ?? 0 == Int64(bytes.count), "bytes are left out")
   precondition(zip(first, first.dropFirst()).allSatisfy { $0.1 < $1.1 }, "ends do not grow")
   precondition(first.allSatisfy { $0.0.utf8.count <= limit }, "a part is too long")

@@ -15,7 +15,9 @@ import Testing
   private func bytes(_ head: String, _ body: String = "") -> [UInt8] { Array("\(head)\r\n\r\n\(body)".utf8) }
 
   @Test func `status, headers and body come back`() async throws {
-    let server = LoopbackServer(["/": bytes("HTTP/1.1 418 Teapot\r\nX-One: a: b \r\nContent-Length: 2\r\nDate: d", "hi")])
+    let server = LoopbackServer([
+      "/": bytes("HTTP/1.1 418 Teapot\r\nX-One: a: b \r\nContent-Length: 2\r\nDate: d", "hi")
+    ])
     let response = try await transport.send(request(server, "/"))
     #expect(response.status == 418)
     #expect(response.text == "hi")
@@ -45,12 +47,16 @@ import Testing
     big.maximumBodyBytes = 1000
     await #expect(throws: TransportError.bodyTooLarge(limit: 1000)) { try await transport.send(big) }
     await #expect(throws: TransportError.truncated) { try await transport.send(request(server, "/cut")) }
-    await #expect(throws: TransportError.timedOut(whileConnecting: false)) { try await transport.send(request(server, "/silent")) }
+    await #expect(throws: TransportError.timedOut(whileConnecting: false)) {
+      try await transport.send(request(server, "/silent"))
+    }
     await #expect(throws: TransportError.self) { try await transport.send(request(server, "/garbage")) }
   }
 
   @Test func `a port where nothing listens is refused`() async {
-    await #expect(throws: TransportError.refused) { try await transport.send(HTTPRequest("GET", "http://127.0.0.1:1/")) }
+    await #expect(throws: TransportError.refused) {
+      try await transport.send(HTTPRequest("GET", "http://127.0.0.1:1/"))
+    }
   }
 
   @Test func `only HTTP is spoken`() async {

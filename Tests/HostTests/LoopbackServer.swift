@@ -33,7 +33,8 @@ final class LoopbackServer: Sendable {
 
   private static func isWhole(_ request: String) -> Bool {
     guard let end = request.range(of: "\r\n\r\n") else { return false }
-    let length = request[..<end.lowerBound].split(separator: "\r\n").first { $0.hasPrefix("Content-Length: ") }.flatMap { Int($0.dropFirst(16)) }
+    let length = request[..<end.lowerBound].split(separator: "\r\n").first { $0.hasPrefix("Content-Length: ") }.flatMap
+    { Int($0.dropFirst(16)) }
     return request[end.upperBound...].utf8.count >= length ?? 0
   }
 
@@ -48,7 +49,9 @@ final class LoopbackServer: Sendable {
     } while !isWhole(String(decoding: bytes, as: UTF8.self))
     let request = String(decoding: bytes, as: UTF8.self)
     let path = request.split(separator: " ").dropFirst().first.map(String.init) ?? ""
-    let reply = path == "/echo" ? Array("HTTP/1.1 200 OK\r\nContent-Length: \(request.utf8.count)\r\n\r\n\(request)".utf8) : answers[path] ?? []
+    let reply =
+      path == "/echo"
+      ? Array("HTTP/1.1 200 OK\r\nContent-Length: \(request.utf8.count)\r\n\r\n\(request)".utf8) : answers[path] ?? []
     if reply.isEmpty { sleep(5) }
     var rest = reply[...]
     while !rest.isEmpty {

@@ -83,7 +83,9 @@ private func withDirectory(_ body: (String) async throws -> Void) async throws {
 
   @Test func `a child gets signals, has its own group, and its last lines are kept`() async throws {
     let child = try launcher.start(
-      sh("trap 'echo bye; exit 7' TERM; for i in $(seq 100); do echo line $i; done; echo ready; while :; do sleep 0.05; done"), as: nil,
+      sh(
+        "trap 'echo bye; exit 7' TERM; for i in $(seq 100); do echo line $i; done; echo ready; while :; do sleep 0.05; done"
+      ), as: nil,
       mayBindLowPorts: false, copy: nil)
     while !child.lastLines().contains("ready") { try await Task.sleep(for: .milliseconds(10)) }
     #expect(getpgid(child.pid) == child.pid)

@@ -5,17 +5,22 @@ import Testing
 @Suite struct HouseTests {
   /// CONTRIBUTING.md's table. Every target may also use the standard library and `Synchronization`.
   static let floors: [String: Set<String>] = [
-    "consul-bootstrap": ["Commands"], "Commands": ["AWS", "Base", "Bootstrap", "Consul", "Decisions", "Host", "LogForwarding"],
-    "Bootstrap": ["AWS", "Base", "Consul", "Decisions", "LogForwarding"], "LogForwarding": ["AWS", "Base"], "Decisions": ["Base", "Consul"],
+    "consul-bootstrap": ["Commands"],
+    "Commands": ["AWS", "Base", "Bootstrap", "Consul", "Decisions", "Host", "LogForwarding"],
+    "Bootstrap": ["AWS", "Base", "Consul", "Decisions", "LogForwarding"], "LogForwarding": ["AWS", "Base"],
+    "Decisions": ["Base", "Consul"],
     "AWS": ["Base", "COpenSSL", "CExpat", "CDeflate"],
     "Consul": ["Base"], "Host": ["Base", "CAres", "CCurl", "CSpawn", "Glibc"], "Base": ["FoundationEssentials"],
   ]
 
-  static let sources = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources").standardizedFileURL
+  static let sources = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources")
+    .standardizedFileURL
 
   static func swiftFiles(_ target: String) throws -> [(name: String, text: String)] {
     try FileManager.default.contentsOfDirectory(at: sources.appending(path: target), includingPropertiesForKeys: nil)
-      .filter { $0.pathExtension == "swift" }.map { ($0.lastPathComponent, try String(contentsOf: $0, encoding: .utf8)) }
+      .filter { $0.pathExtension == "swift" }.map {
+        ($0.lastPathComponent, try String(contentsOf: $0, encoding: .utf8))
+      }
   }
 
   @Test(arguments: floors.keys.sorted())
@@ -23,9 +28,12 @@ import Testing
     let files = try Self.swiftFiles(target)
     #expect(!files.isEmpty)
     for file in files {
-      for line in file.text.split(separator: "\n") where line.contains("import ") && !line.hasPrefix("//") && !line.hasPrefix(" ") {
+      for line in file.text.split(separator: "\n")
+      where line.contains("import ") && !line.hasPrefix("//") && !line.hasPrefix(" ") {
         let module = String(line.split(separator: " ").last ?? "")
-        #expect(Self.floors[target]?.contains(module) == true || module == "Synchronization", "\(target)/\(file.name): \(line)")
+        #expect(
+          Self.floors[target]?.contains(module) == true || module == "Synchronization",
+          "\(target)/\(file.name): \(line)")
       }
     }
   }
@@ -34,10 +42,14 @@ import Testing
   @Test(arguments: floors.keys.sorted())
   func `nobody escapes from checking`(_ target: String) throws {
     for file in try Self.swiftFiles(target) {
-      for escape in ["import Foundation\n", "@unchecked", "try!", "fatalError(", "getaddrinfo", "getpwnam", "getgrnam", "dlopen"] {
+      for escape in [
+        "import Foundation\n", "@unchecked", "try!", "fatalError(", "getaddrinfo", "getpwnam", "getgrnam", "dlopen",
+      ] {
         #expect(!file.text.contains(escape), "\(target)/\(file.name) has \(escape)")
       }
-      #expect(file.text.split(separator: "\n", omittingEmptySubsequences: false).count <= 400, "\(target)/\(file.name) is long")
+      #expect(
+        file.text.split(separator: "\n", omittingEmptySubsequences: false).count <= 400,
+        "\(target)/\(file.name) is long")
       let publicLines = file.text.split(separator: "\n").filter { $0.drop { $0 == " " }.hasPrefix("public ") }
       #expect(publicLines.isEmpty, "\(target)/\(file.name)")
     }

@@ -101,7 +101,9 @@ import Testing
     #expect(try all(&tail) == ["2", "3"])
   }
 
-  @Test func `copied and truncated: the rest is read from the copy, also when the file has grown past its old length`() throws {
+  @Test func `copied and truncated: the rest is read from the copy, also when the file has grown past its old length`()
+    throws
+  {
     for growth in ["4\n", "4\n5\n6\n7\n8\n9\n10\n"] {
       let scratch = try Scratch()
       var tail = tail(scratch)
@@ -192,13 +194,19 @@ import Testing
     var copied = tail(other, from: beginning)
     #expect(try all(&copied) == ["1", "2"])
     // Checkpoints keep it as it is; what makes no sense is left out.
-    let marks = ["file:x": SourceMark.file(position), "journal": .cursor("s=1"), "consul": .spool(SpoolPosition(segment: 3, offset: 17))]
+    let marks = [
+      "file:x": SourceMark.file(position), "journal": .cursor("s=1"),
+      "consul": .spool(SpoolPosition(segment: 3, offset: 17)),
+    ]
     #expect(try Checkpoints.parse(Array(Checkpoints.json(marks).prettyText.utf8)) == marks)
-    #expect(try Checkpoints.parse(Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8)) == ["c": .cursor("k")])
+    #expect(
+      try Checkpoints.parse(Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8))
+        == ["c": .cursor("k")])
   }
 
   @Test(arguments: [
-    ("app.log", "app.log", true), ("app.log", "*.log", true), ("app.log.1", "*.log", false), ("a", "?", true), ("ab", "?", false),
+    ("app.log", "app.log", true), ("app.log", "*.log", true), ("app.log.1", "*.log", false), ("a", "?", true),
+    ("ab", "?", false),
     (".hidden", "*", false),
     ("abcabd", "*abd", true), ("", "*", true), ("x", "", false),
   ])

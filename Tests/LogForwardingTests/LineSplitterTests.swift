@@ -27,7 +27,9 @@ import Testing
     let parts = lines([line + "\nnext\n"], limit: 120)
     #expect(parts.last == "next" && parts.count > 3)
     #expect(parts.dropLast().allSatisfy { $0.utf8.count <= 120 })
-    let joined = parts.dropLast().map { $0.replacing(LineSplitter.cutMark, with: "").replacing(LineSplitter.continuationMark, with: "") }.joined()
+    let joined = parts.dropLast().map {
+      $0.replacing(LineSplitter.cutMark, with: "").replacing(LineSplitter.continuationMark, with: "")
+    }.joined()
     #expect(joined == line)
     #expect(parts[0].hasSuffix(LineSplitter.cutMark) && parts[1].hasPrefix(LineSplitter.continuationMark))
   }
@@ -37,14 +39,18 @@ import Testing
     let end: Int64
   }
 
-  private static func parts(_ chunk: LineChunk) -> [Part] { chunk.lines.map { Part(text: chunk.text($0), end: $0.end) } }
+  private static func parts(_ chunk: LineChunk) -> [Part] {
+    chunk.lines.map { Part(text: chunk.text($0), end: $0.end) }
+  }
 
   /// Whatever the bytes, and however they arrive: the same lines, ends that grow to the length of the whole, no part too long.
   @Test func `random bytes in random pieces`() {
     var generator = SystemRandomNumberGenerator()
     for _ in 0..<300 {
       let alphabet: [UInt8] = [10, 13, 65, 66, 0xC3, 0xA9, 0xF0, 0x9F, 0x98, 0x80, 0xFF]
-      let bytes = (0..<Int.random(in: 0...2000, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! }
+      let bytes = (0..<Int.random(in: 0...2000, using: &generator)).map { _ in
+        alphabet.randomElement(using: &generator)!
+      }
       var whole = LineSplitter(limit: 100), pieces = LineSplitter(limit: 100)
       var expected = Self.parts(whole.feed(bytes)), found: [Part] = []
       var rest = bytes[...]
@@ -57,7 +63,9 @@ import Testing
       found += Self.parts(pieces.finish())
       #expect(found == expected)
       #expect(expected.last?.end ?? 0 == Int64(bytes.count))
-      #expect(zip(expected, expected.dropFirst()).allSatisfy { $0.end < $1.end } && expected.allSatisfy { $0.text.utf8.count <= 100 })
+      #expect(
+        zip(expected, expected.dropFirst()).allSatisfy { $0.end < $1.end }
+          && expected.allSatisfy { $0.text.utf8.count <= 100 })
     }
   }
 }

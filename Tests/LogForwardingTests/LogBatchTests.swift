@@ -18,22 +18,32 @@ import Testing
       var time: Int64 = 1_000_000
       let events = (0..<200).map { index in
         time += Int64.random(in: -50...120, using: &generator)
-        let text = (0..<Int.random(in: 0...60, using: &generator)).map { _ in String(alphabet.randomElement(using: &generator)!) }.joined()
+        let text = (0..<Int.random(in: 0...60, using: &generator)).map { _ in
+          String(alphabet.randomElement(using: &generator)!)
+        }.joined()
         return Event(timestamp: time, message: "\(index) " + text)
       }
       var batches = [LogBatch(limits: limits)]
-      for event in events where !batches[batches.count - 1].append(Array(event.message.utf8)[...], at: event.timestamp) {
+      for event in events where !batches[batches.count - 1].append(Array(event.message.utf8)[...], at: event.timestamp)
+      {
         batches.append(LogBatch(limits: limits))
         let fits = batches[batches.count - 1].append(Array(event.message.utf8)[...], at: event.timestamp)
         #expect(fits)
       }
-      #expect(batches.flatMap { batch in batch.events.map { Event(timestamp: $0.timestamp, message: batch.message($0)) } } == events)
+      #expect(
+        batches.flatMap { batch in batch.events.map { Event(timestamp: $0.timestamp, message: batch.message($0)) } }
+          == events)
       for batch in batches {
         // What goes over the wire, read by another's parser.
         let sent = try JSONDecoder().decode([Event].self, from: Data(Self.json(batch)))
-        #expect(sent.reduce(0) { $0 + $1.message.utf8.count + 26 } == batch.size && batch.size <= limits.bytes && sent.count <= limits.events)
+        #expect(
+          sent.reduce(0) { $0 + $1.message.utf8.count + 26 } == batch.size && batch.size <= limits.bytes
+            && sent.count <= limits.events)
         #expect(sent.last!.timestamp - sent[0].timestamp < limits.span || sent.count == 1)
-        #expect(zip(sent, sent.dropFirst()).allSatisfy { $0.timestamp < $1.timestamp || $0.timestamp == $1.timestamp && $0.number < $1.number })
+        #expect(
+          zip(sent, sent.dropFirst()).allSatisfy {
+            $0.timestamp < $1.timestamp || $0.timestamp == $1.timestamp && $0.number < $1.number
+          })
       }
     }
   }

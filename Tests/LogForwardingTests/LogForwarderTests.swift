@@ -35,13 +35,20 @@ private struct ObligingService: HTTPTransport {
     defer { try? FileManager.default.removeItem(atPath: directory) }
     let log = Logger(level: .error, sink: Console(format: .text, environment: [:])), transport = ObligingService()
     let credentials = CredentialCache(
-      providers: [EnvironmentCredentials(environment: ["AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example"])], now: FastClock.wall)
+      providers: [
+        EnvironmentCredentials(environment: ["AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example"])
+      ], now: FastClock.wall)
     let client = AWSClient(
-      region: "eu-west-1", endpoints: EndpointResolver(environment: [:]), credentials: credentials, transport: transport,
+      region: "eu-west-1", endpoints: EndpointResolver(environment: [:]), credentials: credentials,
+      transport: transport,
       retries: RetrySettings(), clock: FastClock(), now: FastClock.wall, log: log)
     let forwarder = LogForwarder(
-      [.init(name: "file:\(directory)/*.log", input: .file(pattern: "\(directory)/*.log"), group: "g", stream: "{source}")], memory: 8 << 20,
-      flushInterval: .seconds(1), client: client, files: LocalFileStore(), launcher: PosixProcessLauncher(environment: [:]),
+      [
+        .init(
+          name: "file:\(directory)/*.log", input: .file(pattern: "\(directory)/*.log"), group: "g", stream: "{source}")
+      ], memory: 8 << 20,
+      flushInterval: .seconds(1), client: client, files: LocalFileStore(),
+      launcher: PosixProcessLauncher(environment: [:]),
       stateDirectory: directory, clock: FastClock(),
       now: FastClock.wall, log: log)
     let work = Task { await forwarder.run() }
@@ -54,7 +61,9 @@ private struct ObligingService: HTTPTransport {
       Issue.record("not within 5 s")
     }
     func names() async -> [String: Int64] {
-      Dictionary(await forwarder.status().map { (String($0.source.split(separator: "/").last!), $0.sentEvents) }, uniquingKeysWith: { $1 })
+      Dictionary(
+        await forwarder.status().map { (String($0.source.split(separator: "/").last!), $0.sentEvents) },
+        uniquingKeysWith: { $1 })
     }
     let first = directory + "/monday.log"
     try Data("1\n2\n".utf8).write(to: URL(filePath: first))

@@ -16,15 +16,23 @@ import Testing
   }
 
   @Test func `lines belong to the record that began before them`() throws {
-    #expect(try joined(["2026 a", "  b", "c", "2026 d", "2026 e"], "^[0-9]{4} ") == ["2026 a\n  b\nc", "2026 d", "2026 e"])
+    #expect(
+      try joined(["2026 a", "  b", "c", "2026 d", "2026 e"], "^[0-9]{4} ") == ["2026 a\n  b\nc", "2026 d", "2026 e"])
     // By indentation; what comes before the first record is one.
     #expect(try joined([" x", "a", "\tb", "", "c"], "^[^[:blank:]]") == [" x", "a\n\tb\n", "c"])
     #expect(try joined([], "x") == [])
   }
 
-  @Test func `a record that is too long goes on in another, and the place behind a record is the one behind its last line`() throws {
-    let records = try joined(["start " + String(repeating: "x", count: 80), String(repeating: "y", count: 80), "start z"], "^start", limit: 120)
-    #expect(records.count == 3 && records[0].hasSuffix(LineSplitter.cutMark) && records[1].hasPrefix(LineSplitter.continuationMark))
+  @Test
+  func `a record that is too long goes on in another, and the place behind a record is the one behind its last line`()
+    throws
+  {
+    let records = try joined(
+      ["start " + String(repeating: "x", count: 80), String(repeating: "y", count: 80), "start z"], "^start", limit: 120
+    )
+    #expect(
+      records.count == 3 && records[0].hasSuffix(LineSplitter.cutMark)
+        && records[1].hasPrefix(LineSplitter.continuationMark))
     var splitter = LineSplitter()
     var joiner = RecordJoiner(start: try #require(PosixPattern("^a")))
     var chunk = splitter.feed(Array("a1\n b\na2\n c\n".utf8))

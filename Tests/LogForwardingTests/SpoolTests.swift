@@ -13,7 +13,9 @@ import Testing
   }
 
   private func spool(_ scratch: Scratch, limit: Int64 = 1 << 20) -> Spool {
-    Spool(directory: scratch.path, limit: limit, files: LocalFileStore(), log: Logger(level: .error, sink: Console(format: .text, environment: [:])))
+    Spool(
+      directory: scratch.path, limit: limit, files: LocalFileStore(),
+      log: Logger(level: .error, sink: Console(format: .text, environment: [:])))
   }
 
   private static let now: WallClock = { Timestamp(milliseconds: 0) }
@@ -31,7 +33,9 @@ import Testing
 
   private func bytes(_ text: String) -> ArraySlice<UInt8> { Array(text.utf8)[...] }
 
-  @Test func `what is written is read in order, across files and restarts, and released once it is accepted`() async throws {
+  @Test func `what is written is read in order, across files and restarts, and released once it is accepted`()
+    async throws
+  {
     let scratch = Scratch()
     var expected: [String] = []
     var first = spool(scratch)
