@@ -110,7 +110,7 @@ package final class AWSClient: Sendable {
   }
 
   /// A service that can be reached.
-  package struct Reach: Sendable {
+  package struct Reachability: Sendable {
     /// `https://…`, as every call begins.
     package let url: String
     /// What the service's clock is ahead of ours, to the second; nil if it does not say.
@@ -127,7 +127,7 @@ package final class AWSClient: Sendable {
 
   /// Asks a service for anything at all, unsigned: whatever it answers, it can be reached.
   /// - Throws: `Failure` with status 12.
-  package func reach(_ service: AWSService) async throws -> Reach {
+  package func reach(_ service: AWSService) async throws -> Reachability {
     let url = endpoints.url(service, region: region)
     var request = HTTPRequest("GET", url + "/")
     request.timeout = Self.reachTimeout
@@ -135,7 +135,7 @@ package final class AWSClient: Sendable {
     do {
       let response = try await transport.send(request)
       let server = response.headers["date"].flatMap { Timestamp(httpDate: $0) }
-      return Reach(url: url, clockOffset: server.map { $0 - now() })
+      return Reachability(url: url, clockOffset: server.map { $0 - now() })
     } catch let error as TransportError {
       throw AWSError(
         service: service, action: "GET", kind: .transient, httpStatus: nil, code: nil,
@@ -200,13 +200,13 @@ package final class AWSClient: Sendable {
       }
       let backoff = error.kind == .throttled ? retries.throttledBackoff : retries.backoff
       let pause = max(wait ?? .zero, backoff.fullJitter(attempt - 1, using: &generator))
-      guard error.mayPass, attempt < retries.maximumAttempts, now() - started + pause < retries.deadline,
+      guard error.isRetryable, attempt < retries.maximumAttempts, now() - started + pause < retries.deadline,
         takeQuota(error.httpStatus == nil ? 10 : 5)
       else {
         debug(error, "giving up")
         throw error
       }
-      debug(error, "trying again in \(pause.spoken)")
+      debug(error, "trying again in \(pause.humanReadable)")
       try await clock.sleep(for: pause)
     }
   }

@@ -31,7 +31,7 @@ package struct AWSError: Error, Sendable, Equatable {
   /// The number of attempts that were made.
   package var attempts: Int
 
-  package var mayPass: Bool { kind == .throttled || kind == .transient || kind == .malformed }
+  package var isRetryable: Bool { kind == .throttled || kind == .transient || kind == .malformed }
 
   /// One line: what exactly happened.
   package var explanation: String {

@@ -1,12 +1,12 @@
 internal import Base
 internal import Decisions
 
-/// An agent that systemd or Docker runs: what they know of its troubles.
+/// An agent that systemd or Docker runs: what they know of its problems.
 struct BackgroundAgent: Sendable {
   let start: Settings.Start
   /// Of Consul, or of the Docker client.
   let consulPath: String
-  let world: World
+  let context: RuntimeContext
 
   private static let timeout = Duration.seconds(5)
   /// As many restarts before the first answer mean that it will not come up.
@@ -23,13 +23,13 @@ struct BackgroundAgent: Sendable {
       start == .docker
       ? Command(consulPath, ["logs", "--tail", "60", DockerContainer.agentName])
       : Command("/bin/journalctl", ["--unit=consul", "--lines=60", "--no-pager", "--output=cat"])
-    guard let result = try? await world.launcher.run(command, timeout: Self.timeout) else { return [] }
+    guard let result = try? await context.launcher.run(command, timeout: Self.timeout) else { return [] }
     return result.output.split(whereSeparator: \.isNewline).map(String.init)
   }
 
   private func unitCrashReason() async -> String? {
     let command = Command("/bin/systemctl", ["show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name])
-    guard let result = try? await world.launcher.run(command, timeout: Self.timeout), result.succeeded else {
+    guard let result = try? await context.launcher.run(command, timeout: Self.timeout), result.succeeded else {
       return nil
     }
     var properties: [String: String] = [:]
@@ -47,7 +47,7 @@ struct BackgroundAgent: Sendable {
   private func containerCrashReason() async -> String? {
     let format = "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}"
     let command = Command(consulPath, ["container", "inspect", "--format", format, DockerContainer.agentName])
-    guard let result = try? await world.launcher.run(command, timeout: Self.timeout), result.succeeded else {
+    guard let result = try? await context.launcher.run(command, timeout: Self.timeout), result.succeeded else {
       return nil
     }
     let words = result.output.split { $0 == " " || $0 == "\n" }

@@ -51,18 +51,19 @@ package struct Finding: Sendable, Equatable {
 /// Tries everything that a boot depends on, once each and without waiting for what may come later.
 package struct Doctor: Sendable {
   let settings: Settings
-  let world: World
+  let context: RuntimeContext
   let planner: Planner
   let metadata: MetadataClient
   let credentials: CredentialCache
   let tell: @Sendable (Finding) -> Void
 
   package init(
-    settings: Settings, world: World, planner: Planner, metadata: MetadataClient, credentials: CredentialCache,
+    settings: Settings, context: RuntimeContext, planner: Planner, metadata: MetadataClient,
+    credentials: CredentialCache,
     tell: @escaping @Sendable (Finding) -> Void
   ) {
     self.settings = settings
-    self.world = world
+    self.context = context
     self.planner = planner
     self.metadata = metadata
     self.credentials = credentials
@@ -70,7 +71,7 @@ package struct Doctor: Sendable {
   }
 
   package func run() async throws {
-    let machine = MachineCheckup(settings: settings, world: world, tell: tell)
+    let machine = MachineChecks(settings: settings, context: context, tell: tell)
     let binary = await machine.consul()
     let identity = await identity()
     var readiness: Readiness?, client: AWSClient?, group: GroupObservation?, name: String?
@@ -78,8 +79,8 @@ package struct Doctor: Sendable {
       let found = planner.client(for: identity).withoutRetries()
       let host = found.host(of: .ec2)
       if IPv4Address(host) == nil { name = host }
-      let cloud = CloudCheckup(
-        settings: settings, world: world, planner: planner, client: found, identity: identity, tell: tell)
+      let cloud = AWSChecks(
+        settings: settings, context: context, planner: planner, client: found, identity: identity, tell: tell)
       if await hasCredentials(), await cloud.endpoints() {
         client = found
         group = await cloud.calls()
@@ -88,17 +89,17 @@ package struct Doctor: Sendable {
       }
       names(identity)
       if let readiness {
-        await PeerCheckup(settings: settings, world: world, identity: identity, tell: tell).ports(readiness)
+        await PeerChecks(settings: settings, context: context, identity: identity, tell: tell).ports(readiness)
       }
     }
     try Task.checkCancellation()
-    guard let binary, let identity else { return await machine.look(nil, name: name) }
+    guard let binary, let identity else { return await machine.check(nil, name: name) }
     do {
-      let observer = MachineObserver(settings: settings, world: world)
+      let observer = MachineObserver(settings: settings, context: context)
       var observation = Observation(
         identity: identity, machine: try await observer.observe(binary, identity: identity), group: nil,
-        time: world.now())
-      await machine.look(observation, name: name)
+        time: context.now())
+      await machine.check(observation, name: name)
       observation.group = group
       if let client { await machine.configuration(observation, planner.place(identity, client, binary), planner) }
     } catch {
@@ -108,15 +109,15 @@ package struct Doctor: Sendable {
 
   /// - Returns: nil if there is nothing to go on with.
   private func identity() async -> Identity? {
-    let start = world.uptime()
+    let start = context.uptime()
     do {
-      let identity = try await IdentityObserver(settings: settings, world: world, metadata: metadata).observe()
+      let identity = try await IdentityObserver(settings: settings, context: context, metadata: metadata).observe()
       tell(
         .ok(
           "metadata",
           "\(identity.instanceID) in \(identity.availabilityZone), \(identity.privateIP)"
             + (metadata.usesVersion1 ? "; by version 1, which --imdsv1 allows" : ", version 2"),
-          time: world.uptime() - start))
+          time: context.uptime() - start))
       return identity
     } catch {
       tell(.wrong("metadata", error))
@@ -127,7 +128,7 @@ package struct Doctor: Sendable {
   private func hasCredentials() async -> Bool {
     do {
       let found = try await credentials.credentials()
-      let expiry = found.expiration.map { ", good for \(max(.zero, $0 - world.now()).spoken)" } ?? ""
+      let expiry = found.expiration.map { ", good for \(max(.zero, $0 - context.now()).humanReadable)" } ?? ""
       tell(.ok("credentials", "from \(found.source)\(expiry)"))
       return true
     } catch {

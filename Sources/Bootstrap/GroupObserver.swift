@@ -33,18 +33,18 @@ package struct GroupObserver: Sendable {
 
   private func observe(groups names: [String]) async throws -> GroupObservation {
     precondition(!names.isEmpty && names.count <= Self.valuesPerFilter, "the options see to this")
-    async let described = AutoScaling(client: client).describeAutoScalingGroups(names)
+    async let scalingGroups = AutoScaling(client: client).describeAutoScalingGroups(names)
     async let tagged = EC2(client: client).describeInstances(
       [.init(Self.groupTag, names)], withInterfaces: addressing != .primary)
-    let groups = try await described
+    let groups = try await scalingGroups
     if let unknown = names.first(where: { name in !groups.contains { $0.name == name } }) {
       throw await unknownGroup(unknown)
     }
-    let instances = Dictionary(try await tagged.map { ($0.instanceID, $0) }, uniquingKeysWith: { _, last in last })
-    let candidates = groups.flatMap { group in
+    let described = Dictionary(try await tagged.map { ($0.instanceID, $0) }, uniquingKeysWith: { _, last in last })
+    let instances = groups.flatMap { group in
       group.instances.map { member in
-        let instance = instances[member.instanceID]
-        return Candidate(
+        let instance = described[member.instanceID]
+        return Instance(
           instanceID: member.instanceID, group: group.name, availabilityZone: member.availabilityZone,
           lifecycleState: member.lifecycleState, instanceState: instance?.state,
           privateIP: instance.flatMap(address(of:)),
@@ -52,7 +52,7 @@ package struct GroupObserver: Sendable {
       }
     }
     return GroupObservation(
-      candidates: candidates.inOrder,
+      instances: instances.inOrder,
       scalingGroups: groups.map {
         .init(name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted())
       })
@@ -65,8 +65,8 @@ package struct GroupObserver: Sendable {
     if let vpcID = identity.vpcID { filters.append(.init("vpc-id", [vpcID])) }
     let instances = try await EC2(client: client).describeInstances(filters, withInterfaces: addressing != .primary)
     return GroupObservation(
-      candidates: instances.map { instance in
-        Candidate(
+      instances: instances.map { instance in
+        Instance(
           instanceID: instance.instanceID, group: nil, availabilityZone: instance.availabilityZone, lifecycleState: nil,
           instanceState: instance.state, privateIP: address(of: instance), publicIP: instance.publicIP,
           vpcID: instance.vpcID)
@@ -96,9 +96,9 @@ extension NetworkInterface {
   }
 }
 
-extension [Candidate] {
+extension [Instance] {
   /// Numeric order of address, those without one last, by id: the same whatever order the API answers in.
-  fileprivate var inOrder: [Candidate] {
+  fileprivate var inOrder: [Instance] {
     sorted { left, right in
       switch (left.privateIP, right.privateIP) {
       case (let a?, let b?) where a != b: a < b

@@ -5,7 +5,7 @@ internal import Decisions
 /// Finds out who this instance is, and as much about its network as the settings need.
 struct IdentityObserver: Sendable {
   let settings: Settings
-  let world: World
+  let context: RuntimeContext
   let metadata: MetadataClient
 
   /// Metadata only; `Identity.interfaces` have no kinds yet.
@@ -50,8 +50,8 @@ struct IdentityObserver: Sendable {
   /// This machine's names by hardware address.
   private func interfaceNames() -> [String: String] {
     var names: [String: String] = [:]
-    for name in (try? world.files.list("/sys/class/net")) ?? [] {
-      guard let bytes = try? world.files.read("/sys/class/net/\(name)/address", limit: 4096) else { continue }
+    for name in (try? context.files.list("/sys/class/net")) ?? [] {
+      guard let bytes = try? context.files.read("/sys/class/net/\(name)/address", limit: 4096) else { continue }
       let address =
         String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
       if names[address] == nil { names[address] = name }

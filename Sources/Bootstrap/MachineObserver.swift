@@ -6,11 +6,11 @@ internal import LogForwarding
 /// Looks at this machine. Reads only; `consul version` is the one program it runs.
 package struct MachineObserver: Sendable {
   private let settings: Settings
-  private let world: World
+  private let context: RuntimeContext
 
-  package init(settings: Settings, world: World) {
+  package init(settings: Settings, context: RuntimeContext) {
     self.settings = settings
-    self.world = world
+    self.context = context
   }
 
   /// A Consul that can be run.
@@ -30,7 +30,7 @@ package struct MachineObserver: Sendable {
     let path = try settings.image == nil ? binaryPath() : dockerPath()
     let command = settings.image.map { DockerContainer.version(docker: path, image: $0) } ?? Command(path, ["version"])
     do {
-      let result = try await world.launcher.run(
+      let result = try await context.launcher.run(
         command, timeout: settings.image == nil ? Self.versionTimeout : Self.pullTimeout)
       if let version = ConsulVersion(output: result.output) { return Binary(path: path, version: version) }
       throw Failure(
@@ -53,7 +53,7 @@ package struct MachineObserver: Sendable {
           .agentNotStarted, "there is no Consul at \(path)",
           hint: "install Consul, or correct --consul (CONSUL_BOOTSTRAP_CONSUL)")
       }
-      guard world.files.isExecutable(path) else {
+      guard context.files.isExecutable(path) else {
         throw Failure(.agentNotStarted, "\(path) is not executable", hint: "chmod +x \(path)")
       }
       return path
@@ -67,10 +67,10 @@ package struct MachineObserver: Sendable {
 
   private func find(_ name: String, title: String, hint: String) throws -> String {
     // User-data may run with hardly any PATH.
-    let path = (world.environment["PATH"] ?? "").split(separator: ":").map(String.init)
+    let path = (context.environment["PATH"] ?? "").split(separator: ":").map(String.init)
     let directories = path + ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"].filter { !path.contains($0) }
     let found = try directories.map { "\($0)/\(name)" }.filter { try kind($0) == .file }
-    if let executable = found.first(where: world.files.isExecutable) { return executable }
+    if let executable = found.first(where: context.files.isExecutable) { return executable }
     if let first = found.first {
       throw Failure(.agentNotStarted, "\(first) is not executable", hint: "chmod +x \(first)")
     }
@@ -80,26 +80,26 @@ package struct MachineObserver: Sendable {
   }
 
   private func kind(_ path: String) throws -> FileKind? {
-    (try? world.files.status(path))??.kind
+    (try? context.files.status(path))??.kind
   }
 
   /// Everything but the binary.
   package func observe(_ binary: Binary, identity: Identity) async throws -> MachineObservation {
     let owner = try agentOwner()
     var machine = MachineObservation(
-      consulPath: binary.path, consulVersion: binary.version, isBootedBySystemd: world.system.isBootedBySystemd,
-      hostName: world.system.hostName, agentOwner: owner, dataDirectory: dataDirectory(identity),
+      consulPath: binary.path, consulVersion: binary.version, isBootedBySystemd: context.system.isBootedBySystemd,
+      hostName: context.system.hostName, agentOwner: owner, dataDirectory: dataDirectory(identity),
       recordedInstanceID: try recordedInstanceID(), configuration: content(settings.configurationPath),
       unit: content(SystemdUnit.path), agentIsRunning: await agentIsRunning(identity),
       otherConfigurationFiles: try otherConfigurationFiles())
-    machine.programPath = world.system.programPath
-    machine.environment = world.environment
-    machine.syslogFile = LogSource.syslogFile(world.files)
-    if settings.dnsAddress == .dockerBridge { machine.dockerBridge = world.system.address(ofInterface: "docker0") }
+    machine.programPath = context.system.programPath
+    machine.environment = context.environment
+    machine.syslogFile = LogSource.syslogFile(context.files)
+    if settings.dnsAddress == .dockerBridge { machine.dockerBridge = context.system.address(ofInterface: "docker0") }
     if settings.dns != .none {
       machine.nameServers = nameServers()
       machine.resolverConfiguration = content("/etc/resolv.conf")
-      machine.resolverConfigurationIsManaged = world.files.isLink("/etc/resolv.conf")
+      machine.resolverConfigurationIsManaged = context.files.isLink("/etc/resolv.conf")
       machine.hasDnsmasq = try kind("/usr/sbin/dnsmasq") == .file
       if settings.dns == .systemdResolved, machine.isBootedBySystemd { machine.systemdVersion = await systemdVersion() }
     }
@@ -124,17 +124,17 @@ package struct MachineObserver: Sendable {
 
   /// Its first line is `systemd 252 (252.39-1~deb12u1)`.
   private func systemdVersion() async -> Int? {
-    let result = try? await world.launcher.run(Command("/bin/systemctl", ["--version"]), timeout: .seconds(5))
+    let result = try? await context.launcher.run(Command("/bin/systemctl", ["--version"]), timeout: .seconds(5))
     let words = result?.output.split { $0 == " " || $0 == "\n" } ?? []
     return words.count > 1 && words[0] == "systemd" ? Int(words[1].prefix { $0.isNumber }) : nil
   }
 
   /// Only root can run the agent as somebody else.
   private func agentOwner() throws -> FileOwner? {
-    guard world.system.isRoot else { return nil }
-    if let owner = world.system.owner(named: settings.user) { return owner }
+    guard context.system.isRoot else { return nil }
+    if let owner = context.system.owner(named: settings.user) { return owner }
     guard settings.user != Settings().user else {
-      world.log.warning(
+      context.log.warning(
         "there is no user \(settings.user): the agent runs as root",
         ["hint": "create the user, or name another with --user"])
       return nil
@@ -144,12 +144,12 @@ package struct MachineObserver: Sendable {
 
   private func dataDirectory(_ identity: Identity) -> DataDirectoryObservation {
     let path = settings.dataDirectory
-    let raftState = RaftState(dataDirectory: path, files: world.files)
-    guard let status = (try? world.files.status(path)) ?? nil, status.kind == .directory else {
+    let raftState = RaftState(dataDirectory: path, files: context.files)
+    guard let status = (try? context.files.status(path)) ?? nil, status.kind == .directory else {
       return DataDirectoryObservation(content: nil, raftState: raftState, isMount: false)
     }
-    let parent = (try? world.files.status(path + "/..")) ?? nil
-    let names = (try? world.files.list(path)) ?? []
+    let parent = (try? context.files.status(path + "/..")) ?? nil
+    let names = (try? context.files.list(path)) ?? []
     // A file system's own directory is no content.
     let isEmpty = names.allSatisfy { $0 == "lost+found" }
     return DataDirectoryObservation(
@@ -159,7 +159,7 @@ package struct MachineObserver: Sendable {
 
   /// serf writes `alive: NAME ADDRESS:PORT` for every member, its own node included.
   private func snapshotNames(_ address: IPv4Address) -> Bool? {
-    guard let bytes = try? world.files.read(settings.dataDirectory + "/serf/local.snapshot", limit: 16 << 20) else {
+    guard let bytes = try? context.files.read(settings.dataDirectory + "/serf/local.snapshot", limit: 16 << 20) else {
       return nil
     }
     return String(decoding: bytes, as: UTF8.self).split(separator: "\n").contains { line in
@@ -174,7 +174,7 @@ package struct MachineObserver: Sendable {
 
   private func content(_ path: String) -> FileContent {
     do {
-      guard let bytes = try world.files.readIfPresent(path) else { return .absent }
+      guard let bytes = try context.files.readIfPresent(path) else { return .absent }
       return .text(String(decoding: bytes, as: UTF8.self))
     } catch let error as FileError {
       return .unreadable(reason: error.reason)
@@ -186,7 +186,7 @@ package struct MachineObserver: Sendable {
   private func agentIsRunning(_ identity: Identity) async -> Bool {
     for address in ["127.0.0.1", identity.privateIP.description] {
       let client = AgentClient(
-        address: "\(address):\(settings.httpPort)", transport: world.transport, timeout: .seconds(1))
+        address: "\(address):\(settings.httpPort)", transport: context.transport, timeout: .seconds(1))
       do {
         _ = try await client.clusterStatus()
         return true
@@ -199,7 +199,7 @@ package struct MachineObserver: Sendable {
 
   private func otherConfigurationFiles() throws -> [MachineObservation.OtherFile] {
     let directory = settings.configDirectory
-    guard let names = try? world.files.list(directory) else { return [] }
+    guard let names = try? context.files.list(directory) else { return [] }
     return names.filter { $0.hasSuffix(".json") || $0.hasSuffix(".hcl") }.map { "\(directory)/\($0)" }
       .filter { $0 != settings.configurationPath }
       .map { path in

@@ -26,12 +26,13 @@ package struct NodeStatus: Sendable {
 
   private static let timeout = Duration.seconds(2)
 
-  package static func observe(_ settings: Settings, world: World) async -> NodeStatus {
-    let bytes = try? world.files.readIfPresent(settings.configurationPath)
+  package static func observe(_ settings: Settings, context: RuntimeContext) async -> NodeStatus {
+    let bytes = try? context.files.readIfPresent(settings.configurationPath)
     let current = CurrentConfiguration(bytes.map { .text(String(decoding: $0, as: UTF8.self)) } ?? .absent)
     var agent = Agent(address: current.agentAddress(settings))
     let client = AgentClient(
-      address: agent.address, token: current.agentToken.map { Secret($0) }, transport: world.transport, timeout: timeout
+      address: agent.address, token: current.agentToken.map { Secret($0) }, transport: context.transport,
+      timeout: timeout
     )
     do {
       let cluster = try await client.clusterStatus()
@@ -41,33 +42,33 @@ package struct NodeStatus: Sendable {
     } catch {
       agent.error = (error as? AgentError)?.explanation ?? "\(error)"
     }
-    let report = try? world.files.readIfPresent(LogDuty.reportPath(settings), limit: 16 << 20)
+    let report = try? context.files.readIfPresent(LogForwardingService.reportPath(settings), limit: 16 << 20)
     return NodeStatus(
       agent: agent, forwarding: report.flatMap { try? JSONValue(parsing: $0) }.flatMap { ForwardingReport(json: $0) },
-      expectsForwarding: !settings.logs.isEmpty, time: world.now())
+      expectsForwarding: !settings.logs.isEmpty, time: context.now())
   }
 
   /// What somebody has to look at, a line each; none if all is well.
-  package var troubles: [String] {
-    var troubles: [String] = []
+  package var problems: [String] {
+    var problems: [String] = []
     if let error = agent.error {
-      troubles.append("the agent does not answer on \(agent.address): \(error)")
+      problems.append("the agent does not answer on \(agent.address): \(error)")
     } else if agent.leader == nil {
-      troubles.append("the agent knows no leader")
+      problems.append("the agent knows no leader")
     } else if let alive = agent.aliveServers, agent.raftPeers > 0, alive < agent.quorum {
-      troubles.append("\(alive) of \(agent.raftPeers) servers are alive, a quorum is \(agent.quorum)")
+      problems.append("\(alive) of \(agent.raftPeers) servers are alive, a quorum is \(agent.quorum)")
     }
     if let forwarding {
-      troubles += forwarding.troubles(at: time)
+      problems += forwarding.problems(at: time)
     } else if expectsForwarding {
-      troubles.append("nobody forwards the logs: there is no report of a sidecar")
+      problems.append("nobody forwards the logs: there is no report of a sidecar")
     }
-    return troubles
+    return problems
   }
 
   package var json: JSONValue {
     .object([
-      "time": .string(time.iso8601), "healthy": .bool(troubles.isEmpty), "troubles": .strings(troubles),
+      "time": .string(time.iso8601), "healthy": .bool(problems.isEmpty), "problems": .strings(problems),
       "agent": .object([
         "address": .string(agent.address), "error": agent.error.map(JSONValue.string) ?? .null,
         "leader": agent.leader.map(JSONValue.string) ?? .null, "raft_peers": .integer(Int64(agent.raftPeers)),

@@ -4,11 +4,11 @@ package import Decisions
 
 /// Asks other members' agents whether they have a cluster, all at once.
 package struct PeerObserver: Sendable {
-  private let world: World
+  private let context: RuntimeContext
   private let httpPort: Int64
 
-  package init(world: World, httpPort: Int64) {
-    self.world = world
+  package init(context: RuntimeContext, httpPort: Int64) {
+    self.context = context
     self.httpPort = httpPort
   }
 
@@ -31,7 +31,7 @@ package struct PeerObserver: Sendable {
 
   private func ask(_ address: IPv4Address) async -> PeerAnswer {
     let client = AgentClient(
-      address: "\(address):\(httpPort)", transport: world.transport, timeout: Self.timeout)
+      address: "\(address):\(httpPort)", transport: context.transport, timeout: Self.timeout)
     do {
       return .status(try await client.clusterStatus())
     } catch let error as AgentError {

@@ -6,30 +6,20 @@ package import Decisions
 /// Observes, and waits if it may, until a plan can be made.
 package struct Planner: Sendable {
   private let settings: Settings
-  private let world: World
+  private let context: RuntimeContext
   private let metadata: MetadataClient
   private let credentials: CredentialCache
 
-  package init(settings: Settings, world: World, metadata: MetadataClient, credentials: CredentialCache) {
+  package init(settings: Settings, context: RuntimeContext, metadata: MetadataClient, credentials: CredentialCache) {
     self.settings = settings
-    self.world = world
+    self.context = context
     self.metadata = metadata
     self.credentials = credentials
   }
 
   /// The same with other settings.
   func with(_ settings: Settings) -> Planner {
-    Planner(settings: settings, world: world, metadata: metadata, credentials: credentials)
-  }
-
-  /// Where this run takes place: what the metadata service says, and a client for the region.
-  package struct Place: Sendable {
-    package let identity: Identity
-    package let client: AWSClient
-    let binary: MachineObserver.Binary
-
-    /// Of Consul, or of the Docker client that runs it.
-    package var consulPath: String { binary.path }
+    Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
   }
 
   /// Reading secrets is retried as long as a reboot can do without.
@@ -38,31 +28,31 @@ package struct Planner: Sendable {
   private static let clientJitter = Duration.seconds(10)
 
   /// - Throws: `Failure` with status 10 or 15, or `CancellationError`.
-  package func locate() async throws -> Place {
-    async let binary = MachineObserver(settings: settings, world: world).binary()
-    let identity = try await IdentityObserver(settings: settings, world: world, metadata: metadata).observe()
-    world.log.info(
+  package func locate() async throws -> LocatedInstance {
+    async let binary = MachineObserver(settings: settings, context: context).binary()
+    let identity = try await IdentityObserver(settings: settings, context: context, metadata: metadata).observe()
+    context.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
-    return Place(identity: identity, client: client(for: identity), binary: try await binary)
+    return LocatedInstance(identity: identity, client: client(for: identity), binary: try await binary)
   }
 
-  func place(_ identity: Identity, _ client: AWSClient, _ binary: MachineObserver.Binary) -> Place {
-    Place(identity: identity, client: client, binary: binary)
+  func place(_ identity: Identity, _ client: AWSClient, _ binary: MachineObserver.Binary) -> LocatedInstance {
+    LocatedInstance(identity: identity, client: client, binary: binary)
   }
 
   func client(for identity: Identity) -> AWSClient {
     AWSClient(
-      region: region(of: identity), endpoints: EndpointResolver(environment: world.environment),
+      region: region(of: identity), endpoints: EndpointResolver(environment: context.environment),
       credentials: credentials,
-      transport: world.transport, retries: RetrySettings(environment: world.environment), clock: world.clock,
-      now: world.now,
-      log: world.log)
+      transport: context.transport, retries: RetrySettings(environment: context.environment), clock: context.clock,
+      now: context.now,
+      log: context.log)
   }
 
   private func region(of identity: Identity) -> String {
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-      if let region = world.environment[name], !region.isEmpty { return region }
+      if let region = context.environment[name], !region.isEmpty { return region }
     }
     return identity.region
   }
@@ -88,19 +78,19 @@ package struct Planner: Sendable {
   }
 
   /// - Throws: `Failure`, or `CancellationError`.
-  package func plan(at place: Place, _ mode: Mode) async throws -> Plan {
-    let client = place.client
-    let machine = try await MachineObserver(settings: settings, world: world).observe(
-      place.binary, identity: place.identity)
-    var observation = Observation(identity: place.identity, machine: machine, group: nil, time: world.now())
-    if mode.waits { try await holdBack() }
+  package func plan(at instance: LocatedInstance, _ mode: Mode) async throws -> Plan {
+    let client = instance.client
+    let machine = try await MachineObserver(settings: settings, context: context).observe(
+      instance.binary, identity: instance.identity)
+    var observation = Observation(identity: instance.identity, machine: machine, group: nil, time: context.now())
+    if mode.waits { try await applyStartupJitter() }
 
     let rejoins = rejoins(observation)
     do {
       observation = try await observe(observation, client, mode, rejoins: rejoins)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
     {
-      world.log.warning(
+      context.log.warning(
         "going on without the group: this machine has joined before",
         ["reason": .string(error.lines.joined(separator: " "))])
       observation.group = nil
@@ -113,20 +103,21 @@ package struct Planner: Sendable {
 
   /// One look at the servers, for the sidecar.
   /// - Throws: `Failure`.
-  package func look(at place: Place) async throws -> Readiness {
-    var identity = place.identity
-    let waiter = GroupWaiter(settings: settings, world: world, client: place.client)
+  package func readiness(at instance: LocatedInstance) async throws -> Readiness {
+    var identity = instance.identity
+    let waiter = MembershipWaiter(settings: settings, context: context, client: instance.client)
     do {
       identity.groupName = try await waiter.ownGroup(identity, waits: false)
-      identity.interfaces = try await IdentityObserver(settings: settings, world: world, metadata: metadata)
+      identity.interfaces = try await IdentityObserver(settings: settings, context: context, metadata: metadata)
         .interfaceKinds(
-          of: identity, place.client)
+          of: identity, instance.client)
       let group = try await GroupObserver(
-        membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: place.client
+        membership: settings.membership, addressing: try AddressDecision(identity, settings).peers,
+        client: instance.client
       ).observe(identity, groupName: identity.groupName)
       return Readiness(group, identity: identity, settings: settings)
     } catch let error as AWSError {
-      throw error.failure("look at \(waiter.subject(identity))", role: await place.client.roleName())
+      throw error.failure("look at \(waiter.subject(identity))", role: await instance.client.roleName())
     }
   }
 
@@ -136,12 +127,14 @@ package struct Planner: Sendable {
     var observation = first
     observation.secrets = try await secrets(client, mode, rejoins: rejoins)
     do {
-      observation.identity.interfaces = try await IdentityObserver(settings: settings, world: world, metadata: metadata)
-        .interfaceKinds(of: observation.identity, client)
+      observation.identity.interfaces = try await IdentityObserver(
+        settings: settings, context: context, metadata: metadata
+      )
+      .interfaceKinds(of: observation.identity, client)
     } catch let error as AWSError {
       throw error.failure("look at this instance's network interfaces", role: await client.roleName())
     }
-    let waiter = GroupWaiter(settings: settings, world: world, client: client)
+    let waiter = MembershipWaiter(settings: settings, context: context, client: client)
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
     return try await waiter.wait(observation, waits: mode.waits, rejoins: rejoins)
   }
@@ -154,29 +147,29 @@ package struct Planner: Sendable {
       ? !CurrentConfiguration(machine.configuration).peers.isEmpty : machine.dataDirectory.raftState.mayBePresent
   }
 
-  private func holdBack() async throws {
+  private func applyStartupJitter() async throws {
     let most = settings.startJitter ?? (settings.role == .client ? Self.clientJitter : .zero)
     guard most > .zero else { return }
     var generator = SystemRandomNumberGenerator()
     let wait = Duration.milliseconds(Int64.random(in: 0...most.wholeMilliseconds, using: &generator))
-    world.log.info(
-      "waiting before the first call, so that a fleet does not call all at once", ["for": .string(wait.spoken)])
-    try await world.clock.sleep(for: wait)
+    context.log.info(
+      "waiting before the first call, so that a fleet does not call all at once", ["for": .string(wait.humanReadable)])
+    try await context.clock.sleep(for: wait)
   }
 
   private func secrets(_ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Secrets {
-    let reader = SecretReader(settings: settings, world: world, client: client)
-    let start = world.uptime()
+    let reader = SecretReader(settings: settings, context: context, client: client)
+    let start = context.uptime()
     while true {
       do {
         return try await reader.read(missingKey: mode.missingKey)
       } catch let error as AWSError {
-        let patience = rejoins ? GroupWaiter.rejoinPatience : settings.waitTimeout
-        guard mode.waits, error.mayPass, world.uptime() - start < patience else {
+        let patience = rejoins ? MembershipWaiter.rejoinPatience : settings.waitTimeout
+        guard mode.waits, error.isRetryable, context.uptime() - start < patience else {
           throw error.failure("read the secrets", role: await client.roleName())
         }
-        world.log.warning("cannot read the secrets now; trying again", ["reason": .string(error.explanation)])
-        try await world.clock.sleep(for: Self.secretPause)
+        context.log.warning("cannot read the secrets now; trying again", ["reason": .string(error.explanation)])
+        try await context.clock.sleep(for: Self.secretPause)
       }
     }
   }

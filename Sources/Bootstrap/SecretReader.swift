@@ -5,12 +5,12 @@ package import Decisions
 /// Reads the secrets that the options name. Whatever is wrong with one is found before anything is written.
 package struct SecretReader: Sendable {
   private let settings: Settings
-  private let world: World
+  private let context: RuntimeContext
   private let client: AWSClient
 
-  package init(settings: Settings, world: World, client: AWSClient) {
+  package init(settings: Settings, context: RuntimeContext, client: AWSClient) {
     self.settings = settings
-    self.world = world
+    self.context = context
     self.client = client
   }
 
@@ -67,12 +67,12 @@ package struct SecretReader: Sendable {
       let made = try await asking(reference, what, verb: "make") {
         try await store.create(name, Secret(Base64.encode(bytes)))
       }
-      world.log.info(
+      context.log.info(
         made ? "made the gossip key" : "another server made the gossip key first", ["parameter": .string(name)])
       // Whoever was first, all read what is there.
       for _ in 0..<Self.readBackAttempts where present == nil {
         present = try await asking(reference, what) { try await store.parameter(name) }
-        if present == nil { try await world.clock.sleep(for: .milliseconds(500)) }
+        if present == nil { try await context.clock.sleep(for: .milliseconds(500)) }
       }
     }
     guard let present else { throw missing(reference, what) }
@@ -114,7 +114,7 @@ package struct SecretReader: Sendable {
       found = try key.map { key in try whole.map { try member(key, of: $0, reference) } } ?? whole
     case .file(let path):
       do {
-        found = try world.files.readIfPresent(path, limit: Self.fileLimit).map {
+        found = try context.files.readIfPresent(path, limit: Self.fileLimit).map {
           Secret(String(decoding: $0, as: UTF8.self))
         }
       } catch let error as FileError {
@@ -162,7 +162,7 @@ package struct SecretReader: Sendable {
   ) async throws -> Answer {
     do {
       return try await call()
-    } catch let error as AWSError where !error.mayPass {
+    } catch let error as AWSError where !error.isRetryable {
       var failure = error.failure("\(verb) \(what), \(reference)", role: await client.roleName())
       // The message names the key where it is KMS that refuses.
       if error.message?.lowercased().contains("kms") == true {

@@ -7,7 +7,7 @@ package actor Supervisor {
   private let mayBindLowPorts: Bool
   /// Gets the agent's output, too.
   private let copy: (any OutputSink)?
-  private let world: World
+  private let context: RuntimeContext
   private var process: (any RunningProcess)?
   private var isStopping = false
   private var crashes = 0
@@ -23,12 +23,14 @@ package actor Supervisor {
   /// As many crashes before the first answer mean that it will not come up.
   private static let hopelessAfter = 3
 
-  package init(_ command: Command, owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?, world: World) {
+  package init(
+    _ command: Command, owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?, context: RuntimeContext
+  ) {
     self.copy = copy
     self.command = command
     self.owner = owner
     self.mayBindLowPorts = mayBindLowPorts
-    self.world = world
+    self.context = context
   }
 
   /// Starts the agent and stays until it has ended for good; returns how.
@@ -36,32 +38,32 @@ package actor Supervisor {
   package func run() async throws -> ProcessEnd {
     var failures = 0
     while true {
-      let started = world.uptime()
+      let started = context.uptime()
       let process: any RunningProcess
       do {
-        process = try world.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts, copy: copy)
+        process = try context.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts, copy: copy)
       } catch let error as LaunchError {
         throw Failure(
           .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],
           hint: "check the binary and its permissions")
       }
       self.process = process
-      world.log.info("the agent runs", ["pid": .integer(Int64(process.pid))])
+      context.log.info("the agent runs", ["pid": .integer(Int64(process.pid))])
       if isStopping { process.signal(15) }
       let end = await untilEnd(of: process)
       self.process = nil
       output = process.lastLines()
       if isStopping || end == .exited(0) {
-        world.log.info("the agent has ended", ["how": .string(end.explanation)])
+        context.log.info("the agent has ended", ["how": .string(end.explanation)])
         return end
       }
-      failures = world.uptime() - started >= Self.stableAfter ? 0 : failures + 1
+      failures = context.uptime() - started >= Self.stableAfter ? 0 : failures + 1
       crashes += 1
       lastCrash = end.explanation
       let wait = Self.backoff.bound(max(0, failures - 1))
-      world.log.error(
-        "the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(wait.spoken)])
-      await rest(wait)
+      context.log.error(
+        "the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(wait.humanReadable)])
+      await backOff(wait)
       if isStopping || Task.isCancelled { return end }
     }
   }
@@ -73,8 +75,8 @@ package actor Supervisor {
     if isStopping { pause?.cancel() }
   }
 
-  private func rest(_ time: Duration) async {
-    let pause = Task { [clock = world.clock] () -> Void in try? await clock.sleep(for: time) }
+  private func backOff(_ time: Duration) async {
+    let pause = Task { [clock = context.clock] () -> Void in try? await clock.sleep(for: time) }
     self.pause = pause
     await withTaskCancellationHandler {
       await pause.value
@@ -100,7 +102,7 @@ package actor Supervisor {
     isStopping = true
     process.signal(15)
     // Detached from the cancellation: the agent gets as long to leave as the systemd unit gives it, then it is killed.
-    return await Task { [clock = world.clock] in
+    return await Task { [clock = context.clock] in
       await withTaskGroup(of: ProcessEnd?.self) { group in
         group.addTask { await process.end() }
         group.addTask {

@@ -9,25 +9,25 @@ struct BootstrapCommand: Sendable {
   private let options: Options
   private let console: Console
   private let ownLog: OwnLog?
-  private let world: World
+  private let context: RuntimeContext
   private let planner: Planner
   /// Reads the options again, for a reload.
   private let reread: @Sendable () throws -> Settings
 
-  init(options: Options, surroundings: Surroundings, reread: @escaping @Sendable () throws -> Settings) {
+  init(options: Options, dependencies: CommandDependencies, reread: @escaping @Sendable () throws -> Settings) {
     self.reread = reread
-    ownLog = surroundings.ownLog
+    ownLog = dependencies.ownLog
     self.options = options
-    console = surroundings.console
-    world = surroundings.world
-    planner = surroundings.planner
+    console = dependencies.console
+    context = dependencies.context
+    planner = dependencies.planner
   }
 
   func run(_ signals: Signals) async -> Never {
     let router = SignalRouter()
     let task = Task { try await options.isDryRun ? dryRun() : bootstrap(router) }
     signals.deliver { number in
-      router.receive(number, cancel: { task.cancel() }, reload: { SidecarCommand.reload($0, reread, world.log) })
+      router.receive(number, cancel: { task.cancel() }, reload: { SidecarCommand.reload($0, reread, context.log) })
     }
     let status: Int32
     do {
@@ -36,12 +36,12 @@ struct BootstrapCommand: Sendable {
       report(failure)
       status = failure.status.rawValue
     } catch {
-      if router.received == nil { world.log.error("unexpected: \(error)") }
+      if router.received == nil { context.log.error("unexpected: \(error)") }
       status = 1
     }
     // A signal that ended the run is its status; one that the agent got has already become the agent's.
     if let number = router.endedBy {
-      world.log.warning("ended by signal \(number)")
+      context.log.warning("ended by signal \(number)")
       Machine.exit(128 + number)
     }
     Machine.exit(status)
@@ -62,8 +62,8 @@ struct BootstrapCommand: Sendable {
     var forwardingEnded: (@Sendable () -> Void)?
     if let forwarding { forwardingEnded = { forwarding.release() } }
     let run = BootstrapRun(
-      settings: options.settings, world: world, planner: planner, forwardingEnded: forwardingEnded,
-      lastWords: { failure in writeLastWords(failure) },
+      settings: options.settings, context: context, planner: planner, forwardingEnded: forwardingEnded,
+      finalError: { failure in writeFinalError(failure) },
       supervisorStarted: { router.route(to: $0, $1) })
     let outcome = try await run.run { outcome in succeed(outcome) }
     return outcome.agentEnd?.shellStatus ?? 0
@@ -81,9 +81,9 @@ struct BootstrapCommand: Sendable {
       if let wanted = outcome.plan.wanServersWanted {
         attributes.append(("wan", .string("\(health.wanServers.map(String.init) ?? "?") of \(wanted)")))
       }
-      world.log.info("healthy", attributes: attributes)
+      context.log.info("healthy", attributes: attributes)
     } else {
-      world.log.info("configuration written; the agent is not started (--start none)")
+      context.log.info("configuration written; the agent is not started (--start none)")
     }
     guard options.wantsJSON else { return }
     var report: [String: JSONValue] = ["plan": PlanReport(outcome.plan).json]
@@ -97,7 +97,7 @@ struct BootstrapCommand: Sendable {
     Machine.write(JSONValue.object(report).prettyText)
   }
 
-  private func writeLastWords(_ failure: Failure) {
+  private func writeFinalError(_ failure: Failure) {
     guard let ownLog else { return }
     Logger(level: .error, sink: ownLog).error(
       failure.lines.joined(separator: " "), ["status": .integer(Int64(failure.status.rawValue))])

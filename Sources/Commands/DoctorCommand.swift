@@ -6,15 +6,15 @@ internal import Synchronization
 /// `consul-bootstrap doctor`: a line for each thing that a boot depends on, as soon as it is known.
 struct DoctorCommand: Sendable {
   let options: Options
-  let surroundings: Surroundings
+  let dependencies: CommandDependencies
   let terminal: Terminal
 
   func run() async throws -> Never {
     let findings = Mutex<[Finding]>([])
     let doctor = Doctor(
-      settings: options.settings, world: surroundings.world, planner: surroundings.planner,
-      metadata: surroundings.metadata,
-      credentials: surroundings.credentials
+      settings: options.settings, context: dependencies.context, planner: dependencies.planner,
+      metadata: dependencies.metadata,
+      credentials: dependencies.credentials
     ) { finding in
       findings.withLock { $0.append(finding) }
       if !options.wantsJSON { Machine.write(text(finding)) }

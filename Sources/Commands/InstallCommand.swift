@@ -6,7 +6,7 @@ internal import Host
 /// `consul-bootstrap install` and `uninstall`: what an image has, on a machine that is there.
 struct InstallCommand: Sendable {
   let options: Options
-  let surroundings: Surroundings
+  let dependencies: CommandDependencies
   let removes: Bool
 
   /// Everything that is not a distribution's own package goes here (FHS, /usr/local).
@@ -17,8 +17,8 @@ struct InstallCommand: Sendable {
   }
 
   func run() async throws {
-    let world = surroundings.world
-    guard options.isDryRun || world.system.isRoot else {
+    let context = dependencies.context
+    guard options.isDryRun || context.system.isRoot else {
       throw Failure(
         .usage, "\(removes ? "uninstall" : "install") needs root",
         hint: "run it with sudo, or look at it with --dry-run")
@@ -27,14 +27,14 @@ struct InstallCommand: Sendable {
     if options.isDryRun {
       return show(removes ? installation.removal : [installation.userStep].compactMap { $0 } + installation.steps)
     }
-    let performer = Performer(world: world)
+    let executor = StepExecutor(context: context)
     var changes = 0
     if !removes, let step = installation.userStep {
-      try await performer.perform(step)
+      try await executor.perform(step)
       changes += 1
       installation = self.installation()
     }
-    for step in removes ? installation.removal : installation.steps where try await performer.perform(step) {
+    for step in removes ? installation.removal : installation.steps where try await executor.perform(step) {
       changes += 1
     }
     if options.wantsJSON { return Machine.write(JSONValue.object(["changes": .integer(Int64(changes))]).prettyText) }
@@ -49,20 +49,20 @@ struct InstallCommand: Sendable {
   }
 
   private func installation() -> Installation {
-    let world = surroundings.world, settings = options.settings
+    let context = dependencies.context, settings = options.settings
     let content = { (path: String) -> FileContent in
-      guard let bytes = try? world.files.readIfPresent(path) else { return .absent }
+      guard let bytes = try? context.files.readIfPresent(path) else { return .absent }
       return .text(String(decoding: bytes, as: UTF8.self))
     }
-    let isThere = { (path: String) in ((try? world.files.status(path)) ?? nil) != nil }
+    let isThere = { (path: String) in ((try? context.files.status(path)) ?? nil) != nil }
     let consul =
-      settings.consulPath ?? ["/usr/local/bin/consul", "/usr/bin/consul"].first(where: world.files.isExecutable)
+      settings.consulPath ?? ["/usr/local/bin/consul", "/usr/bin/consul"].first(where: context.files.isExecutable)
       ?? "/usr/local/bin/consul"
     return Installation(
       settings,
       .init(
-        owner: world.system.owner(named: settings.user), programPath: world.system.programPath, consulPath: consul,
-        hasSystemd: isThere("/etc/systemd/system"), isBootedBySystemd: world.system.isBootedBySystemd,
+        owner: context.system.owner(named: settings.user), programPath: context.system.programPath, consulPath: consul,
+        hasSystemd: isThere("/etc/systemd/system"), isBootedBySystemd: context.system.isBootedBySystemd,
         agentUnit: content(SystemdUnit.path),
         sidecarUnit: content(SidecarUnit.path), hasConfiguration: isThere(settings.configurationPath)),
       documents: Self.documents)

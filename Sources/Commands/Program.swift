@@ -37,11 +37,12 @@ package enum Program {
       case .completion(let shell): Machine.write(shell.script)
       case .man: Machine.write(ManualPage.text)
       case .bootstrap(let options):
-        let surroundings = Surroundings(options: options, environment: environment, files: files)
-        await BootstrapCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
+        let dependencies = CommandDependencies(options: options, environment: environment, files: files)
+        await BootstrapCommand(options: options, dependencies: dependencies, reread: reread).run(signals)
       case .command(let command, let options):
         try await run(
-          command, options, Surroundings(options: options, environment: environment, files: files), reread, signals)
+          command, options, CommandDependencies(options: options, environment: environment, files: files), reread,
+          signals)
       }
     } catch let failure as Failure {
       Machine.write(errorText(failure), toStandardError: true)
@@ -54,19 +55,19 @@ package enum Program {
   }
 
   private static func run(
-    _ command: Subcommand, _ options: Options, _ surroundings: Surroundings,
+    _ command: Subcommand, _ options: Options, _ dependencies: CommandDependencies,
     _ reread: @escaping @Sendable () throws -> Settings, _ signals: Signals
   ) async throws {
-    let environment = surroundings.world.environment
+    let environment = dependencies.context.environment
     switch command {
-    case .sidecar: await SidecarCommand(options: options, surroundings: surroundings, reread: reread).run(signals)
-    case .status: await StatusCommand(options: options, surroundings: surroundings).run()
+    case .sidecar: await SidecarCommand(options: options, dependencies: dependencies, reread: reread).run(signals)
+    case .status: await StatusCommand(options: options, dependencies: dependencies).run()
     case .doctor:
       signals.deliver { Machine.exitAtOnce(128 + $0) }
-      try await DoctorCommand(options: options, surroundings: surroundings, terminal: .output(environment)).run()
+      try await DoctorCommand(options: options, dependencies: dependencies, terminal: .output(environment)).run()
     case .install, .uninstall:
       signals.deliver { Machine.exitAtOnce(128 + $0) }
-      try await InstallCommand(options: options, surroundings: surroundings, removes: command == .uninstall).run()
+      try await InstallCommand(options: options, dependencies: dependencies, removes: command == .uninstall).run()
     case .iamPolicy:
       let region = environment["AWS_REGION"] ?? environment["AWS_DEFAULT_REGION"] ?? ""
       Machine.write(

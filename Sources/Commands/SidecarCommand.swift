@@ -6,22 +6,22 @@ internal import Host
 /// `consul-bootstrap sidecar`: stays until a signal ends it.
 struct SidecarCommand: Sendable {
   let options: Options
-  let surroundings: Surroundings
+  let dependencies: CommandDependencies
   /// Reads the options again, for a reload.
   let reread: @Sendable () throws -> Settings
 
   func run(_ signals: Signals) async -> Never {
-    let world = surroundings.world, log = world.log
-    let sidecar = Sidecar(settings: options.settings, world: world, planner: surroundings.planner, spool: nil)
+    let context = dependencies.context, log = context.log
+    let sidecar = Sidecar(settings: options.settings, context: context, planner: dependencies.planner, spool: nil)
     let task = Task {
       let lock = try RunLock(stateDirectory: options.settings.stateDirectory, name: "sidecar.lock")
       defer { withExtendedLifetime(lock) {} }
       // At once: a unit that waits for somebody else's answer before it is ready hangs whoever starts it.
-      world.system.notify("READY=1\nSTATUS=looking for the instance's identity")
-      async let watchdog: Void = feedWatchdog(world)
+      context.system.notify("READY=1\nSTATUS=looking for the instance's identity")
+      async let watchdog: Void = feedWatchdog(context)
       try await sidecar.run {
         log.info("the sidecar looks after the agent")
-        world.system.notify("STATUS=looking after the agent")
+        context.system.notify("STATUS=looking after the agent")
       }
       await watchdog
     }
@@ -31,7 +31,7 @@ struct SidecarCommand: Sendable {
         return
       }
       log.info("ended by signal \(number)")
-      world.system.notify("STOPPING=1")
+      context.system.notify("STOPPING=1")
       Task.detached {
         await sidecar.flush()
         task.cancel()
@@ -50,12 +50,12 @@ struct SidecarCommand: Sendable {
   }
 
   /// As long as tasks run at all: what each of them waits for is its own affair.
-  private func feedWatchdog(_ world: World) async {
-    guard let interval = world.system.watchdogInterval else { return }
+  private func feedWatchdog(_ context: RuntimeContext) async {
+    guard let interval = context.system.watchdogInterval else { return }
     while !Task.isCancelled {
-      world.system.notify("WATCHDOG=1")
+      context.system.notify("WATCHDOG=1")
       // Twice in the time, as sd_watchdog_enabled(3) has it.
-      try? await world.clock.sleep(for: interval / 2)
+      try? await context.clock.sleep(for: interval / 2)
     }
   }
 

@@ -7,19 +7,19 @@ internal import LogForwarding
 /// `consul-bootstrap status`: how this node is. With `--check`, silent and 0 if all is well, else 1 and what is wrong.
 struct StatusCommand: Sendable {
   let options: Options
-  let surroundings: Surroundings
+  let dependencies: CommandDependencies
 
   func run() async -> Never {
-    let status = await NodeStatus.observe(options.settings, world: surroundings.world)
-    let troubles = status.troubles
+    let status = await NodeStatus.observe(options.settings, context: dependencies.context)
+    let problems = status.problems
     if options.wantsJSON {
       Machine.write(status.json.prettyText)
     } else if options.checks {
-      Machine.write(troubles.map { $0 + "\n" }.joined())
+      Machine.write(problems.map { $0 + "\n" }.joined())
     } else {
       Machine.write(Self.text(status))
     }
-    Machine.exit(options.checks && !troubles.isEmpty ? 1 : 0)
+    Machine.exit(options.checks && !problems.isEmpty ? 1 : 0)
   }
 
   static func text(_ status: NodeStatus) -> String {
@@ -47,9 +47,9 @@ struct StatusCommand: Sendable {
     } else {
       lines.append("forwarding  " + (status.expectsForwarding ? "no sidecar has reported" : "none (--log)"))
     }
-    let troubles = status.troubles
-    lines.append(troubles.isEmpty ? "all is well" : "to be looked at:")
-    return (lines + troubles.map { "  \($0)" }).joined(separator: "\n") + "\n"
+    let problems = status.problems
+    lines.append(problems.isEmpty ? "all is well" : "to be looked at:")
+    return (lines + problems.map { "  \($0)" }).joined(separator: "\n") + "\n"
   }
 
   private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
@@ -57,7 +57,7 @@ struct StatusCommand: Sendable {
     var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
     lines.append(
-      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.spoken); last acceptance "
+      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acceptance "
         + (status.lastAcceptance.map { ago($0, now) } ?? "never"))
     let losses = status.losses
     if status.retries + status.rejected + losses.lines + losses.bytes + losses.files > 0 {
@@ -69,7 +69,9 @@ struct StatusCommand: Sendable {
     return lines
   }
 
-  private static func ago(_ time: Timestamp, _ now: Timestamp) -> String { "\(max(.zero, now - time).spoken) ago" }
+  private static func ago(_ time: Timestamp, _ now: Timestamp) -> String {
+    "\(max(.zero, now - time).humanReadable) ago"
+  }
 
   private static func bytes(_ count: Int64) -> String {
     var value = Double(count), unit = 0

@@ -25,14 +25,14 @@ package struct IAMPolicy: Sendable, Equatable {
     var describing = ["ec2:DescribeInstances"]
     if case .tags = settings.membership {} else { describing.append("autoscaling:DescribeAutoScalingGroups") }
     if settings.asksForOwnGroup { describing.append("autoscaling:DescribeAutoScalingInstances") }
-    allow("FindTheServers", describing.sorted())
-    if settings.lifecycleHook != nil { allow("CompleteTheLaunch", ["autoscaling:CompleteLifecycleAction"], groups) }
+    allow("DiscoverServers", describing.sorted())
+    if settings.lifecycleHook != nil { allow("CompleteLifecycleHook", ["autoscaling:CompleteLifecycleAction"], groups) }
     let parameters = settings.secretReferences.compactMap {
       if case .ssm(let name) = $0 { names.parameter(name) } else { nil }
     }
     if !parameters.isEmpty { allow("ReadParameters", ["ssm:GetParameter"], parameters.unique) }
     if settings.createsGossipKey, case .ssm(let name)? = settings.gossipKey {
-      allow("MakeTheGossipKey", ["ssm:PutParameter"], [names.parameter(name)])
+      allow("CreateGossipKey", ["ssm:PutParameter"], [names.parameter(name)])
     }
     let secrets = settings.secretReferences.compactMap {
       if case .secretsManager(let id, _) = $0 { names.secret(id) } else { nil }

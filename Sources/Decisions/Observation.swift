@@ -33,7 +33,7 @@ package struct Identity: Sendable, Equatable {
 
 /// The group as the Auto Scaling and EC2 APIs show it at one time.
 package struct GroupObservation: Sendable, Equatable {
-  package var candidates: [Candidate]
+  package var instances: [Instance]
   /// Empty where tags are the membership.
   package var scalingGroups: [ScalingGroup]
 
@@ -50,8 +50,8 @@ package struct GroupObservation: Sendable, Equatable {
     }
   }
 
-  package init(candidates: [Candidate], scalingGroups: [ScalingGroup]) {
-    self.candidates = candidates
+  package init(instances: [Instance], scalingGroups: [ScalingGroup]) {
+    self.instances = instances
     self.scalingGroups = scalingGroups
   }
 

@@ -36,14 +36,14 @@ package struct Plan: Sendable, Equatable {
     let parts = AgentConfiguration.Parts(
       identity: identity, datacenter: datacenter, decision: decision, addresses: addresses, peers: peers,
       wanPeers: wanPeers,
-      recursors: ResolverChange.recursors(
+      recursors: ResolverConfiguration.recursors(
         settings, machine, own: [addresses.bind, addresses.advertise, identity.privateIP]),
       dnsAddress: try Self.dnsAddress(settings, machine), secrets: observation.secrets)
     configuration = try AgentConfiguration(settings, parts, version: machine.consulVersion)
     currentConfiguration = machine.configuration
     start = settings.start ?? (machine.isBootedBySystemd ? .systemd : .supervise)
     obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
-    let draft = Draft(
+    let draft = StepBuilder(
       observation: observation, settings: settings, decision: decision, dataDirectory: dataDirectory,
       configuration: configuration,
       start: start, goal: Self.goal(observation, settings, readiness, decision, configuration, addresses))
@@ -54,7 +54,7 @@ package struct Plan: Sendable, Equatable {
 
   /// Of the WAN pool, as the proof wants it; nil where there is none.
   package var wanServersWanted: Int? {
-    for case .prove(let goal) in steps { return goal.wan?.addresses.count }
+    for case .verify(let goal) in steps { return goal.wan?.addresses.count }
     return nil
   }
 
@@ -91,14 +91,14 @@ package struct Plan: Sendable, Equatable {
     _ observation: Observation, _ settings: Settings, _ readiness: Readiness?, _ decision: ClusterDecision,
     _ configuration: AgentConfiguration,
     _ addresses: AddressDecision
-  ) -> ProofGoal {
+  ) -> HealthRequirements {
     let isServer = settings.role == .server
-    var wan: ProofGoal.WAN?
+    var wan: HealthRequirements.WAN?
     if isServer, settings.layout == .datacenterPerAZ {
       let members = (readiness?.members ?? []) + (readiness?.otherZones ?? []).flatMap(\.members)
       wan = .init(addresses: Set(members.compactMap { $0.wanAddress(settings) }), isRequired: settings.requiresWAN)
     }
-    return ProofGoal(
+    return HealthRequirements(
       agentAddress:
         "\(AgentConfiguration.clientHost(of: configuration.value, otherwise: addresses.bind)):\(settings.httpPort)",
       raftAddress: isServer ? configuration.raftAddress(addresses) : nil,

@@ -10,7 +10,7 @@ package struct Member: Sendable, Equatable {
 
 /// How far the group is.
 package struct Readiness: Sendable, Equatable {
-  package let judged: [Judged]
+  package let evaluated: [EvaluatedInstance]
   /// Servers that make this datacenter; nil if it is not known, with the reason in `expectationFailure`.
   package let expected: Int?
   package let expectationFailure: Failure?
@@ -23,9 +23,9 @@ package struct Readiness: Sendable, Equatable {
   private let layout: Settings.Layout
   private let zone: String
 
-  package struct Judged: Sendable, Equatable {
-    package let candidate: Candidate
-    package let verdict: Verdict
+  package struct EvaluatedInstance: Sendable, Equatable {
+    package let instance: Instance
+    package let eligibility: Eligibility
   }
 
   package struct OtherZone: Sendable, Equatable {
@@ -38,12 +38,14 @@ package struct Readiness: Sendable, Equatable {
   }
 
   package init(_ group: GroupObservation, identity: Identity, settings: Settings) {
-    judged = group.candidates.map { Judged(candidate: $0, verdict: Verdict($0, vpcID: identity.vpcID)) }
-    let counted = judged.compactMap { judged in
-      judged.verdict.address.map {
+    evaluated = group.instances.map {
+      EvaluatedInstance(instance: $0, eligibility: Eligibility($0, vpcID: identity.vpcID))
+    }
+    let counted = evaluated.compactMap { evaluated in
+      evaluated.eligibility.address.map {
         Member(
-          instanceID: judged.candidate.instanceID, address: $0, publicIP: judged.candidate.publicIP,
-          availabilityZone: judged.candidate.availabilityZone)
+          instanceID: evaluated.instance.instanceID, address: $0, publicIP: evaluated.instance.publicIP,
+          availabilityZone: evaluated.instance.availabilityZone)
       }
     }.sorted { $0.address < $1.address }
     role = settings.role
@@ -66,7 +68,7 @@ package struct Readiness: Sendable, Equatable {
       let share = Self.share(of: identity.availabilityZone, group, expect: settings.expect)
       expected = try? share.get()
       if case .failure(let failure) = share { expectationFailure = failure } else { expectationFailure = nil }
-      let zones = Set(group.scalingGroups.flatMap(\.zones) + group.candidates.map(\.availabilityZone)).subtracting([
+      let zones = Set(group.scalingGroups.flatMap(\.zones) + group.instances.map(\.availabilityZone)).subtracting([
         identity.availabilityZone
       ])
       otherZones = zones.sorted().map { zone in
@@ -120,16 +122,16 @@ package struct Readiness: Sendable, Equatable {
   package var knowsOtherZones: Bool { !otherZones.isEmpty && otherZones.allSatisfy(\.isComplete) }
 
   /// Whether the instance belongs to this datacenter.
-  package func isLocal(_ candidate: Candidate) -> Bool { layout == .single || candidate.availabilityZone == zone }
+  package func isLocal(_ instance: Instance) -> Bool { layout == .single || instance.availabilityZone == zone }
 
   /// Who is missing, for people: reasons for those listed, a number for those not even launched.
   package func missing(identity: Identity) -> [String] {
-    var missing = judged.compactMap { judged -> String? in
-      guard case .notCounted(let reason) = judged.verdict, isLocal(judged.candidate) else { return nil }
-      return "\(judged.candidate.instanceID) (\(reason))"
+    var missing = evaluated.compactMap { evaluated -> String? in
+      guard case .ineligible(let reason) = evaluated.eligibility, isLocal(evaluated.instance) else { return nil }
+      return "\(evaluated.instance.instanceID) (\(reason))"
     }
     guard role == .server else { return missing }
-    if !judged.contains(where: { $0.candidate.instanceID == identity.instanceID }) {
+    if !evaluated.contains(where: { $0.instance.instanceID == identity.instanceID }) {
       missing.append("\(identity.instanceID) (this instance is not listed)")
     }
     if let expected, expected > members.count + missing.count {

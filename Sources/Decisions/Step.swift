@@ -21,11 +21,11 @@ package enum Step: Sendable, Equatable {
   /// A container of ours: made, replaced when its command has changed, or left as it is.
   case runContainer(DockerContainer)
   /// Tells a running agent of new settings; `restartKeys` take effect at its next start only.
-  case reloadAgent(ReloadWay, restartKeys: [String])
+  case reloadAgent(ReloadMethod, restartKeys: [String])
   case superviseAgent(Command, owner: FileOwner?, mayBindLowPorts: Bool)
-  case prove(ProofGoal)
+  case verify(HealthRequirements)
   /// After the proof: names are resolved through the agent, or left as they were.
-  case resolveThroughAgent(ResolverChange)
+  case resolveThroughAgent(ResolverConfiguration)
   /// The sidecar's unit and what it is asked with; restarted if either has changed.
   case runSidecar(SidecarUnit)
   /// What an agent of AWS's forwards; it is started, and read again if that has changed.
@@ -54,7 +54,7 @@ package enum Step: Sendable, Equatable {
       keys.isEmpty
         ? "reload the running agent" : "reload the running agent (\(keys.joined(separator: ", ")) at its next restart)"
     case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
-    case .prove(let goal): "prove: \(goal.text)"
+    case .verify(let goal): "prove: \(goal.text)"
     case .resolveThroughAgent(let change):
       "write \(change.path) and try \(change.names.joined(separator: ", ")); undone if they are not resolved"
     case .setUpLogAgent(let setup): "write \(setup.agent.path), and have \(setup.agent.name) forward the logs"
@@ -91,7 +91,7 @@ extension Step {
 }
 
 /// How a running agent is told of new settings.
-package enum ReloadWay: Sendable, Equatable {
+package enum ReloadMethod: Sendable, Equatable {
   case command(Command)
   /// `PUT /v1/agent/reload`. In a container: after any `docker kill`, SIGHUP's included, Docker 20.10 takes the container for
   /// one that was stopped by hand and does not restart it after a crash.
@@ -110,7 +110,7 @@ package struct ConfigurationFile: Sendable, Equatable {
 }
 
 /// What must be true before a boot is a success.
-package struct ProofGoal: Sendable, Equatable {
+package struct HealthRequirements: Sendable, Equatable {
   /// Of the agent's HTTP API, on this machine.
   package let agentAddress: String
   /// This server's, as raft names it; nil for a client.

@@ -59,7 +59,7 @@ package final class Console: LogSink {
 
   private func text(_ record: LogRecord) -> String {
     guard isTerminal else { return Self.line(record, format) }
-    let line = Self.spoken(record)
+    let line = Self.humanReadable(record)
     switch record.level {
     case .info: return line
     case .debug: return "debug: \(line)"
@@ -82,7 +82,7 @@ package final class Console: LogSink {
   }
 
   /// For a person, who reads no JSON.
-  private static func spoken(_ record: LogRecord) -> String {
+  private static func humanReadable(_ record: LogRecord) -> String {
     let attributes = record.attributes.compactMap { key, value -> String? in
       let text =
         value.string ?? value.array.map { $0.compactMap(\.string).joined(separator: ", ") } ?? value.compactText

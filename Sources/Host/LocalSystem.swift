@@ -33,7 +33,7 @@ package struct LocalSystem: System {
     return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : "/usr/local/bin/consul-bootstrap"
   }
 
-  package func room(at path: String) throws -> (bytes: Int64, isReadOnly: Bool) {
+  package func freeSpace(at path: String) throws -> (bytes: Int64, isReadOnly: Bool) {
     var status = statvfs()
     guard statvfs(path, &status) == 0 else {
       let number = errno

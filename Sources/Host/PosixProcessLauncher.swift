@@ -27,7 +27,7 @@ package struct PosixProcessLauncher: ProcessLauncher {
       if let end = first { return CommandResult(end: end, output: child.output()) }
       child.signal(SIGKILL)
       try Task.checkCancellation()
-      return CommandResult(end: .signalled(SIGKILL), output: child.output() + "\nkilled after \(timeout.spoken)")
+      return CommandResult(end: .signalled(SIGKILL), output: child.output() + "\nkilled after \(timeout.humanReadable)")
     }
   }
 

@@ -5,7 +5,7 @@ internal import Glibc
 package struct SocketProber: PortProber {
   package init() {}
 
-  package func connect(_ address: IPv4Address, port: Int64, timeout: Duration) async -> PortAnswer {
+  package func connect(_ address: IPv4Address, port: Int64, timeout: Duration) async -> ProbeResult {
     await onThread {
       withSocket(SOCK_STREAM, address, port) { socket, peer, length in
         if Glibc.connect(socket, peer, length) == 0 { return .open }
@@ -19,7 +19,7 @@ package struct SocketProber: PortProber {
     }
   }
 
-  package func ask(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async -> PortAnswer {
+  package func ask(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async -> ProbeResult {
     await onThread {
       withSocket(SOCK_DGRAM, address, port) { socket, peer, length in
         // Connected, so that an ICMP error comes back as one of this socket's.
@@ -45,7 +45,7 @@ package struct SocketProber: PortProber {
     return answer ?? nil
   }
 
-  private func onThread(_ body: @escaping @Sendable () -> PortAnswer?) async -> PortAnswer {
+  private func onThread(_ body: @escaping @Sendable () -> ProbeResult?) async -> ProbeResult {
     await withCheckedContinuation { continuation in
       startThread { continuation.resume(returning: body() ?? .unreachable("no socket")) }
     }
@@ -57,7 +57,7 @@ package struct SocketProber: PortProber {
     return poll(&descriptor, 1, Int32(clamping: timeout.wholeMilliseconds)) > 0
   }
 
-  private static func answer(_ number: Int32) -> PortAnswer {
+  private static func answer(_ number: Int32) -> ProbeResult {
     switch number {
     case ECONNREFUSED, ECONNRESET: .refused
     case ETIMEDOUT: .silent

@@ -9,7 +9,7 @@ import Testing
   func `launching and serving members count`(_ state: String) {
     // Pending:Wait: a launch hook holds members there; waiting for InService would deadlock.
     #expect(
-      Verdict(candidate("i-1", "10.0.1.9", lifecycle: state, state: "pending"), vpcID: "vpc-1").address
+      Eligibility(instance("i-1", "10.0.1.9", lifecycle: state, state: "pending"), vpcID: "vpc-1").address
         == address("10.0.1.9"))
   }
 
@@ -20,24 +20,24 @@ import Testing
   ])
   func `members that go, or stand aside, do not`(_ state: String) {
     #expect(
-      Verdict(candidate("i-1", "10.0.1.9", lifecycle: state), vpcID: "vpc-1")
-        == .notCounted(reason: "lifecycle state \(state)"))
+      Eligibility(instance("i-1", "10.0.1.9", lifecycle: state), vpcID: "vpc-1")
+        == .ineligible(reason: "lifecycle state \(state)"))
   }
 
   @Test(arguments: [
-    (candidate("i", "10.0.1.9", state: "shutting-down"), "instance state shutting-down"),
-    (candidate("i", "10.0.1.9", state: "stopped"), "instance state stopped"),
-    (candidate("i", nil, state: nil), "not known to EC2 yet"),
-    (candidate("i", nil, state: "pending"), "no private address yet"),
-    (candidate("i", "10.0.1.9", vpc: "vpc-2"), "in another VPC, vpc-2"),
+    (instance("i", "10.0.1.9", state: "shutting-down"), "instance state shutting-down"),
+    (instance("i", "10.0.1.9", state: "stopped"), "instance state stopped"),
+    (instance("i", nil, state: nil), "not known to EC2 yet"),
+    (instance("i", nil, state: "pending"), "no private address yet"),
+    (instance("i", "10.0.1.9", vpc: "vpc-2"), "in another VPC, vpc-2"),
   ])
-  func `the reason is told`(_ candidate: Candidate, _ reason: String) {
-    #expect(Verdict(candidate, vpcID: "vpc-1") == .notCounted(reason: reason))
+  func `the reason is told`(_ instance: Instance, _ reason: String) {
+    #expect(Eligibility(instance, vpcID: "vpc-1") == .ineligible(reason: reason))
   }
 }
 
 @Suite struct ReadinessTests {
-  private func readiness(_ members: [Candidate], desired: Int?, expect: Int? = nil) -> Readiness {
+  private func readiness(_ members: [Instance], desired: Int?, expect: Int? = nil) -> Readiness {
     var settings = Settings()
     settings.expect = expect
     return Readiness(observation(members: members, desired: desired).group!, identity: me, settings: settings)
@@ -55,11 +55,11 @@ import Testing
     #expect(readiness(three, desired: 5, expect: 3).isComplete)
     #expect(!readiness(three, desired: 5).isComplete)
     #expect(!readiness(three, desired: nil).isComplete)
-    #expect(!readiness([three[0], three[2], candidate("i-4", "10.0.2.4")], desired: 3).isComplete)
+    #expect(!readiness([three[0], three[2], instance("i-4", "10.0.2.4")], desired: 3).isComplete)
   }
 
   @Test func `who is missing is told, with those not even launched`() {
-    let members = [three[1], candidate("i-5", "10.0.1.5", lifecycle: "Standby")]
+    let members = [three[1], instance("i-5", "10.0.1.5", lifecycle: "Standby")]
     #expect(
       readiness(members, desired: 5).missing(identity: me) == ["i-5 (lifecycle state Standby)", "3 not launched yet"])
     #expect(readiness([three[0]], desired: 2).missing(identity: me) == ["i-2 (this instance is not listed)"])

@@ -7,17 +7,17 @@ import Testing
 @Suite struct LayoutTests {
   private let a = "eu-west-1a", b = "eu-west-1b", c = "eu-west-1c"
 
-  private var six: [Candidate] {
+  private var six: [Instance] {
     [
-      candidate("i-1", "10.0.1.9", zone: a), candidate("i-2", "10.0.1.10", zone: a),
-      candidate("i-3", "10.0.1.11", zone: a),
-      candidate("i-4", "10.0.2.9", zone: b, publicIP: "203.0.113.9"), candidate("i-5", "10.0.2.10", zone: b),
-      candidate("i-6", "10.0.2.11", zone: b),
+      instance("i-1", "10.0.1.9", zone: a), instance("i-2", "10.0.1.10", zone: a),
+      instance("i-3", "10.0.1.11", zone: a),
+      instance("i-4", "10.0.2.9", zone: b, publicIP: "203.0.113.9"), instance("i-5", "10.0.2.10", zone: b),
+      instance("i-6", "10.0.2.11", zone: b),
     ]
   }
 
   private func readiness(
-    _ members: [Candidate], _ groups: [(Int, [String])], _ change: (inout Settings) -> Void = { _ in }
+    _ members: [Instance], _ groups: [(Int, [String])], _ change: (inout Settings) -> Void = { _ in }
   ) -> Readiness {
     var settings = Settings()
     settings.layout = .datacenterPerAZ
@@ -25,7 +25,7 @@ import Testing
     let scaling = groups.enumerated().map {
       GroupObservation.ScalingGroup(name: "g\($0.offset)", desiredCapacity: $0.element.0, zones: $0.element.1)
     }
-    return Readiness(GroupObservation(candidates: members, scalingGroups: scaling), identity: me, settings: settings)
+    return Readiness(GroupObservation(instances: members, scalingGroups: scaling), identity: me, settings: settings)
   }
 
   @Test func `a zone's servers are its datacenter, the others are for the WAN`() {
@@ -281,13 +281,13 @@ import Testing
 
 @Suite struct ResolverChangeTests {
   private func change(_ dns: Settings.DNS, _ machine: MachineObservation, reverse: Bool = false) throws
-    -> ResolverChange?
+    -> ResolverConfiguration?
   {
     var settings = Settings(), identity = me
     settings.dns = dns
     settings.resolvesReverse = reverse
     identity.vpcNetworks = [IPv4Network("10.0.0.0/16")!]
-    return try ResolverChange(settings, identity, machine, agent: address("127.0.0.1"))
+    return try ResolverConfiguration(settings, identity, machine, agent: address("127.0.0.1"))
   }
 
   @Test func `systemd-resolved takes a port since 246`() throws {
@@ -322,8 +322,9 @@ import Testing
     var settings = Settings(), machine = machine()
     settings.dns = .port53
     machine.nameServers = servers.map(address)
-    #expect(ResolverChange.recursors(settings, machine, own: [address("10.0.1.10")]).map(\.description) == expected)
+    #expect(
+      ResolverConfiguration.recursors(settings, machine, own: [address("10.0.1.10")]).map(\.description) == expected)
     settings.dns = .none
-    #expect(ResolverChange.recursors(settings, machine, own: []).isEmpty)
+    #expect(ResolverConfiguration.recursors(settings, machine, own: []).isEmpty)
   }
 }

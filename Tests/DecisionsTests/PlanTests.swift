@@ -171,7 +171,7 @@ import Testing
   {
     let value = try JSONValue(parsing: overlay)
     let plan = try plan(observation()) { $0.overlays = [.init(origin: "--set", value: value)] }
-    let goals = plan.steps.compactMap { if case .prove(let goal) = $0 { goal } else { nil } }
+    let goals = plan.steps.compactMap { if case .verify(let goal) = $0 { goal } else { nil } }
     #expect(goals.map(\.agentAddress) == [agent])
     #expect(goals.map(\.raftAddress) == [raft])
   }
@@ -180,7 +180,7 @@ import Testing
     let members = [three[0], three[1]]
     let seen = observation(
       members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
-    let goals = try plan(seen).steps.compactMap { if case .prove(let goal) = $0 { goal.servers } else { nil } }
+    let goals = try plan(seen).steps.compactMap { if case .verify(let goal) = $0 { goal.servers } else { nil } }
     #expect(goals == [2])
   }
 
@@ -201,7 +201,7 @@ import Testing
   }
 
   @Test func `an even number of servers is warned about`() throws {
-    let members = three + [candidate("i-4", "10.0.1.4")]
+    let members = three + [instance("i-4", "10.0.1.4")]
     #expect(try plan(observation(members: members, desired: 4)).warnings.contains { $0.contains("use an odd number") })
   }
 }
@@ -240,9 +240,10 @@ import Testing
     let banner = (1...12).map { "banner \($0)" }
     let errors = (1...6).map { "[ERROR] agent: reason \($0)" }
     #expect(
-      tellingLines(of: ["x", "==> Error starting agent"] + banner) == ["==> Error starting agent"] + banner.suffix(10))
-    #expect(tellingLines(of: errors + banner) == errors.suffix(5) + banner.suffix(10))
-    #expect(tellingLines(of: ["one", "two"]) == ["one", "two"])
+      relevantLogLines(of: ["x", "==> Error starting agent"] + banner) == ["==> Error starting agent"]
+        + banner.suffix(10))
+    #expect(relevantLogLines(of: errors + banner) == errors.suffix(5) + banner.suffix(10))
+    #expect(relevantLogLines(of: ["one", "two"]) == ["one", "two"])
   }
 
   @Test func `a diff shows what goes and what comes`() {

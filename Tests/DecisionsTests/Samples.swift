@@ -7,12 +7,12 @@ import Testing
 func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
 
 /// A member as a healthy group has it; tests change what they are about.
-func candidate(
+func instance(
   _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running",
   vpc: String? = "vpc-1", group: String? = "g",
   zone: String = "eu-west-1a", publicIP: String? = nil
-) -> Candidate {
-  Candidate(
+) -> Instance {
+  Instance(
     instanceID: id, group: group, availabilityZone: zone, lifecycleState: lifecycle, instanceState: state,
     privateIP: ip.map(address), publicIP: publicIP.map(address), vpcID: vpc)
 }
@@ -22,7 +22,7 @@ let me = Identity(
   vpcID: "vpc-1")
 
 /// Three members whose addresses sort otherwise as text.
-let three = [candidate("i-1", "10.0.1.9"), candidate("i-2", "10.0.1.10"), candidate("i-3", "10.0.2.100")]
+let three = [instance("i-1", "10.0.1.9"), instance("i-2", "10.0.1.10"), instance("i-3", "10.0.2.100")]
 
 func machine(
   data: DataDirectoryObservation = .init(content: nil, raftState: .none, isMount: false), recorded: String? = nil,
@@ -39,13 +39,13 @@ func machine(
 }
 
 func observation(
-  _ machine: MachineObservation = machine(), members: [Candidate] = three, desired: Int? = 3,
+  _ machine: MachineObservation = machine(), members: [Instance] = three, desired: Int? = 3,
   peers: [String: PeerAnswer] = [:], over: Bool = false
 ) -> Observation {
   Observation(
     identity: me, machine: machine,
     group: GroupObservation(
-      candidates: members,
+      instances: members,
       scalingGroups: desired.map { [.init(name: "g", desiredCapacity: $0, zones: ["eu-west-1a", "eu-west-1b"])] } ?? []),
     peers: Dictionary(uniqueKeysWithValues: peers.map { (address($0.key), $0.value) }), leaderWaitIsOver: over,
     time: Timestamp(iso8601: "2026-01-02T03:04:05Z")!)

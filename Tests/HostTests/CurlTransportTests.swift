@@ -59,7 +59,7 @@ import Testing
     }
   }
 
-  @Test func `only HTTP is spoken`() async {
+  @Test func `only HTTP is humanReadable`() async {
     await #expect(throws: TransportError.self) { try await transport.send(HTTPRequest("GET", "file:///etc/passwd")) }
   }
 

@@ -17,10 +17,12 @@ import Testing
     .standardizedFileURL
 
   static func swiftFiles(_ target: String) throws -> [(name: String, text: String)] {
-    try FileManager.default.contentsOfDirectory(at: sources.appending(path: target), includingPropertiesForKeys: nil)
-      .filter { $0.pathExtension == "swift" }.map {
-        ($0.lastPathComponent, try String(contentsOf: $0, encoding: .utf8))
-      }
+    let directory = sources.appending(path: target)
+    let files = FileManager.default.enumerator(at: directory, includingPropertiesForKeys: nil)?.compactMap {
+      $0 as? URL
+    }
+    return try (files ?? []).filter { $0.pathExtension == "swift" }
+      .map { ($0.lastPathComponent, try String(contentsOf: $0, encoding: .utf8)) }
   }
 
   @Test(arguments: floors.keys.sorted())

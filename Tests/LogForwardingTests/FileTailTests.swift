@@ -132,7 +132,7 @@ import Testing
     #expect(try all(&again).first == "2")
     // In pieces: as if it had been read at once.
     var pieces = tail(scratch)
-    var marks: [SourceMark?] = []
+    var marks: [Checkpoint?] = []
     for _ in 0..<100 {
       let chunk = try pieces.read(37, time: 0).chunk
       marks += chunk.lines.map { chunk.place(behind: $0) }
@@ -193,14 +193,15 @@ import Testing
     try other.append("2\n")
     var copied = tail(other, from: beginning)
     #expect(try all(&copied) == ["1", "2"])
-    // Checkpoints keep it as it is; what makes no sense is left out.
+    // CheckpointStore keep it as it is; what makes no sense is left out.
     let marks = [
-      "file:x": SourceMark.file(position), "journal": .cursor("s=1"),
+      "file:x": Checkpoint.file(position), "journal": .cursor("s=1"),
       "consul": .spool(SpoolPosition(segment: 3, offset: 17)),
     ]
-    #expect(try Checkpoints.parse(Array(Checkpoints.json(marks).prettyText.utf8)) == marks)
+    #expect(try CheckpointStore.parse(Array(CheckpointStore.json(marks).prettyText.utf8)) == marks)
     #expect(
-      try Checkpoints.parse(Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8))
+      try CheckpointStore.parse(
+        Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8))
         == ["c": .cursor("k")])
   }
 

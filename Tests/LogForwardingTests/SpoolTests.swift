@@ -21,8 +21,8 @@ import Testing
   private static let now: WallClock = { Timestamp(milliseconds: 0) }
 
   /// All that there is, and the mark behind it.
-  private func drain(_ source: inout SpoolSource) async throws -> (texts: [String], mark: SourceMark?) {
-    var texts: [String] = [], mark: SourceMark?
+  private func drain(_ source: inout SpoolSource) async throws -> (texts: [String], mark: Checkpoint?) {
+    var texts: [String] = [], mark: Checkpoint?
     while true {
       let chunk = try await source.read(1000)
       guard let last = chunk.lines.last else { return (texts, mark) }

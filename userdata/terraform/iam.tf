@@ -22,13 +22,13 @@ data "aws_iam_policy_document" "ec2" {
 
 data "aws_iam_policy_document" "servers" {
   statement {
-    sid       = "FindTheServers"
+    sid       = "DiscoverServers"
     actions   = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances"]
     resources = ["*"]
   }
 
   statement {
-    sid       = "CompleteTheLaunch"
+    sid       = "CompleteLifecycleHook"
     actions   = ["autoscaling:CompleteLifecycleAction"]
     resources = [for group in local.server_groups : "${local.arn}:autoscaling:${local.place}:autoScalingGroup:*:autoScalingGroupName/${group.name}"]
   }
@@ -40,7 +40,7 @@ data "aws_iam_policy_document" "servers" {
   }
 
   statement {
-    sid       = "MakeTheGossipKey"
+    sid       = "CreateGossipKey"
     actions   = ["ssm:PutParameter"]
     resources = [local.gossip_arn]
   }
@@ -54,7 +54,7 @@ data "aws_iam_policy_document" "servers" {
 
 data "aws_iam_policy_document" "clients" {
   statement {
-    sid       = "FindTheServers"
+    sid       = "DiscoverServers"
     actions   = ["autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances"]
     resources = ["*"]
   }

@@ -1,0 +1,12 @@
+package import AWS
+package import Decisions
+
+/// This instance as the metadata service describes it, with a client for its region and the Consul that it runs.
+package struct LocatedInstance: Sendable {
+  package let identity: Identity
+  package let client: AWSClient
+  let binary: MachineObserver.Binary
+
+  /// Path of Consul, or of the Docker client that runs it.
+  package var consulPath: String { binary.path }
+}

@@ -1,0 +1,155 @@
+internal import Base
+internal import Consul
+
+/// What is decided, to be laid out as steps.
+struct StepBuilder {
+  let observation: Observation
+  let settings: Settings
+  let decision: ClusterDecision
+  let dataDirectory: DataDirectoryDecision
+  let configuration: AgentConfiguration
+  let start: Settings.Start
+  let goal: HealthRequirements
+
+  private var machine: MachineObservation { observation.machine }
+  private var owner: FileOwner? { machine.agentOwner }
+  private var bindsLowPorts: Bool {
+    configuration.value["ports"]?.object?.values.contains { (1...1023).contains($0.integer ?? 0) } ?? false
+  }
+  private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
+
+  private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
+
+  /// In the order in which they are carried out.
+  func steps() throws(Failure) -> [Step] {
+    let resolver = try ResolverConfiguration(settings, observation.identity, machine, agent: dnsServer)
+    return files() + agent() + afterwards(resolver)
+  }
+
+  private var dnsServer: IPv4Address {
+    if settings.dnsAddress != nil { return IPv4Address("127.0.0.1")! }
+    return goal.agentAddress.split(separator: ":").first.flatMap { IPv4Address($0) } ?? observation.identity.privateIP
+  }
+
+  // MARK: Before the agent
+
+  private func files() -> [Step] {
+    let identity = observation.identity
+    var steps: [Step] = []
+    if case .moveAside(let target, let reason) = dataDirectory {
+      if machine.agentIsRunning { steps.append(.stopAgent(stop)) }
+      steps.append(.moveAside(settings.dataDirectory, to: target, reason: reason))
+    }
+    steps.append(.createDirectory(settings.dataDirectory, mode: 0o750, owner: owner))
+    steps.append(.createDirectory(settings.configDirectory, mode: 0o755, owner: nil))
+    let record = JSONValue.object(["instance_id": .string(identity.instanceID)])
+    steps.append(.recordInstance(path: settings.stateDirectory + "/instance.json", text: record.prettyText))
+    if let name = settings.hostName?.expanded(for: identity) { steps.append(.setHostName(name)) }
+    let secrets = observation.secrets
+    let materials = [("ca", secrets.ca), ("cert", secrets.cert), ("key", secrets.key)]
+    if materials.contains(where: { if case .pem = $0.1 { true } else { false } }) {
+      steps.append(.createDirectory(settings.tlsDirectory, mode: 0o750, owner: owner))
+    }
+    for case (let name, .pem(let secret)?) in materials {
+      steps.append(.writeSecretFile(path: "\(settings.tlsDirectory)/\(name).pem", secret, owner: owner))
+    }
+    steps.append(.writeConfiguration(configurationFile))
+    return steps
+  }
+
+  private var stop: Command {
+    start == .docker
+      ? Command(machine.consulPath, ["stop", DockerContainer.agentName]) : systemctl("stop", SystemdUnit.name)
+  }
+
+  /// Files outside the configuration directory that the agent reads.
+  private var outsideFiles: [String] {
+    [observation.secrets.ca, observation.secrets.cert, observation.secrets.key].compactMap { material in
+      if case .file(let path)? = material, !path.hasPrefix(settings.configDirectory + "/") { path } else { nil }
+    }
+  }
+
+  private var configurationFile: ConfigurationFile {
+    let staged = settings.stateDirectory + "/staged.json"
+    // Consul merges files in the order of their names; validation keeps ours in its place.
+    let others = machine.otherConfigurationFiles.map(\.path)
+    let before = others.filter { $0 < settings.configurationPath },
+      after = others.filter { $0 > settings.configurationPath }
+    let arguments = before + [staged] + after
+    let validation =
+      settings.image.map {
+        DockerContainer.validation(
+          docker: machine.consulPath, image: $0, settings: settings, stagedPath: staged, files: outsideFiles,
+          arguments: arguments)
+      } ?? Command(machine.consulPath, ["validate", "-quiet"] + arguments)
+    return ConfigurationFile(
+      path: settings.configurationPath, text: configuration.text, owner: owner, validation: validation,
+      stagedPath: staged)
+  }
+
+  // MARK: The agent
+
+  private func agent() -> [Step] {
+    let command = Command(machine.consulPath, ["agent", "-config-dir=\(settings.configDirectory)"])
+    switch start {
+    case .systemd:
+      let unit = SystemdUnit(agent: command, leave: leave, owner: owner, bindsLowPorts: bindsLowPorts)
+      var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
+      if machine.unit != .text(unit.text) { steps.append(.run(systemctl("daemon-reload"))) }
+      steps += [.run(systemctl("enable", SystemdUnit.name)), .run(systemctl("start", SystemdUnit.name))]
+      return steps + reload(.command(systemctl("reload", SystemdUnit.name)))
+    case .supervise: return [.superviseAgent(command, owner: owner, mayBindLowPorts: bindsLowPorts)]
+    case .docker:
+      let docker = machine.consulPath
+      var steps: [Step] = [
+        .runContainer(
+          .agent(
+            docker: docker, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles,
+            bindsLowPorts: bindsLowPorts))
+      ]
+      steps += reload(.api(agentAddress: goal.agentAddress, token: goal.token))
+      if let image = settings.registratorImage {
+        steps.append(.runContainer(.registrator(docker: docker, image: image, agentAddress: goal.agentAddress)))
+      }
+      return steps
+    case .none: return []
+    }
+  }
+
+  /// Nil where the agent does not leave when it is stopped.
+  private var leave: Command? {
+    configuration.value["leave_on_terminate"]?.bool == true
+      ? Command(machine.consulPath, ["leave", "-http-addr=http://\(goal.agentAddress)"]) : nil
+  }
+
+  private func reload(_ way: ReloadMethod) -> [Step] {
+    guard keepsAgent, case .text(let text) = machine.configuration else { return [] }
+    let changed = AgentConfiguration.changedKeys(try? JSONValue(parsing: text), configuration.value)
+      .subtracting(AgentConfiguration.joinKeys)
+    guard !changed.isEmpty else { return [] }
+    // Consul documentation, "Reloadable Configuration": of the keys written here only the log level is.
+    return [.reloadAgent(way, restartKeys: changed.subtracting(["log_level"]).sorted())]
+  }
+
+  // MARK: After the agent
+
+  private func afterwards(_ resolver: ResolverConfiguration?) -> [Step] {
+    var steps: [Step] = []
+    if start != .none {
+      steps.append(.verify(goal))
+      if let resolver { steps.append(.resolveThroughAgent(resolver)) }
+      if let setup = LogAgentConfiguration(
+        settings, observation.identity, hostName: machine.hostName, groupName: observation.identity.groupName,
+        syslogFile: machine.syslogFile)
+      {
+        steps.append(.setUpLogAgent(setup))
+      }
+      if machine.isBootedBySystemd, start != .supervise {
+        steps.append(
+          .runSidecar(SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
+      }
+    }
+    if let hook = settings.lifecycleHook { steps.append(.completeLifecycleAction(hook: hook)) }
+    return steps
+  }
+}
