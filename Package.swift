@@ -39,6 +39,8 @@ let package = Package(
     target("Bootstrap", ["Base", "AWS", "Consul", "Decisions", "LogForwarding"]),
     target("Commands", ["Base", "AWS", "Consul", "Decisions", "LogForwarding", "Bootstrap", "Host"]),
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
+    .target(
+      name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
     test("DecisionsTests", ["Base", "Consul", "Decisions"]),
     test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
     test("ConsulTests", ["Base", "Consul"]),

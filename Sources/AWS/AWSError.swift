@@ -1,7 +1,7 @@
 package import Base
 
 /// What an AWS service, or the way to it, answered instead of a result.
-package struct AWSError: Error, Sendable, Equatable {
+package struct AWSError: ExplainedError, Sendable, Equatable {
   package enum Kind: Sendable, Equatable {
     /// The service asks to slow down.
     case throttled

@@ -204,7 +204,7 @@ package struct BootstrapRun: Sendable {
     } catch {
       context.log.warning(
         "cannot complete lifecycle hook \(hook)",
-        ["reason": .string((error as? Failure)?.lines.joined(separator: " ") ?? "\(error)")])
+        ["reason": .string(error.explained)])
     }
   }
 

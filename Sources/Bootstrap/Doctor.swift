@@ -34,7 +34,7 @@ package struct Finding: Sendable, Equatable {
 
   static func wrong(_ subject: String, _ error: any Error) -> Finding {
     guard let failure = error as? Failure else {
-      return wrong(subject, (error as? FileError)?.explanation ?? (error as? AWSError)?.explanation ?? "\(error)")
+      return wrong(subject, error.explained)
     }
     return wrong(subject, ([failure.message] + failure.details).joined(separator: "; "), hint: failure.hint)
   }

@@ -108,7 +108,7 @@ final class LogForwardingService: Sendable {
       } catch let error as AWSError {
         reason = error.failure("find this instance's group for the log's name", role: nil).lines.joined(separator: " ")
       } catch {
-        reason = (error as? Failure)?.lines.joined(separator: " ") ?? "\(error)"
+        reason = error.explained
       }
       if Task.isCancelled { return nil }
       if reason != told { context.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
@@ -182,7 +182,7 @@ final class LogForwardingService: Sendable {
     } catch {
       context.log.warning(
         "cannot serve the numbers of the forwarding",
-        ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+        ["reason": .string(error.explained)])
       return nil
     }
   }
@@ -217,7 +217,7 @@ final class LogForwardingService: Sendable {
     } catch {
       context.log.debug(
         "cannot write the report of the forwarding",
-        ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+        ["reason": .string(error.explained)])
     }
   }
 }

@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 package import Consul
 package import Decisions
 internal import LogForwarding

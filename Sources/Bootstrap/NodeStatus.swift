@@ -40,7 +40,7 @@ package struct NodeStatus: Sendable {
       agent.raftPeers = cluster.peers.count
       agent.aliveServers = try? await client.members(wan: false).count { $0.isServer && $0.isAlive }
     } catch {
-      agent.error = (error as? AgentError)?.explanation ?? "\(error)"
+      agent.error = error.explained
     }
     let report = try? context.files.readIfPresent(LogForwardingService.reportPath(settings), limit: 16 << 20)
     return NodeStatus(

@@ -1,5 +1,5 @@
 package import AWS
-internal import Base
+package import Base
 internal import Consul
 package import Decisions
 

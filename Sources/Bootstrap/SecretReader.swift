@@ -1,5 +1,5 @@
 package import AWS
-internal import Base
+package import Base
 package import Decisions
 
 /// Reads the secrets that the options name. Whatever is wrong with one is found before anything is written.

@@ -1,5 +1,5 @@
 internal import AWS
-internal import Base
+package import Base
 internal import Consul
 package import Decisions
 package import LogForwarding

@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 internal import Consul
 package import Decisions
 

@@ -41,7 +41,7 @@ package struct SerfMember: Sendable, Equatable {
 }
 
 /// Why an agent gave no answer that can be used.
-package enum AgentError: Error, Sendable, Equatable {
+package enum AgentError: ExplainedError, Sendable, Equatable {
   case transport(TransportError)
   /// The agent's HTTP status and the start of its words.
   case refused(status: Int, message: String)

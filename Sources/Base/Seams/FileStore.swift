@@ -36,7 +36,7 @@ package struct FileStatus: Sendable, Equatable {
 }
 
 /// A system call on a path that failed.
-package struct FileError: Error, Sendable, Equatable {
+package struct FileError: ExplainedError, Sendable, Equatable {
   package let operation: String
   package let path: String
   package let errno: Int32

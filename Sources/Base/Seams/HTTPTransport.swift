@@ -37,7 +37,7 @@ package struct HTTPResponse: Sendable {
 }
 
 /// Why no answer came.
-package enum TransportError: Error, Sendable, Equatable {
+package enum TransportError: ExplainedError, Sendable, Equatable {
   case timedOut(whileConnecting: Bool)
   case refused
   case unreachable

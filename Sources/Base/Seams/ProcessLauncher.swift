@@ -57,7 +57,7 @@ package struct CommandResult: Sendable {
 }
 
 /// A program that cannot be started at all.
-package struct LaunchError: Error, Sendable, Equatable {
+package struct LaunchError: ExplainedError, Sendable, Equatable {
   package let program: String
   package let stage: String
   package let reason: String

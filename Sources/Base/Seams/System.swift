@@ -43,7 +43,7 @@ package protocol NameResolver: Sendable {
 }
 
 /// Why a name has no addresses.
-package struct NameError: Error, Sendable, Equatable {
+package struct NameError: ExplainedError, Sendable, Equatable {
   package let explanation: String
 
   package init(_ explanation: String) { self.explanation = explanation }

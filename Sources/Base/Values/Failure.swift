@@ -32,7 +32,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
 ///
 /// Libraries throw it, nobody prints it but `Commands`, once.
 /// - Important: no part of it may hold a secret.
-package struct Failure: Error, Sendable, Equatable {
+package struct Failure: ExplainedError, Sendable, Equatable {
   package let status: ExitStatus
   /// What failed, in the user's words; no capital, no full stop.
   package let message: String
@@ -47,6 +47,8 @@ package struct Failure: Error, Sendable, Equatable {
     self.details = details
     self.hint = hint
   }
+
+  package var explanation: String { lines.joined(separator: " ") }
 
   /// The lines of the report, the first without the program's name.
   package var lines: [String] {

@@ -31,7 +31,9 @@ package enum JSONValue: Sendable, Equatable {
 }
 
 /// A document that is not JSON.
-package struct JSONSyntaxError: Error, CustomStringConvertible {
+package struct JSONSyntaxError: ExplainedError, CustomStringConvertible {
+  package var explanation: String { description }
+
   /// For example `Unexpected character 'x' around line 3, column 5.`
   package let description: String
 

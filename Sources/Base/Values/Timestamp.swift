@@ -19,6 +19,9 @@ package struct Timestamp: Sendable, Equatable, Comparable {
 /// Where wall-clock time comes from; a value so that tests choose it.
 package typealias WallClock = @Sendable () -> Timestamp
 
+/// Time since a fixed moment that no correction of the clock moves; for every interval and deadline.
+package typealias MonotonicTime = @Sendable () -> Duration
+
 extension Duration {
   /// Rounded towards zero.
   package var wholeMilliseconds: Int64 {

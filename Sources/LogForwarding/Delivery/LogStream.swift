@@ -126,7 +126,7 @@ actor LogStream {
         if Task.isCancelled { return }
         problems += 1
         note(
-          "cannot read \(plan.source): \((error as? FileError)?.explanation ?? (error as? LaunchError)?.explanation ?? "\(error)")"
+          "cannot read \(plan.source): \(error.explained)"
         )
       }
       let isIdle = found.isEmpty
@@ -287,7 +287,7 @@ actor LogStream {
         lines?.accepted(mark)
       }
     } catch {
-      note("cannot keep the place in \(plan.source): \((error as? FileError)?.explanation ?? "\(error)")")
+      note("cannot keep the place in \(plan.source): \(error.explained)")
     }
   }
 

@@ -62,7 +62,7 @@ struct CommandSource: LineSource {
       if !chunk.isEmpty { return chunk }
       defer { complaint = "" }
       throw SourceError(
-        description: "\(dialect.command(nil).program) has ended\(complaint.isEmpty ? "" : ": " + complaint)")
+        explanation: "\(dialect.command(nil).program) has ended\(complaint.isEmpty ? "" : ": " + complaint)")
     }
     return entries(of: splitter.feed(bytes))
   }

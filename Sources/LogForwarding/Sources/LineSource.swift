@@ -47,8 +47,8 @@ package struct SourceLosses: Sendable, Equatable {
 }
 
 /// A source that cannot be read now, in words.
-struct SourceError: Error, CustomStringConvertible {
-  let description: String
+struct SourceError: ExplainedError {
+  let explanation: String
 }
 
 /// Lines of one path, through its rotations.

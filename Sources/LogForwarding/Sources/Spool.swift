@@ -129,7 +129,7 @@ package final class Spool: OutputSink {
       state.file = try files.append(to: path(number))
       state.segments.append(Segment(number: number))
     } catch {
-      log.debug("cannot write the spool", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+      log.debug("cannot write the spool", ["reason": .string(error.explained)])
     }
   }
 
@@ -160,7 +160,7 @@ package final class Spool: OutputSink {
         if let before { state.segments.remove(at: before) }
       } catch {
         log.debug(
-          "cannot make room in the spool", ["reason": .string((error as? FileError)?.explanation ?? "\(error)")])
+          "cannot make room in the spool", ["reason": .string(error.explained)])
         return
       }
     }

@@ -1,6 +1,5 @@
-package import Base
-
-/// Every way to the context that a run has, each a seam. The composition root in Commands fills it with the real ones.
+/// Every seam that a flow uses: the only ways in which it reads or changes anything outside its own values.
+/// The composition root in Commands fills it with the real ones, tests with fakes.
 package struct RuntimeContext: Sendable {
   package let environment: [String: String]
   package let transport: any HTTPTransport
@@ -11,20 +10,20 @@ package struct RuntimeContext: Sendable {
   package let ports: any PortProber
   /// For sleeping.
   package let clock: any Clock<Duration>
-  /// For dates.
+  /// The wall clock, for time stamps only.
   package let now: WallClock
-  /// For time-outs: time since the start of the process, which no correction of the clock moves.
-  package let uptime: @Sendable () -> Duration
+  /// For every interval and deadline.
+  package let uptime: MonotonicTime
   package let log: Logger
   package let textServer: any TextServer
-  /// A POSIX extended regular expression; nil for what is none.
+  /// Compiles a POSIX extended regular expression; nil if the text is not one.
   package let pattern: @Sendable (String) -> (any TextPattern)?
 
   package init(
     environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
     system: any System, resolver: any NameResolver, ports: any PortProber, clock: any Clock<Duration>,
     now: @escaping WallClock,
-    uptime: @escaping @Sendable () -> Duration,
+    uptime: @escaping MonotonicTime,
     log: Logger, textServer: any TextServer, pattern: @escaping @Sendable (String) -> (any TextPattern)?
   ) {
     self.environment = environment

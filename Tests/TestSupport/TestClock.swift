@@ -1,0 +1,120 @@
+package import Base
+internal import Synchronization
+
+/// Virtual time for the flows: whenever every task waits, time jumps to the earliest deadline, so that ten minutes of
+/// waiting take microseconds and happen in the same order each time.
+///
+/// - Important: it is meant for code whose only waits are `sleep(for:)`; real I/O beside it does not advance with it.
+package final class TestClock: Clock, Sendable {
+  package struct Instant: InstantProtocol {
+    package let offset: Duration
+    package func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
+    package func duration(to other: Instant) -> Duration { other.offset - offset }
+    package static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
+  }
+
+  private struct Sleeper {
+    let number: Int
+    let deadline: Duration
+    let continuation: CheckedContinuation<Void, any Error>
+  }
+
+  private struct State {
+    var now = Duration.zero
+    var wallOffset = Duration.zero
+    var nextNumber = 0
+    var sleepers: [Sleeper] = []
+    var cancelled: Set<Int> = []
+    var isDriven = false
+  }
+
+  private let state = Mutex(State())
+  private let start: Timestamp
+  private let limit: Duration
+
+  /// Yields without a new sleeper after which all tasks count as waiting.
+  private static let patience = 50
+
+  /// - Parameters:
+  ///   - start: the wall clock's time at the beginning.
+  ///   - limit: a flow that waits longer than this never ends: the test crashes.
+  package init(start: Timestamp = Timestamp(seconds: 1_767_225_600), limit: Duration = .seconds(48 * 3600)) {
+    self.start = start
+    self.limit = limit
+  }
+
+  package var now: Instant { Instant(offset: state.withLock { $0.now }) }
+  package var minimumResolution: Duration { .nanoseconds(1) }
+
+  /// Monotonic time since the beginning of the test, for intervals and deadlines.
+  package var uptime: MonotonicTime { { self.state.withLock { $0.now } } }
+
+  /// The wall clock, for time stamps.
+  package var wall: WallClock { { self.state.withLock { self.start + $0.now + $0.wallOffset } } }
+
+  /// Sets the wall clock forward or, if negative, back; monotonic time does not change.
+  package func setWall(by offset: Duration) { state.withLock { $0.wallOffset += offset } }
+
+  package func sleep(until deadline: Instant, tolerance: Duration?) async throws {
+    let number = state.withLock { state in
+      state.nextNumber += 1
+      return state.nextNumber
+    }
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let isCancelled = state.withLock { state in
+          if state.cancelled.remove(number) != nil || Task.isCancelled { return true }
+          state.sleepers.append(Sleeper(number: number, deadline: deadline.offset, continuation: continuation))
+          return false
+        }
+        if isCancelled { continuation.resume(throwing: CancellationError()) } else { drive() }
+      }
+    } onCancel: {
+      let sleeper = state.withLock { state -> Sleeper? in
+        guard let index = state.sleepers.firstIndex(where: { $0.number == number }) else {
+          state.cancelled.insert(number)
+          return nil
+        }
+        return state.sleepers.remove(at: index)
+      }
+      sleeper?.continuation.resume(throwing: CancellationError())
+    }
+  }
+
+  /// Advances as long as anything sleeps.
+  private func drive() {
+    let mustStart = state.withLock { state in
+      defer { state.isDriven = true }
+      return !state.isDriven
+    }
+    guard mustStart else { return }
+    Task.detached(priority: .background) {
+      while let sleeper = await self.next() { sleeper.continuation.resume() }
+    }
+  }
+
+  /// The sleeper whose time has come, once nothing else makes progress.
+  private func next() async -> Sleeper? {
+    var quiet = 0, last = -1
+    while quiet < Self.patience {
+      await Task.yield()
+      let number = state.withLock { $0.nextNumber }
+      quiet = number == last ? quiet + 1 : 0
+      last = number
+    }
+    return state.withLock { state in
+      guard let index = state.sleepers.indices.min(by: { earlier(state.sleepers[$0], state.sleepers[$1]) }) else {
+        state.isDriven = false
+        return nil
+      }
+      let sleeper = state.sleepers.remove(at: index)
+      state.now = max(state.now, sleeper.deadline)
+      precondition(state.now <= limit, "the flow is still waiting after \(limit)")
+      return sleeper
+    }
+  }
+
+  private func earlier(_ left: Sleeper, _ right: Sleeper) -> Bool {
+    (left.deadline, left.number) < (right.deadline, right.number)
+  }
+}
