@@ -1,6 +1,6 @@
-"""moto as the AWS APIs, with signatures and policies enforced, what it lacks filled in, and faults on demand.
+"""moto as the AWS APIs, with signatures and policies enforced, missing actions added, and faults on demand.
 
-moto 5.2 has no lifecycle actions, accepts any clock, and knows every instance at once; AWS does not.
+moto 5.2 has no lifecycle actions, accepts any clock, and lists every instance at once; AWS does not.
 """
 
 import base64
@@ -16,15 +16,15 @@ import time
 import urllib.parse
 
 import boto3
-from moto.iam.access_control import IAMPolicy, IAMRequestBase
+from moto import settings as moto_settings
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.cloudformation.models import cloudformation_backends
 from moto.core.authorization import ActionAuthenticatorMixin
-from moto import settings as moto_settings
 from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
+from moto.iam.access_control import IAMPolicy, IAMRequestBase
 from moto.iam.models import Role
 from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -34,6 +34,7 @@ from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from . import network
+from .waiting import TIMEOUT
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -71,7 +72,7 @@ lifecycle_actions = []
 
 def complete_lifecycle_action(self):
     if self._get_param("LifecycleActionToken"):
-        # Nobody here has been given one.
+        # The sandbox issues no tokens.
         raise ValidationError(f"No active Lifecycle Action found with token {self._get_param('LifecycleActionToken')}")
     lifecycle_actions.append(
         {
@@ -87,7 +88,7 @@ def complete_lifecycle_action(self):
 AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
 
 
-# moto checks the signature of a compressed body against what it has made of it.
+# moto checks the signature of a compressed body against the decompressed one.
 raw = threading.local()
 create_aws_request = IAMRequestBase._create_aws_request
 
@@ -105,7 +106,7 @@ put_policy = Role.put_policy
 Role.put_policy = lambda self, name, document: put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
 
 
-# moto compares every action with the resource `*`. What AWS compares it with, by the service authorization reference:
+# moto compares every action with the resource `*`. AWS compares it with these (Service Authorization Reference):
 def resource_of(action, parameters):
     def arn(service, resource):
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
@@ -138,9 +139,9 @@ def statement_applies(statement, action, resource):
 
 
 def check_action_permitted(self, resource):
-    """What is denied is denied, whatever allows it."""
+    """An explicit deny overrides every allow."""
     body = raw.text
-    parameters = json.loads(body) if body.startswith("{") else {k: v for k, v in urllib.parse.parse_qsl(body)}
+    parameters = json.loads(body) if body.startswith("{") else dict(urllib.parse.parse_qsl(body))
     wanted = [self._action]
     # CreateLogGroup with tags needs both (API reference).
     if self._action == "logs:CreateLogGroup" and parameters.get("tags"):
@@ -159,7 +160,7 @@ IAMRequestBase.check_action_permitted = check_action_permitted
 
 
 class Fault:
-    """Something that goes wrong with calls of one action (or of all, `*`), a number of times or until it is removed."""
+    """A failure of calls of one action (or of all, `*`), a number of times or until it is removed."""
 
     def __init__(self, kind, action="*", times=None, probability=1.0, source=None, value=None):
         self.kind, self.action, self.times, self.probability = kind, action, times, probability
@@ -176,7 +177,7 @@ class Fault:
 
 
 def broken_limit(body):
-    """What PutLogEvents refuses (API reference) and moto takes; None if all is well."""
+    """The limit of PutLogEvents (API reference) that a call exceeds and moto accepts; None if there is none."""
     events = json.loads(body).get("logEvents", [])
     times = [event["timestamp"] for event in events]
     if not 1 <= len(events) <= 10_000:
@@ -253,7 +254,7 @@ class Middleware:
         if action == "PutLogEvents" and (broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)):
             self.aws.broken_limits.append(broken)
         if source != "127.0.0.1" and "HTTP_AUTHORIZATION" not in environ:
-            # moto stumbles over it; AWS says that something is missing.
+            # moto fails with a traceback; AWS answers with this error.
             return respond(*error(service, "MissingAuthenticationToken", "Missing Authentication Token", 403))
         answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
         if answer:
@@ -263,7 +264,7 @@ class Middleware:
             captured["status"], captured["headers"] = status, headers
 
         if action == "PutParameter":
-            # AWS makes a parameter once; two of moto's threads may both find that there is none.
+            # AWS creates a parameter once; two threads of moto may both find it missing.
             with self.aws.serial:
                 payload = b"".join(self.application(environ, capture))
         else:
@@ -280,7 +281,7 @@ class Middleware:
         return respond(captured["status"], captured["headers"], payload)
 
     def with_interfaces(self, text):
-        """Interfaces of more than one kind and public addresses, which moto does not know."""
+        """Adds interface types and public addresses, which moto does not have."""
         def replace(match):
             instance = re.search("<instanceId>(.*?)</instanceId>", match[0])[1]
             if instance not in self.aws.interfaces:
@@ -297,7 +298,7 @@ class Middleware:
             return error(service, "ExpiredToken" if service != "ec2" else "RequestExpired", "The security token included in the request is expired", 403 if service != "ec2" else 400)
         date = environ.get("HTTP_X_AMZ_DATE")
         if date:
-            signed = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+            signed = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
             if abs(signed - (time.time() + self.aws.clock_offset)) > TOLERATED_SKEW:
                 return error(service, "SignatureDoesNotMatch" if service != "ec2" else "AuthFailure", "Signature expired", 403)
         with self.aws.lock:
@@ -318,7 +319,7 @@ class Middleware:
             time.sleep(value)
             return None
         if kind == "hang":
-            time.sleep(120)
+            self.aws.closing.wait(10 * TIMEOUT)
             return None
         xml = [("Content-Type", "text/xml")]
         if kind == "malformed":
@@ -326,9 +327,9 @@ class Middleware:
         if kind == "html":
             return "200 OK", [("Content-Type", "text/html")], b"<html><body><h1>Welcome to the guest network</h1></body></html>"
         if kind == "truncated":
-            return "200 OK", xml + [("Content-Length", "100000")], b"<DescribeInstancesResponse><reservationSet>"
+            return "200 OK", [*xml, ("Content-Length", "100000")], b"<DescribeInstancesResponse><reservationSet>"
         if kind == "bomb":
-            entities = "".join(f'<!ENTITY e{i} "{("&e%d;" % (i - 1)) * 10}">' for i in range(1, 12))
+            entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
             return "200 OK", xml, f'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY e0 "ha">{entities}]><r>&e11;</r>'.encode()
         if kind == "endless":
             # Bounded here, too: 2 GB.
@@ -349,6 +350,7 @@ class AWS:
         self.interfaces = {}
         self.broken_limits = []
         self.servers = []
+        self.closing = threading.Event()
         self.application = Middleware(self, DomainDispatcherApplication(create_backend_app))
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
         self.port = self._serve(make_server("127.0.0.1", 0, self.application, threaded=True, request_handler=Handler))
@@ -375,6 +377,7 @@ class AWS:
             sock.detach()
 
     def close(self):
+        self.closing.set()
         for server in self.servers:
             server.shutdown()
             server.server_close()
@@ -551,7 +554,7 @@ class AWS:
         role = sts_backends[ACCOUNT]["aws"].assume_role(
             region_name=REGION, role_session_name="instance", role_arn=arn, policy=None, duration=seconds, external_id=None
         )
-        expiration = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+        expiration = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
         return {
             "Code": "Success",
             "Type": "AWS-HMAC",

@@ -1,4 +1,4 @@
-"""make bench: this program beside what it replaces, in one run, on this machine. Prints a table, draws an SVG beside it.
+"""make bench: this program compared with what it replaces, in one run, on this machine. Prints a table and draws an SVG.
 
   python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|logs]
 """
@@ -18,16 +18,20 @@ import subprocess
 import sys
 import threading
 import time
+from typing import ClassVar
 
 from . import network
-from .conftest import until
+from .host import HostError
 from .sandbox import AWS_ADDRESS, BUILD, ROOT, Sandbox
+from .waiting import TIMEOUT, until
 
+# Some of what is measured takes minutes.
+PATIENCE = 4 * TIMEOUT
 RESULTS = os.path.join(BUILD, "bench")
 CLI = os.path.join(BUILD, "bench-venv")
 AWSLOGS = os.path.join(BUILD, "awslogs-venv")
 
-# What seed 000 does, with the AWS CLI: the members' ids, then one call for each member's address, sorted as text.
+# Seed 000, with the AWS CLI: the ids of the members, then one call for the address of each, sorted as text.
 SEED = """
 ids() { aws autoscaling describe-auto-scaling-groups --auto-scaling-group-name bench | grep '"InstanceId"' | cut -d '"' -f 4; }
 while [ "$(ids | wc -l)" -lt "$1" ]; do sleep 1; done
@@ -35,12 +39,12 @@ for id in $(ids); do
   aws ec2 describe-instances --instance-ids "$id" --query 'Reservations[].Instances[].[PrivateIpAddress]' --output text
 done | sort | head -1
 """
-# The best that a shell can do: one call, filtered by the service, sorted by number.
+# The fastest shell script: one call, filtered by the service, sorted by number.
 BEST = """
 aws ec2 describe-instances --filters Name=tag:aws:autoscaling:groupName,Values=bench Name=instance-state-name,Values=pending,running \\
   --query 'Reservations[].Instances[].[PrivateIpAddress]' --output text | sort -t . -k 1,1n -k 2,2n -k 3,3n -k 4,4n
 """
-# Neither shell script runs Consul; so that ours does not either, a static stand-in says its version.
+# Neither shell script runs Consul. For a fair comparison, a static stand-in prints its version here.
 STUB = '#include <unistd.h>\nint main(void) { return write(1, "Consul v1.8.7\\n", 14) != 14; }\n'
 
 # Runs inside the instance: wall time, CPU time and peak memory of a command and its children, so many times.
@@ -63,7 +67,7 @@ PROGRAM = "/usr/local/bin/consul-bootstrap"
 
 
 def measure(instance, runs, *command, environment=None):
-    result = instance.run("/usr/bin/python3", "-c", MEASURE, str(runs), *command, timeout=600, environment=environment)
+    result = instance.run("/usr/bin/python3", "-c", MEASURE, str(runs), *command, timeout=PATIENCE, environment=environment)
     rows = json.loads(result.stdout)
     assert all(row[3] == 0 for row in rows), (command, rows)
     return {"wall": statistics.median(r[0] for r in rows), "cpu": statistics.median(r[1] for r in rows), "memory": max(r[2] for r in rows)}
@@ -88,7 +92,6 @@ def prepare(instance):
 
 
 def discovery(sandbox, runs, sizes=(5, 50, 200)):
-    install_cli()
     rows = []
     for size in sizes:
         sandbox.clear()
@@ -115,8 +118,7 @@ class Recorded(http.server.BaseHTTPRequestHandler):
     """A large group, in the shape of AWS's answers, at no cost for the server."""
 
     protocol_version = "HTTP/1.1"
-    size = 0
-    pages = {}
+    pages: ClassVar = {}
 
     def log_message(self, *_):
         pass
@@ -145,7 +147,7 @@ def record(sandbox, instance, size):
     addresses = [instance.address] + [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(1, size)]
     pages = {}
     for start in range(0, size, 1000):
-        items = "".join(item.replace(instance.id, i).replace(instance.address, a) for i, a in list(zip(ids, addresses))[start : start + 1000])
+        items = "".join(item.replace(instance.id, i).replace(instance.address, a) for i, a in list(zip(ids, addresses, strict=True))[start : start + 1000])
         token = f"<nextToken>{start + 1000}</nextToken>" if start + 1000 < size else ""
         pages[start] = f'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><reservationSet>{items}</reservationSet>{token}</DescribeInstancesResponse>'.encode()
     members = "".join(
@@ -172,7 +174,7 @@ def large(sandbox, runs):
 
     server = Server((AWS_ADDRESS, 8080), Recorded, bind_and_activate=False)
     server.socket.close()
-    server.socket = network.listen(f"{sandbox.prefix}-aws", AWS_ADDRESS, 8080)
+    server.socket = network.listen(sandbox.namespace, AWS_ADDRESS, 8080)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for size in (1000, 10000):
         Recorded.pages = record(sandbox, instance, size)
@@ -221,7 +223,7 @@ def boot_once(sandbox, kind):
     for member in members:
         member.boot(START + line)
     mark = " healthy leader=" if kind == "ours" else "New leader elected"
-    until(lambda: all(mark in m.log for m in members), 60, lambda: "\n".join(m.log[-1500:] for m in members))
+    until(lambda: all(mark in m.log for m in members), lambda: "\n".join(m.log[-1500:] for m in members))
     stamps = []
     for member in members:
         found = next(line for line in member.log.splitlines() if mark in line)
@@ -249,7 +251,7 @@ def stamp(line):
 
 
 def dual_once(sandbox, kind):
-    """Three servers in each of two zones at once; seconds until every one knows a leader and six WAN members, and ours says so."""
+    """Three servers in each of two zones at once; seconds until every one has a leader and six WAN members, and ours reports it."""
     sandbox.clear()
     members = []
     for zone in "ab":
@@ -277,7 +279,7 @@ def dual_once(sandbox, kind):
             return None
         return max(stamp(line) for line in [leader[0], joined[5], *proven[:1]])
 
-    until(lambda: all(ready(m) for m in members), 60, lambda: "\n".join(m.log[-1500:] for m in members))
+    until(lambda: all(ready(m) for m in members), lambda: "\n".join(m.log[-1500:] for m in members))
     return max(ready(m) for m in members) - min(float(m.read("/var/log/started")) for m in members)
 
 
@@ -295,15 +297,15 @@ def fleet(sandbox, runs, size=100):
     """So many clients at once, each an instance with an agent of its own, all on this one machine: two cores carry no more."""
     sandbox.clear()
     servers = sandbox.launch_group(3, options="--group consul")
-    until(lambda: all(" healthy " in m.log for m in servers), 60)
+    until(lambda: all(" healthy " in m.log for m in servers))
     clients = [sandbox.launch(tags={"Name": "client"}, boot=False) for _ in range(size)]
-    sandbox.network.introduce({AWS_ADDRESS: f"{sandbox.prefix}-aws", **{m.address: m.namespace for m in servers + clients}})
+    sandbox.network.introduce({AWS_ADDRESS: sandbox.namespace, **{m.address: m.namespace for m in servers + clients}})
     start = time.time() + 5 + size * 0.15
     line = f"#!/bin/sh\nwhile [ $(date +%s) -lt {start:.0f} ]; do sleep 0.5; done\n"
     sandbox.aws.calls.clear()
     for member in clients:
         member.boot(line + START.partition("\n")[2] + "exec consul-bootstrap --role client --group consul --sidecar-interval 10m\n")
-    until(lambda: all(" healthy leader=" in m.log for m in clients), 300, lambda: f"{sum(' healthy ' in m.log for m in clients)} of {size}")
+    until(lambda: all(" healthy leader=" in m.log for m in clients), lambda: f"{sum(' healthy ' in m.log for m in clients)} of {size}")
     times = []
     for member in clients:
         lines = member.log.splitlines()
@@ -313,7 +315,7 @@ def fleet(sandbox, runs, size=100):
     return {"size": size, "median": statistics.median(times), "worst": max(times), "calls": calls}
 
 
-# Inside the instance: starts a forwarder, waits until the sink has everything, and says what the forwarder has used.
+# Inside the instance: starts a forwarder, waits until the sink has everything, and prints what the forwarder has used.
 FORWARD = """
 import json, os, resource, signal, sys, time
 events, idle, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
@@ -324,17 +326,17 @@ def used(pid):
     fields = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()
     peak = next(int(l.split()[1]) for l in open(f'/proc/{pid}/status') if l.startswith('VmHWM'))
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'), peak / 1024
-started = time.time()
+started = time.monotonic()
 pid = os.fork()
 if pid == 0:
     output = os.open('/run/forwarder.log', os.O_RDWR | os.O_CREAT)
     for fd in (1, 2): os.dup2(output, fd)
     os.execvp(command[0], command)
-while got()['events'] < events and time.time() < started + 900: time.sleep(0.05)
-wall, (cpu, peak) = time.time() - started, used(pid)
-at, rest = time.time(), cpu
+while got()['events'] < events and time.monotonic() < started + 900: time.sleep(0.05)
+wall, (cpu, peak) = time.monotonic() - started, used(pid)
+at, rest = time.monotonic(), cpu
 if idle: time.sleep(idle)
-idle_cpu = (used(pid)[0] - rest) / (time.time() - at) if idle else 0
+idle_cpu = (used(pid)[0] - rest) / (time.monotonic() - at) if idle else 0
 os.kill(pid, signal.SIGTERM)
 os.waitpid(pid, 0)
 print(json.dumps({'wall': wall, 'cpu': cpu, 'peak': peak, 'idle': idle_cpu, 'got': got()}))
@@ -386,7 +388,7 @@ def forward(sandbox, kind, megabytes, idle=0):
             "log_stream_name = s\ninitial_position = start_of_file\ndatetime_format = %Y-%m-%dT%H:%M:%S\nbatch_count = 10000\nbatch_size = 1048576\n",
         )
         command = [os.path.join(AWSLOGS, "bin", "aws"), "logs", "push", "--config-file", "/etc/awslogs.conf", "--endpoint-url", "http://127.0.0.1:9999"]
-    result = instance.run("/usr/bin/python3", "-c", FORWARD, str(lines), str(idle), *command, environment=environment, timeout=1000)
+    result = instance.run("/usr/bin/python3", "-c", FORWARD, str(lines), str(idle), *command, environment=environment, timeout=PATIENCE)
     sink.terminate()
     if result.returncode:
         raise AssertionError(result.stderr + instance.read("/run/forwarder.log")[-3000:])
@@ -398,7 +400,6 @@ def forward(sandbox, kind, megabytes, idle=0):
 
 
 def logs(sandbox, runs):
-    install_awslogs()
     results = {}
     for kind, megabytes in (("awslogs", 40), ("ours", 400)):
         found = []
@@ -406,7 +407,7 @@ def logs(sandbox, runs):
             sandbox.clear()
             sandbox.aws.create_group("consul")
             found.append(forward(sandbox, kind, megabytes, idle=20 if run == 0 and kind == "ours" else 0))
-        median = lambda key: statistics.median(f[key] for f in found)
+        median = lambda key, found=found: statistics.median(f[key] for f in found)
         results[kind] = {
             "MB/s": megabytes / median("wall"), "lines/s": megabytes * 5000 / median("wall"), "MB per CPU second": megabytes / median("cpu"),
             "CPU s per GB": median("cpu") / megabytes * 1000, "received share": statistics.median(f["got"]["received"] / f["got"]["bytes"] for f in found), "peak MiB": max(f["peak"] for f in found), "idle CPU %": 100 * max(f["idle"] for f in found),
@@ -419,9 +420,11 @@ def logs(sandbox, runs):
 def small(sandbox, runs):
     sandbox.clear()
     members = sandbox.launch_group(3)
-    until(lambda: all(" healthy " in m.log for m in members), 60)
-    time.sleep(1)
-    memory = int(members[0].run("sh", "-c", "grep -h VmRSS /proc/$(pgrep -x consul-bootstra | head -1)/status").stdout.split()[1]) / 1024
+    until(lambda: all(" healthy " in m.log for m in members))
+    # Once it has settled: five equal figures in a row.
+    figures = []
+    until(lambda: figures.append(members[0].resident()) or (len(set(figures[-5:])) == 1 and len(figures) >= 5), every=0.3)
+    memory = figures[-1]
     version = measure(members[0], 50, PROGRAM, "--version")
     print(f"  supervising: {memory:.1f} MiB resident; --version: {version['wall'] * 1000:.1f} ms", flush=True)
     return {"memory": memory, "version": version["wall"]}
@@ -503,7 +506,17 @@ def main():
         processor = re.search(r"model name\s*: (.*)", file.read())
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print(f"{os.cpu_count()} cores, {processor.group(1) if processor else platform.machine()}, Linux {platform.release()}, commit {commit}, medians of {options.runs} runs", flush=True)
-    sandbox = Sandbox()
+    try:
+        sandbox = Sandbox()
+    except HostError as error:
+        sys.exit(f"bench: {error}")
+    # The programs beside which this one is measured.
+    if options.only in (None, "discovery"):
+        install_cli()
+        sandbox.visible.append(CLI)
+    if options.only in (None, "logs"):
+        install_awslogs()
+        sandbox.visible.append(AWSLOGS)
     results = {}
     try:
         for name in ("small", "logs", "boot", "dual", "fleet", "large", "discovery"):

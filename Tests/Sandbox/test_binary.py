@@ -1,4 +1,4 @@
-"""The static binary: what it is, and that it needs nothing of the machine that it runs on."""
+"""The static binary: its form, and that it needs nothing of the machine on which it runs."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def test_it_runs_in_an_empty_chroot(sandbox):
     shutil.copy(BINARY, os.path.join(root, "bin/consul-bootstrap"))
     for file in ("etc/hosts", "etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
         shutil.copy(instance.path("/" + file), os.path.join(root, file))
-    # A stand-in that is static, too: the real Consul is not part of the claim.
+    # A static stand-in: the real Consul is not part of this test.
     with open(os.path.join(root, "stub.c"), "w") as source:
         source.write('#include <unistd.h>\nint main(void) { return write(1, "Consul v1.8.7\\n", 14) != 14; }\n')
     subprocess.run(["gcc", "-static", "-O1", "-o", os.path.join(root, "usr/bin/consul"), os.path.join(root, "stub.c")], check=True)
@@ -49,10 +49,10 @@ def test_it_runs_in_an_empty_chroot(sandbox):
     assert "htons(53)" not in instance.run("cat", trace).stdout
 
 
-def test_names_are_asked_of_the_resolver_when_hosts_lacks_them(sandbox):
+def test_names_that_hosts_lacks_are_resolved_by_dns(sandbox):
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul")
     instance.run("sh", "-c", "echo 127.0.0.1 localhost > /etc/hosts; echo nameserver 127.0.0.53 > /etc/resolv.conf", check=True)
     result = instance.run("strace", "-f", "-qq", "-e", "trace=connect,sendto", "/usr/local/bin/consul-bootstrap", "--dry-run", "--expect", "1", environment={"AWS_MAX_ATTEMPTS": "1"})
     assert result.returncode == 12
-    assert "htons(53)" in result.stderr and "name not found" in result.stderr or "no connection in time" in result.stderr
+    assert "htons(53)" in result.stderr and ("name not found" in result.stderr or "no connection in time" in result.stderr)

@@ -1,14 +1,16 @@
-"""What is given to others: `make dist`."""
+"""The packages that `make dist` builds."""
 
 import hashlib
 import json
 import os
+import pathlib
 import subprocess
 import tarfile
 
 import pytest
 
 from .sandbox import BINARY, BUILD, ROOT
+from .waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,13 @@ def test_the_same_bytes_twice(dist, tmp_path):
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], check=True, cwd=dist)
 
 
-def test_the_tarball_has_what_one_needs(dist):
+def test_the_tarball_is_complete(dist):
     with tarfile.open(find(dist, ".tar.gz")) as archive:
         names = {member.name.partition("/")[2]: member for member in archive.getmembers()}
         for name in ("consul-bootstrap", "consul-bootstrap.8", "README.md", "LICENSE", "completions/consul-bootstrap.zsh", "packer/provision.sh", "userdata/five-servers.sh", "userdata/terraform/iam.tf"):
             assert name in names, name
         assert all(member.uid == member.gid == 0 for member in names.values())
-        assert archive.extractfile(names["consul-bootstrap"]).read() == open(BINARY, "rb").read()
+        assert archive.extractfile(names["consul-bootstrap"]).read() == pathlib.Path(BINARY).read_bytes()
 
 
 def test_what_is_in_the_binary_is_listed(dist):
@@ -62,12 +64,13 @@ def test_the_debian_package_installs_and_boots(dist, sandbox):
         file.write(package.read())
     instance.run("dpkg", "--install", "/root/package.deb", check=True)
     assert instance.run("stat", "-c", "%U %a", "/opt/consul").stdout == "consul 750\n"
-    result = instance.run("consul-bootstrap", "--expect", "1", timeout=90)
+    result = instance.run("consul-bootstrap", "--expect", "1")
     assert result.returncode == 0, result.stderr
     assert "ExecStart=/usr/bin/consul-bootstrap sidecar" in instance.read("/etc/systemd/system/consul-bootstrap.service")
-    # Taking the package away takes no agent down.
+    # Removing the package stops no agent.
     instance.run("dpkg", "--remove", "consul-bootstrap", check=True)
-    assert instance.consul("/v1/status/leader") and not instance.exists("/usr/bin/consul-bootstrap")
+    until(lambda: instance.consul("/v1/status/leader"))
+    assert not instance.exists("/usr/bin/consul-bootstrap")
 
 
 def test_the_rpm_has_the_same_binary(dist, tmp_path):

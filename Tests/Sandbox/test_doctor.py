@@ -1,12 +1,14 @@
-"""`doctor`: each thing that a boot depends on is broken on purpose, and named."""
+"""`doctor`: each dependency of a boot is broken on purpose, and reported."""
 
 import json
+import signal
 import subprocess
 
 import pytest
 
 from .aws import Fault, lifecycle_actions
-from .conftest import healthy, until
+from .conftest import healthy
+from .waiting import until
 
 ONE = ["--expect", "1"]
 LOGS = [*ONE, "--log", "bootstrap", "--log-retention", "7"]
@@ -48,14 +50,14 @@ def test_all_is_well(sandbox, instance):
         "ok    dns: 10.0.0.2 answers", "ok    configuration: Consul accepts what a run would write", "ok    plan: what a run would decide now: new cluster",
     ):  # fmt: skip
         assert line in result.stdout, (line, result.stdout)
-    # It has tried for real, and left what a run would have made; the hook is not completed, nothing is written on the machine.
+    # It creates the log group and stream as a run would. The hook is not completed, and the machine is unchanged.
     assert sandbox.aws.log_group("/consul/dc1").retention_in_days == 7
     assert not lifecycle_actions
     assert not instance.exists("/etc/consul.d/00-consul-bootstrap.json") and not instance.exists("/opt/consul")
 
 
 def test_a_run_that_goes_on_meanwhile_keeps_its_file(instance):
-    """What a run has written to be validated is not the doctor's to write over, or to remove."""
+    """The doctor neither overwrites nor removes the file that a run has written for validation."""
     instance.write("/var/lib/consul-bootstrap/staged.json", "a run's")
     assert not wrong(examine(instance, *ONE))
     assert instance.read("/var/lib/consul-bootstrap/staged.json") == "a run's"
@@ -91,7 +93,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_is_broken_is_named(sandbox, instance, what):
+def test_a_broken_dependency_is_reported(sandbox, instance, what):
     options, spoil, subject, words = BROKEN[what]
     spoil(sandbox, instance)
     found = wrong(examine(instance, *options))
@@ -105,12 +107,12 @@ def test_no_way_to_an_endpoint(sandbox, instance):
     assert "connection refused" in found["endpoint ec2"] and "endpoint autoscaling" not in found
 
 
-def test_somebody_else_has_a_port(sandbox, instance):
-    code = "import socket,time;s=socket.socket();s.bind(('0.0.0.0',8300));s.listen();u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);u.bind(('0.0.0.0',8301));print('up',flush=True);time.sleep(60)"
+def test_a_port_that_another_program_uses(sandbox, instance):
+    code = "import socket,time;s=socket.socket();s.bind(('0.0.0.0',8300));s.listen();u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);u.bind(('0.0.0.0',8301));print('up',flush=True);time.sleep(3600)"
     other = instance.start("/usr/bin/python3", "-c", code)
-    assert other.stdout.readline() == "up\n"
+    until(lambda: other.output == "up\n")
     messages = [m for v, m in verdicts(examine(instance, *ONE), "ports") if v == "wrong"]
-    other.kill()
+    other.signal(signal.SIGKILL)
     assert len(messages) == 2 and "8300 tcp" in messages[0] + messages[1] and "8301 udp" in messages[0] + messages[1]
 
 
@@ -125,14 +127,14 @@ def filter(instance, rule):
 
 
 def test_peers_ports_open_refused_and_filtered(sandbox):
-    """A security group that forgets udp is the classic: everything joins, and then members flap."""
+    """The common mistake, a security group without udp: every server joins, and then members flap."""
     sandbox.aws.create_group("consul", desired=3)
     here, booting, filtered = (sandbox.launch(group="consul") for _ in range(3))
     options = ["--expect", "3"]
     findings = examine(here, *options)
     for peer in (booting, filtered):
         assert verdicts(findings, f"peer {peer.address}") == [("ok", "refused, nothing listens yet: 8300 tcp, 8301 tcp, 8301 udp, 8500 tcp")]
-    # Asked again and again, a machine gets tired of refusing datagrams: that is no firewall.
+    # Linux limits the rate of its refusals: repeated probes must not report a firewall.
     for _ in range(8):
         assert not wrong(examine(here, *options))
     filter(filtered, "udp dport 8301 drop; tcp dport { 8300, 8500 } drop;")
@@ -143,7 +145,7 @@ def test_peers_ports_open_refused_and_filtered(sandbox):
 
 
 def test_peers_that_run(sandbox):
-    """An agent that listens answers on udp, too: or its datagrams are dropped."""
+    """A listening agent answers on udp, too; without an answer its datagrams are dropped."""
     members = sandbox.launch_group(3, options="--layout datacenter-per-az --wan-wait 1s", zone="eu-west-1a")
     healthy(*members)
     here, good, bad = members
@@ -165,8 +167,8 @@ def test_units(sandbox):
     instance.run("systemctl", "mask", "consul.service", check=True)
     assert "consul.service is masked" in wrong(examine(instance, *ONE))["unit"]
     instance.run("systemctl", "unmask", "consul.service", check=True)
-    assert instance.bootstrap(*ONE, timeout=90).returncode == 0
-    # The options of the last run are what is looked at.
+    assert instance.bootstrap(*ONE).returncode == 0
+    # It checks the options of the last run.
     findings = examine(instance)
     assert not wrong(findings) and ("ok", "consul.service is active") in verdicts(findings, "unit")
     instance.run("systemctl", "stop", "consul.service")

@@ -12,7 +12,9 @@ import zipfile
 
 import pytest
 
+from .conftest import peers
 from .sandbox import BINARY, BUILD, CONSUL, ROOT, ROOTFS
+from .waiting import TIMEOUT, until
 
 PACKER = os.path.join(BUILD, "packer", "usr", "bin", "packer")
 VERSION = "1.8.7"
@@ -29,7 +31,7 @@ def test_the_template_validates_offline():
     result = packer("validate", "-var", f"binary_amd64={BINARY}", "-var", f"binary_arm64={BINARY}", "packer/consul.pkr.hcl")
     assert result.returncode == 0, result.stdout + result.stderr
     assert packer("fmt", "-check", "packer").returncode == 0
-    # It is looked at: a word that nobody knows is refused.
+    # It does check: an unknown variable is an error.
     result = packer("validate", "-var", "bogus=1", "packer/consul.pkr.hcl")
     assert result.returncode != 0 and "bogus" in result.stdout + result.stderr
 
@@ -49,7 +51,7 @@ def test_the_images_are_marked_for_version_2_of_the_metadata_service(tmp_path):
 
 
 class Publisher:
-    """Stands for HashiCorp: a release with its sums, signed, over TLS."""
+    """A stand-in for HashiCorp: a release with its sums, signed, over TLS."""
 
     def __init__(self, directory, certificate):
         self.directory = directory
@@ -137,7 +139,7 @@ class Machine:
         """In mount and process namespaces that end with it."""
         script = 'mount --make-rprivate / && mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root" && mount -t proc proc "$DIR/root/proc" && mount --rbind /dev "$DIR/root/dev" && exec chroot "$DIR/root" "$@"'
         variables = {"LOWER": ROOTFS, "DIR": self.directory, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **environment}
-        return subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", *command], capture_output=True, text=True, timeout=120, env=variables)
+        return subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", *command], capture_output=True, text=True, timeout=TIMEOUT, env=variables)
 
     def provision(self, publisher, **environment):
         self.put("/root/provision.sh", source=os.path.join(ROOT, "packer", "provision.sh"), mode=0o755)
@@ -149,7 +151,7 @@ class Machine:
 
 
 def gone(machine, path):
-    return not machine.run("test", "-e", path).returncode == 0
+    return machine.run("test", "-e", path).returncode != 0
 
 
 def test_an_image_is_baked_and_boots(region, publisher, sandbox):
@@ -159,7 +161,7 @@ def test_an_image_is_baked_and_boots(region, publisher, sandbox):
         machine.put(path)
     os.chmod(machine.path("/opt/consul"), 0o750)
     machine.put("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
-    for _ in range(2):  # twice is once
+    for _ in range(2):  # idempotent
         result = machine.provision(publisher)
         assert result.returncode == 0, result.stdout + result.stderr
         assert "Consul v1.8.7" in result.stdout and "==> done: consul-bootstrap " in result.stdout
@@ -168,7 +170,7 @@ def test_an_image_is_baked_and_boots(region, publisher, sandbox):
     assert machine.run("cat", "/etc/machine-id").stdout == ""
     owners = machine.run("stat", "-c", "%U:%G %a %n", "/opt/consul", "/etc/consul.d", "/usr/local/bin/consul", "/usr/local/bin/consul-bootstrap").stdout.splitlines()
     assert owners == ["consul:consul 750 /opt/consul", "root:root 755 /etc/consul.d", "root:root 755 /usr/local/bin/consul", "root:root 755 /usr/local/bin/consul-bootstrap"]
-    # And it does what it is for: user-data on two instances of it.
+    # Two instances of the image boot with user-data.
     image = f"{region.surroundings('baked-surroundings')}:{machine.path('/').rstrip('/')}:{ROOTFS}"
     sandbox.aws.create_group("consul", desired=2)
     members = [sandbox.launch(group="consul", systemd=True, boot=False, image=image) for _ in range(2)]
@@ -178,16 +180,16 @@ def test_an_image_is_baked_and_boots(region, publisher, sandbox):
         assert member.cloud_init().returncode == 0, member.log
     identities = [(m.read("/opt/consul/node-id"), m.read("/etc/machine-id")) for m in members]
     assert identities[0][0] != identities[1][0]
-    assert len(members[0].consul("/v1/status/peers")) == 2
+    until(lambda: len(peers(members[0])) == 2)
 
 
-def test_the_way_of_amazon_linux(region, publisher):
-    """No Amazon Linux can be had here: Debian without apt-get and unzip, and a stand-in for dnf that brings unzip back."""
+def test_provisioning_as_on_amazon_linux(region, publisher):
+    """A stand-in, since Amazon Linux is not available here: Debian without apt-get and unzip, and a dnf that restores unzip."""
     machine = Machine(region, "baked-dnf")
     machine.put("/root/unzip", source=os.path.join(ROOTFS, "usr/bin/unzip"), mode=0o755)
     machine.put("/usr/bin/dnf", '#!/bin/sh\necho "$@" >> /root/dnf\ncase "$*" in *install*) cp /root/unzip /usr/bin/unzip ;; esac\n', mode=0o755)
     for tool in ("apt-get", "unzip"):
-        os.mknod(machine.path(f"/usr/bin/{tool}"), stat.S_IFCHR | 0o600, 0)  # what an overlay takes for a file that is gone
+        os.mknod(machine.path(f"/usr/bin/{tool}"), stat.S_IFCHR | 0o600, 0)  # a whiteout
     result = machine.provision(publisher)
     assert result.returncode == 0 and "==> installing unzip\n" in result.stdout, result.stdout + result.stderr
     with open(machine.path("/root/dnf")) as file:
@@ -196,14 +198,14 @@ def test_the_way_of_amazon_linux(region, publisher):
 
 
 @pytest.mark.parametrize("what", ["content", "signature", "unsigned"])
-def test_a_consul_that_is_not_hashicorps_is_not_installed(region, publisher, what, tmp_path):
+def test_a_consul_without_a_valid_signature_is_not_installed(region, publisher, what, tmp_path):
     release = publisher.directory / "consul" / VERSION
     kept = {name: (release / name).read_bytes() for name in (ZIP, SUMS, SUMS + ".sig")}
     try:
         if what == "content":
             (release / ZIP).write_bytes(kept[ZIP] + b"\0")
         elif what == "signature":
-            # Somebody else's, whose key the site gives as well.
+            # Another key, which the site publishes as well.
             other = publisher.make_key(f"{what}@example.test")
             publisher.sign(release, hashlib.sha256(kept[ZIP]).hexdigest(), other)
             (publisher.directory / "key.asc").write_text(publisher.gpg("--armor", "--export"))

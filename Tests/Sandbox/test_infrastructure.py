@@ -10,14 +10,15 @@ import hcl2
 import pytest
 
 from .aws import ACCOUNT, REGION, lifecycle_actions
-from .conftest import healthy, servers, until, wan
+from .conftest import healthy, servers, wan
 from .sandbox import BINARY, BUILD, ROOT, ZONES
+from .waiting import until
 
 TEMPLATE = os.path.join(ROOT, "userdata", "cloudformation", "consul.yaml")
 PARAMETERS = {
     "ImageId": "ami-12345678", "Zones": ",".join(ZONES), "PrivateCidrs": "10.0.1.0/24,10.0.2.0/24", "PublicCidrs": "10.0.101.0/24,10.0.102.0/24",
 }  # fmt: skip
-# FACTS: who must reach whom. (target, source, protocol, port)
+# Ports that must be open: (target, source, protocol, port).
 PORTS = {("servers", "servers", "tcp", 8300), ("servers", "servers", "tcp", 8301), ("servers", "servers", "udp", 8301), ("servers", "servers", "tcp", 8500)}
 PORTS |= {("servers", "clients", "tcp", 8300), ("servers", "load balancer", "tcp", 8500), ("load balancer", "10.0.0.0/16", "tcp", 8500)}
 PORTS |= {(a, b, p, 8301) for a, b in (("servers", "clients"), ("clients", "servers"), ("clients", "clients")) for p in ("tcp", "udp")}
@@ -25,7 +26,7 @@ WAN = {("servers", "servers", "tcp", 8302), ("servers", "servers", "udp", 8302)}
 
 
 def policy(command):
-    """What the program says that a run with this user-data needs."""
+    """The policy that `iam-policy` prints for this user-data."""
     options = command[command.index("consul-bootstrap") + 1 :]
     result = subprocess.run([BINARY, "iam-policy", "--account", ACCOUNT, *options], capture_output=True, text=True, env={"AWS_REGION": REGION})
     assert result.returncode == 0, result.stderr
@@ -54,7 +55,7 @@ def rules(sandbox, resources):
 
 
 def check(sandbox, resources, groups):
-    """What a stack has, whatever the layout: policies that are the program's own, IMDSv2, the load balancer's question, hooks."""
+    """Common to every layout: the program's own policies, IMDSv2, and the health check of the load balancer."""
     for group, kind in groups.items():
         template = sandbox.aws.launch_template(group)
         command = shlex.split(template["user_data"].replace("\\\n", " ").partition("exec ")[2])
@@ -82,14 +83,14 @@ def test_the_stack_becomes_one_datacenter(sandbox, stack):
     assert rules(sandbox, resources) == PORTS
     members = sandbox.adopt("prod-servers")
     clients = sandbox.adopt("prod-clients")
-    healthy(*members, *clients, seconds=60)
+    healthy(*members, *clients)
     assert servers(clients[0]) == sorted(m.address for m in members)
     assert sorted(a["instance"] for a in lifecycle_actions) == sorted(m.id for m in members)
     assert {(a["hook"], a["group"], a["result"]) for a in lifecycle_actions} == {("launching", "prod-servers", "CONTINUE")}
-    # Encrypted, by a key that one of them made.
+    # Encrypted, by a key that one of them created.
     assert len({m.configuration["encrypt"] for m in [*members, *clients]}) == 1
     for member in [*members, *clients]:
-        until(lambda: sandbox.aws.log_events("/consul/prod", f"{member.id}/consul"))
+        until(lambda member=member: sandbox.aws.log_events("/consul/prod", f"{member.id}/consul"))
     # Nothing was refused that the policy should have allowed.
     refused = {c["action"] for c in sandbox.aws.calls if c.get("status", 200) >= 400}
     assert refused <= {"CreateLogStream", "GetParameter", "PutParameter"}
@@ -101,8 +102,8 @@ def test_the_stack_becomes_two_datacenters(sandbox, stack):
     assert rules(sandbox, resources) == PORTS | WAN
     members = [sandbox.adopt(f"prod-servers-{zone[-1]}", zone=zone)[0] for zone in ZONES]
     client = sandbox.adopt("prod-clients", zone=ZONES[0])[0]
-    healthy(*members, client, seconds=90)
-    until(lambda: all(len(wan(m)) == 2 for m in members), 60)
+    healthy(*members, client)
+    until(lambda: all(len(wan(m)) == 2 for m in members))
     assert [m.configuration["datacenter"] for m in [*members, client]] == [*ZONES, ZONES[0]]
     assert servers(client) == [members[0].address]
 
@@ -160,7 +161,7 @@ def test_every_name_that_the_module_uses_is_there():
                     text = re.sub(r"#.*", "", file.read())
                 used |= set(re.findall(r"\b(?:var|local|module)\.\w+|(?<![\w.])data\.aws_\w+\.\w+|(?<![\w.])aws_\w+\.\w+", text))
         assert used <= known, used - known
-        assert {name for name in known if name.startswith(("var.", "local."))} <= used, "nobody uses them"
+        assert {name for name in known if name.startswith(("var.", "local."))} <= used, "unused"
 
 
 def test_terraforms_rules_and_policies_are_the_same():
@@ -182,7 +183,7 @@ def test_terraforms_rules_and_policies_are_the_same():
     for kind in ("server", "client"):
         text = values[f"{kind}_user_data"]
         for field, value in (("layout_options", ""), ("group_options", "--group consul-servers"), ("gossip", "/consul/consul/gossip"), ("log_options", values["log_options"].replace("${local.log_group}", "/consul/consul"))):
-            text = text.replace("${local.%s}" % field, value)
+            text = text.replace(f"${{local.{field}}}", value)
         line = next(line for line in text.splitlines() if "exec " in line)
         wanted = policy(shlex.split(line.partition("exec ")[2]))
         assert {s["Sid"]: s["Action"] for s in wanted["Statement"]} == {s["sid"]: s["actions"] for s in documents[f"{kind}s"]}

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 
 from .aws import ACCOUNT, POLICY, REGION
-from .conftest import healthy, until
+from .conftest import healthy
 from .sandbox import BINARY
+from .waiting import until
 
 
 def policy(*options):
@@ -50,7 +51,7 @@ def key(sandbox, instance, *options):
 
 
 def logged(sandbox, instance, *options):
-    """The group is made as it was asked for, and has what was said."""
+    """The log group has the requested settings, and the events arrive."""
     logs = sandbox.aws.client("logs")
     for group in logs.describe_log_groups()["logGroups"]:
         logs.delete_log_group(logGroupName=group["logGroupName"])
@@ -97,12 +98,12 @@ def test_no_action_is_missing_and_none_is_too_many(sandbox, feature):
         sandbox.aws.set_policy(without(document, action))
         good, words = attempt(sandbox, instance, *options)
         assert not good, f"{action} is not needed"
-        # What is missing is named. (AWS has no word for the second permission of a call.)
+        # The missing action is named. (AWS reports only one permission of a call.)
         assert action in words or action == "logs:TagResource", words
 
 
-def test_an_agent_of_amazons_and_who_watches_it(sandbox):
-    """It needs what it makes; we only look."""
+def test_an_external_log_agent_and_its_monitoring(sandbox):
+    """The agent creates and writes; this program only describes."""
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul")
     options = ["--group", "consul", "--expect", "1", "--log", "file:/var/log/app.log", "--log-agent", "awslogs"]
@@ -116,7 +117,7 @@ def test_an_agent_of_amazons_and_who_watches_it(sandbox):
 
 
 def test_resources_are_narrow(sandbox):
-    """What is allowed for one group, parameter and log group is not for another."""
+    """Permissions for one group, parameter and log group do not cover another."""
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul")
     hook = ["--group", "consul", "--expect", "1", "--lifecycle-hook", "ready"]
@@ -136,13 +137,13 @@ def test_resources_are_narrow(sandbox):
 
 
 def test_a_whole_cluster_lives_on_it(sandbox):
-    """Not a look only: agents, sidecar, logs, keys."""
+    """Not only a dry run: agents, sidecar, logs, keys."""
     options = ["--group", "consul", "--gossip-key-create", "ssm:/consul/gossip", "--log", "consul", "--log", "bootstrap", "--log-retention", "7"]
     sandbox.aws.set_policy(policy(*options))
     assert set(actions(policy(*options))) < set(POLICY["Statement"][0]["Action"])
     members = sandbox.launch_group(3, options=" ".join(options))
     healthy(*members)
     until(lambda: all(any("New leader elected" in e for e in sandbox.aws.log_events("/consul/dc1", f"{m.id}/consul")) for m in members))
-    # What is not there yet, or there already since another was first; nothing else was refused.
+    # Resources that do not exist yet, or exist since another instance was first; no other call was denied.
     refused = {call["action"] for call in sandbox.aws.calls if call["status"] >= 400}
     assert refused <= {"CreateLogStream", "CreateLogGroup", "GetParameter", "PutParameter"}
