@@ -1,3 +1,4 @@
+internal import Model
 import Base
 import Testing
 
@@ -119,7 +120,7 @@ import Testing
     ("--dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
     ("--dns port-53 --dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
     ("--start none --log consul", "--log consul does not go with --start none"),
-    ("--log syslog:x", #"--log: "syslog:x" must be consul, bootstrap, syslog, journal, journal:UNIT or file:/PATH"#),
+    ("--log syslog:x", #"--log: "syslog:x" must be one of consul, bootstrap, syslog, journal, journal:UNIT, file:/PATH"#),
     ("--log file:/x --log file:/x", #"--log: "file:/x" is there already: a source has one stream"#),
     (
       #"--log {"source":"consul","group":"a:b"}"#,
@@ -211,10 +212,10 @@ import Testing
     #expect(JSONValue.object(run.settings.given).compactText == #"{"ui":"true"}"# && run.settings.expect == 3)
     #expect(sidecar.settings.ui && sidecar.settings.expect == 5 && sidecar.settings.logs == run.settings.logs)
     #expect(status.settings.ui && status.settings.expect == 3)
-    var app = Settings.LogRequest(source: "file:/var/log/app.log")
+    var app = Settings.LogRequest(source: .file(pattern: "/var/log/app.log"))
     app.retention = 30
     app.multilineStart = "^[^[:blank:]]"
-    #expect(run.settings.logs == [Settings.LogRequest(source: "consul"), app])
+    #expect(run.settings.logs == [Settings.LogRequest(source: .consul), app])
   }
 
   private struct TwoFiles: FileReader {

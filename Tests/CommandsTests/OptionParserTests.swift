@@ -1,3 +1,4 @@
+internal import Model
 import Base
 import Testing
 

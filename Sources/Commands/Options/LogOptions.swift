@@ -1,6 +1,7 @@
 internal import AWS
 internal import Base
 internal import Decisions
+internal import Model
 internal import Host
 internal import LogForwarding
 
@@ -8,8 +9,8 @@ extension Option {
   static let logOptions = [
     Option(
       .logs, "log", .list("SOURCE"),
-      "forward to CloudWatch Logs: consul (the agent's output), bootstrap (this program's), syslog, journal, journal:UNIT, file:/PATH with * and ? "
-        + "in its last part; or a JSON object with source and group, stream, retention, multiline-start, timestamp-key of its own"
+      "forward to CloudWatch Logs: " + LogSource.explanation
+        + "; or a JSON object with source and group, stream, retention, multiline-start, timestamp-key of its own"
     ) { value, options throws(OptionValueError) in
       let request = try logRequest(value)
       guard !options.settings.logs.contains(where: { $0.source == request.source }) else {
@@ -125,11 +126,11 @@ private func within<Value>(_ key: String, _ read: () throws(OptionValueError) ->
   do { return try read() } catch { throw OptionValueError(expectation: "has a \(key) that \(error.expectation)") }
 }
 
-private func logSource(_ value: String) throws(OptionValueError) -> String {
-  guard LogSource(value) != nil else {
-    throw OptionValueError(expectation: "must be consul, bootstrap, syslog, journal, journal:UNIT or file:/PATH")
+private func logSource(_ value: String) throws(OptionValueError) -> LogSource {
+  guard let source = LogSource(value) else {
+    throw OptionValueError(expectation: "must be one of " + LogSource.forms.joined(separator: ", "))
   }
-  return value
+  return source
 }
 
 private func retention(_ value: String) throws(OptionValueError) -> Int {

@@ -1,5 +1,6 @@
 package import Base
-package import Decisions
+internal import Decisions
+package import Model
 
 /// One option: its definition is the only place that knows its names, its help and what it does.
 package struct Option: Sendable {

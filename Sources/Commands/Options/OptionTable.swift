@@ -1,5 +1,6 @@
 internal import Base
 internal import Decisions
+internal import Model
 
 /// Every option, in the order of help and README.
 extension Option {

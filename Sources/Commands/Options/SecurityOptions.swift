@@ -1,5 +1,6 @@
 internal import Base
 internal import Decisions
+internal import Model
 
 extension Option {
   static let securityOptions = [
