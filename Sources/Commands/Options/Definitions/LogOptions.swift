@@ -1,92 +1,98 @@
 internal import AWS
 internal import Base
-internal import Decisions
-internal import Model
 internal import Host
-internal import LogForwarding
+internal import Model
 
 extension Option {
-  static let logOptions = [
+  static let logOptions: [Option] = [
     Option(
-      .logs, "log", .list("SOURCE"),
-      "forward to CloudWatch Logs: " + LogSource.explanation
-        + "; or a JSON object with source and group, stream, retention, multiline-start, timestamp-key of its own"
+      .logs, "log", .list("SOURCE"), example: "file:/var/log/x",
+      "forward to CloudWatch Logs: " + LogSource.explanation + "; or a JSON object with source and its own group, "
+        + "stream, retention, multiline-start, timestamp-key"
     ) { value, options throws(OptionValueError) in
       let request = try logRequest(value)
       guard !options.settings.logs.contains(where: { $0.source == request.source }) else {
-        throw OptionValueError(expectation: "is there already: a source has one stream")
+        throw OptionValueError(expectation: "is a duplicate: a source has one stream")
       }
       options.settings.logs.append(request)
     },
     Option(
-      .logs, "log-group", .value("TEMPLATE"), default: Settings().logGroup,
-      "the log group; fields: " + Settings.logFields.joined(separator: ", ")
+      .logs, "log-group", .value("TEMPLATE"), default: .value("/consul/{datacenter}"), example: "/g/{az}",
+      "log group; fields: " + Settings.logFields.joined(separator: ", ")
     ) { value, options throws(OptionValueError) in
       options.settings.logGroup = try logGroup(value)
     },
     Option(
-      .logs, "log-stream", .value("TEMPLATE"), default: Settings().logStream,
-      "the log stream; fields as for --log-group"
-    ) {
-      value, options throws(OptionValueError) in
+      .logs, "log-stream", .value("TEMPLATE"), default: .value("{instance_id}/{source}"), example: "{source}",
+      "log stream; takes the fields of --log-group"
+    ) { value, options throws(OptionValueError) in
       options.settings.logStream = try logStream(value)
     },
     Option(
-      .logs, "log-retention", .value("DAYS"), default: "for ever",
-      "how long a log group that is made here keeps its events"
-    ) {
-      value, options throws(OptionValueError) in
+      .logs, "log-retention", .value("DAYS"), default: .described("never expire"), example: "30",
+      "retention of log groups that this program creates"
+    ) { value, options throws(OptionValueError) in
       options.settings.logRetention = try retention(value)
     },
-    Option(.logs, "log-tag", .list("KEY=VALUE"), "a tag for log groups that are made here") {
-      value, options throws(OptionValueError) in
+    Option(
+      .logs, "log-tag", .list("KEY=VALUE"),
+      "tag for log groups that this program creates"
+    ) { value, options throws(OptionValueError) in
       let halves = value.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       // API reference, CreateLogGroup: keys of 1 to 128 characters, values of up to 256.
       guard halves.count == 2, (1...128).contains(halves[0].count), halves[1].count <= 256, !halves[0].hasPrefix("aws:")
-      else {
-        throw OptionValueError(expectation: "must be KEY=VALUE")
-      }
+      else { throw OptionValueError(expectation: "must be KEY=VALUE") }
       options.settings.logTags.append(.init(key: halves[0], value: halves[1]))
     },
     Option(
-      .logs, "multiline-start", .value("REGEX"),
-      "a record begins with a line in which this is found (POSIX extended), and goes on until the next; indentation stands for ^[^[:blank:]]"
+      .logs, "multiline-start", .value("REGEX"), example: "^x",
+      "POSIX extended regular expression that matches the first line of each record; indentation stands for "
+        + "^[^[:blank:]]"
     ) { value, options throws(OptionValueError) in
       options.settings.multilineStart = try pattern(value)
     },
-    Option(.logs, "log-memory", .value("SIZE"), default: "8MiB", "memory for what is read and not accepted yet") {
-      value, options throws(OptionValueError) in options.settings.logMemory = try size(value, 1 << 20...1 << 30)
+    Option(
+      .logs, "log-memory", .value("SIZE"), default: .value("8MiB"),
+      "memory for unacknowledged events"
+    ) { value, options throws(OptionValueError) in
+      options.settings.logMemory = try size(value, 1 << 20...1 << 30)
     },
     Option(
-      .logs, "log-queue", .value("SIZE"), default: "64MiB",
-      "disk for the supervised agent's output while the service is away"
-    ) {
-      value, options throws(OptionValueError) in options.settings.logQueue = try size(value, 1 << 20...1 << 40)
-    },
-    Option(.logs, "flush-interval", .value("DURATION"), default: "1s", "how long a line waits for more to go with it") {
-      value, options throws(OptionValueError) in options.settings.flushInterval = try duration(value)
+      .logs, "log-queue", .value("SIZE"), default: .value("64MiB"),
+      "disk space for the supervised agent's output while CloudWatch cannot be reached"
+    ) { value, options throws(OptionValueError) in
+      options.settings.logQueue = try size(value, 1 << 20...1 << 40)
     },
     Option(
-      .logs, "flush-timeout", .value("DURATION"), default: "10s",
-      "how long the sidecar's end waits for logs that are not sent yet"
-    ) {
-      value, options throws(OptionValueError) in options.settings.flushTimeout = try duration(value)
+      .logs, "flush-interval", .value("DURATION"), default: .value("1s"),
+      "maximum time that an event waits for its batch to fill"
+    ) { value, options throws(OptionValueError) in
+      options.settings.flushInterval = try duration(value)
     },
     Option(
-      .logs, "log-agent", .value("AGENT"), "let AWS's agent forward, and watch it: awslogs or amazon-cloudwatch-agent"
-    ) {
-      value, options throws(OptionValueError) in options.settings.logAgent = try choice(value)
+      .logs, "flush-timeout", .value("DURATION"), default: .value("10s"),
+      "maximum time to send pending events when the sidecar stops"
+    ) { value, options throws(OptionValueError) in
+      options.settings.flushTimeout = try duration(value)
     },
     Option(
-      .logs, "log-agent-patience", .value("DURATION"), default: "1h",
-      "how long its streams may receive nothing while their files go on; the service tells with a delay of up to an hour"
-    ) {
-      value, options throws(OptionValueError) in options.settings.logAgentPatience = try duration(value)
+      .logs, "log-agent", .value("AGENT"), example: "awslogs",
+      "let awslogs or amazon-cloudwatch-agent forward the logs, and monitor it"
+    ) { value, options throws(OptionValueError) in
+      options.settings.logAgent = try choice(value)
     },
     Option(
-      .logs, "metrics", .value("ADDRESS"), "serve the forwarding's numbers to Prometheus: unix:/PATH or 127.0.0.1:PORT"
-    ) {
-      value, options throws(OptionValueError) in options.settings.metricsAddress = try metricsAddress(value)
+      .logs, "log-agent-patience", .value("DURATION"), default: .value("1h"),
+      "time without new events in a stream of that agent before it counts as stalled; CloudWatch reports the last "
+        + "event with a delay of up to an hour"
+    ) { value, options throws(OptionValueError) in
+      options.settings.logAgentPatience = try duration(value)
+    },
+    Option(
+      .logs, "metrics", .value("ADDRESS"), example: "127.0.0.1:9107",
+      "serve the metrics of log forwarding to Prometheus at unix:/PATH or 127.0.0.1:PORT"
+    ) { value, options throws(OptionValueError) in
+      options.settings.metricsAddress = try metricsAddress(value)
     },
   ]
 }
