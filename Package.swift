@@ -40,7 +40,9 @@ let package = Package(
     target("Commands", ["Base", "AWS", "Consul", "Decisions", "LogForwarding", "Bootstrap", "Host"]),
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
     .target(
-      name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+      name: "TestSupport", dependencies: ["Base", "AWS", "Consul", "CDeflate"], path: "Tests/TestSupport",
+      swiftSettings: swiftSettings),
+    test("TestSupportTests", ["Base", "AWS", "Consul", "TestSupport"]),
     test("DecisionsTests", ["Base", "Consul", "Decisions"]),
     test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
     test("ConsulTests", ["Base", "Consul"]),
