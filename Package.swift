@@ -54,7 +54,9 @@ let package = Package(
       ]),
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
     .target(
-      name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+      name: "TestSupport", dependencies: ["Base", "AWS", "Consul", "CDeflate"], path: "Tests/TestSupport",
+      swiftSettings: swiftSettings),
+    test("TestSupportTests", ["Base", "AWS", "Consul", "TestSupport"]),
     test("ArtifactsTests", ["Base", "Consul", "Model", "Artifacts"]),
     test("ExecutionTests", ["Base", "AWS", "Consul", "Model", "Execution", "TestSupport"]),
     test("ObserversTests", ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "TestSupport"]),
