@@ -1,3 +1,4 @@
+internal import Model
 import Base
 import Testing
 
@@ -23,7 +24,10 @@ struct OneFile: FileReader {
   private func parse(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) throws
     -> Options
   {
-    guard case .bootstrap(let options) = try OptionParser(files: file).parse(arguments, environment: environment) else {
+    guard
+      case .bootstrap(let options) = try OptionParser(files: file, isPattern: { $0 != "(" }).parse(
+        arguments, environment: environment)
+    else {
       throw Failure(.usage, "help or version")
     }
     return options
@@ -54,20 +58,23 @@ struct OneFile: FileReader {
   }
 
   @Test(arguments: [
-    (["--exepct", "5"], "there is no option --exepct", "did you mean --expect?"),
+    (["--exepct", "5"], "unknown option --exepct", "did you mean --expect?"),
     (["--expect"], "--expect needs a value", "consul-bootstrap --help explains --expect"),
     (
       ["--expect", "0"], #"--expect: "0" must be a number from 1 to 1000"#, "consul-bootstrap --help explains --expect"
     ),
-    (["--expect", "3", "--expect", "5"], "--expect is given twice", "give it once"),
+    (["--expect", "3", "--expect", "5"], "--expect is set twice", "set it once"),
     (
       ["--wait-timeout", "10"], #"--wait-timeout: "10" must be a duration such as 90s, 10m or 1h30m, from 1ms to 24h"#,
       "consul-bootstrap --help explains --wait-timeout"
     ),
     (["--join", "some"], #"--join: "some" must be all, leader"#, "consul-bootstrap --help explains --join"),
     (["--tag", "Name"], #"--tag: "Name" must be KEY=VALUE"#, "consul-bootstrap --help explains --tag"),
-    (["--tag", "Name=consul"], "--tag needs --expect", "say how many servers: --expect 5"),
-    (["--group", "a", "--tag", "a=b"], "--group and --tag exclude each other", "find the servers by group or by tag"),
+    (["--tag", "Name=consul"], "--tag requires --expect", "set the number of servers, for example --expect 5"),
+    (
+      ["--group", "a", "--tag", "a=b"], "--group and --tag are mutually exclusive",
+      "discover the servers by group or by tag, not both"
+    ),
     (
       ["--data-dir", "opt/consul"], #"--data-dir: "opt/consul" must be an absolute path"#,
       "consul-bootstrap --help explains --data-dir"
@@ -83,11 +90,11 @@ struct OneFile: FileReader {
       "write it into a file that only root can read, and lay that over with --merge FILE"
     ),
     (
-      ["bootstrap"], "there is no command bootstrap",
-      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; all else are options, see consul-bootstrap --help"
+      ["bootstrap"], "unknown command bootstrap",
+      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; see consul-bootstrap --help"
     ),
     (
-      ["sidecar", "--dry-run"], "--dry-run does not go with sidecar",
+      ["sidecar", "--dry-run"], "--dry-run cannot be combined with sidecar",
       "consul-bootstrap --dry-run shows what a run would do, its sidecar included"
     ),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
@@ -134,21 +141,21 @@ struct OneFile: FileReader {
     }
   }
 
-  /// README's table is made from the same definitions.
-  @Test func `the defaults that help tells are the defaults`() throws {
-    let defaults = Settings()
-    let told = Dictionary(uniqueKeysWithValues: Option.all.map { ($0.name, $0.defaultText) })
-    for (name, value) in [
-      ("wait-timeout", "10m"), ("verify-timeout", "5m"), ("leader-wait", "40s"), ("retry-interval", "1s"),
-      ("server-stabilization-time", "1s"),
-      ("raft-multiplier", "1"), ("data-dir", "/opt/consul"), ("config-dir", "/etc/consul.d"),
-      ("state-dir", "/var/lib/consul-bootstrap"),
-      ("user", "consul"), ("datacenter", "dc1"), ("join", "all"),
-    ] {
-      #expect(told[name] == value)
-      var settings = try parse(["--\(name)", value]).settings
-      settings.given = [:]
-      #expect(settings == defaults)
-    }
+  /// Guards against help that promises another default than the settings have.
+  @Test(arguments: Option.all)
+  func `a default in help is the setting's own`(_ option: Option) throws {
+    guard case .value(let text)? = option.defaultValue else { return }
+    var options = Options()
+    try option.apply(text, &options)
+    #expect(options == Options(), "--\(option.name) \(text)")
+  }
+
+  @Test(arguments: Option.all)
+  func `an example is a valid value that changes something, unless it is the default`(_ option: Option) throws {
+    var options = Options()
+    try option.apply(option.example, &options)
+    if case .value(option.example)? = option.defaultValue { return }
+    if option.shape == .flag, option.example == "false" { return }
+    #expect(options != Options(), "--\(option.name) \(option.example)")
   }
 }

@@ -172,7 +172,7 @@ def test_data_baked_into_the_image_is_moved_aside(instance, record):
     result = instance.bootstrap(*ONE, "--start", "none")
     assert result.returncode == 0, result.stderr
     aside = [name for name in os.listdir(instance.path("/opt")) if name.startswith(f"consul.{record or 'unknown-instance'}.")]
-    assert len(aside) == 1 and "moved aside" in result.stderr
+    assert len(aside) == 1 and "it is renamed to" in result.stderr
     assert os.path.exists(instance.path(f"/opt/{aside[0]}/node-id"))
     assert not instance.exists("/opt/consul/node-id")
     status = os.stat(instance.path("/opt/consul"))
@@ -191,7 +191,7 @@ def test_data_is_kept_on_request_and_on_a_mount_of_its_own(instance):
     bake(instance)
     instance.run("sh", "-c", "mkdir /tmp/data && cp -a /opt/consul/. /tmp/data && mount --bind /tmp/data /opt/consul", check=True)
     result = instance.bootstrap(*ONE, "--start", "none", "--dry-run", "--log-level", "debug")
-    assert result.returncode == 0 and "move /opt/consul aside" not in result.stdout
+    assert result.returncode == 0 and "rename /opt/consul to" not in result.stdout
     instance.run("umount", "/opt/consul")
 
 
@@ -202,7 +202,7 @@ def test_two_runs_at_once(sandbox, instance):
     until(lambda: instance.exists("/var/lib/consul-bootstrap/lock") and instance.read("/var/lib/consul-bootstrap/lock"))
     second = instance.bootstrap(*ONE, "--start", "none")
     assert second.returncode == 17, f"{second.stderr}the first: {first.poll()} {first.output}"
-    assert "another consul-bootstrap is at work" in second.stderr and "this run has changed nothing" in second.stderr
+    assert "another consul-bootstrap is running" in second.stderr and "this run has changed nothing" in second.stderr
     assert not instance.exists(CONFIGURATION)
     assert first.signal(signal.SIGTERM)
     assert first.wait(TIMEOUT) == 143
