@@ -152,10 +152,10 @@ def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, 
         member.write("/run/boot_id", boot)
         member.run("mount", "--bind", "/run/boot_id", "/proc/sys/kernel/random/boot_id", check=True)
         run = member.start_bootstrap("sidecar")
-        until(lambda: "looks after the agent" in run.output or run.poll() is not None)
+        until(lambda: "monitors the agent" in run.output or run.poll() is not None)
         run.signal(signal.SIGTERM)
         output = run.finish()
-        assert run.returncode == 0 and "looks after the agent" in output, output
+        assert run.returncode == 0 and "monitors the agent" in output, output
         member.run("umount", "/proc/sys/kernel/random/boot_id", check=True)
 
     docker(member, "stop", "consul")

@@ -360,7 +360,7 @@ def test_the_unit_is_ready_at_once_has_a_watchdog_and_reloads(sandbox):
     assert result.returncode == 0, result.stderr
     show = lambda name: member.run("systemctl", "show", "--value", f"--property={name}", "consul-bootstrap").stdout.strip()
     assert (show("Type"), show("WatchdogUSec"), show("ActiveState"), show("NotifyAccess")) == ("notify", "2min", "active", "main")
-    until(lambda: show("StatusText") == "looking after the agent")
+    until(lambda: show("StatusText") == "monitoring the agent")
     pid = show("MainPID")
     until(lambda: any("New leader elected" in m for m in events(sandbox, member, "consul")))
     # The configuration file is the machine's: it was not copied, and a reload reads it.
