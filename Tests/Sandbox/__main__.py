@@ -1,19 +1,19 @@
 """sandbox: an AWS region with real Consul on this machine, in network namespaces of its own.
 
-  up                        start it, in the background
-  launch [GROUP] [COUNT]    launch instances into a group (created if missing), with the usual user-data line
-  terminate ID              terminate an instance: its processes die, its address goes
-  reboot ID                 power-cycle an instance
-  status                    list the instances and the state of their user-data
-  exec ID COMMAND...        run a command on an instance (by id, end of the id, or address)
-  fault KIND [ACTION [N]]   inject throttle, 5xx, denied, slow, hang, malformed, truncated, html or bomb: N times, or until
-                            `fault none`
-  fault skew SECONDS        set AWS's clock ahead
-  fault expire              expire the current credentials of all instances; the metadata service has new ones
-  fault unknown SECONDS     hide instances launched from now on from EC2 for this time
-  metadata ID KEY VALUE     set hang_token, slow, fail, version1_only, disabled or no_role of a metadata service
-  demo [--keep]             boot five instances into one Consul datacenter
-  down                      stop it, and remove everything of it
+up                        start it, in the background
+launch [GROUP] [COUNT]    launch instances into a group (created if missing), with the usual user-data line
+terminate ID              terminate an instance: its processes die, its address goes
+reboot ID                 power-cycle an instance
+status                    list the instances and the state of their user-data
+exec ID COMMAND...        run a command on an instance (by id, end of the id, or address)
+fault KIND [ACTION [N]]   inject throttle, 5xx, denied, slow, hang, malformed, truncated, html or bomb: N times,
+                          or until `fault none`
+fault skew SECONDS        set AWS's clock ahead
+fault expire              expire the current credentials of all instances; the metadata service has new ones
+fault unknown SECONDS     hide instances launched from now on from EC2 for this time
+metadata ID KEY VALUE     set hang_token, slow, fail, version1_only, disabled or no_role of a metadata service
+demo [--keep]             boot five instances into one Consul datacenter
+down                      stop it, and remove everything of it
 """
 
 import json
@@ -50,14 +50,21 @@ class Control:
     def status(self):
         return [
             {
-                "id": i.id, "address": i.address, "zone": i.zone, "pid": i.pid, "user-data": i.status,
+                "id": i.id,
+                "address": i.address,
+                "zone": i.zone,
+                "pid": i.pid,
+                "user-data": i.status,
                 "healthy": " healthy leader=" in i.log,
             }
             for i in self.sandbox.instances.values()
-        ]  # fmt: skip
+        ]
 
     def launch(self, group="consul", count=1, desired=None):
-        groups = {g["AutoScalingGroupName"] for g in self.sandbox.aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]}
+        groups = {
+            g["AutoScalingGroupName"]
+            for g in self.sandbox.aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        }
         if group not in groups:
             self.sandbox.aws.create_group(group)
         new = [self.sandbox.launch(group=group, boot=False, hidden_for=self.hidden_for) for _ in range(int(count))]
@@ -162,7 +169,14 @@ def up():
     os.makedirs(module.STATE, exist_ok=True)
     log = os.path.join(module.STATE, "sandbox.log")
     with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "Tests.Sandbox", "serve"], stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=module.ROOT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "Tests.Sandbox", "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd=module.ROOT,
+        )
     until(lambda: is_up() or process.poll() is not None)
     if not is_up():
         with open(log) as file:
@@ -174,12 +188,20 @@ def execute(word, command):
     if not found:
         sys.exit(f"sandbox: no instance {word}")
     enter = ["nsenter", "-t", str(found[0]["pid"]), "--mount", "--uts", "--ipc", "--net", "--pid", "--root"]
-    return subprocess.run([*enter, "env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]).returncode
+    return subprocess.run(
+        [*enter, "env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]
+    ).returncode
 
 
 def print_status():
     for i in call("status"):
-        state = "healthy" if i["healthy"] else "running" if i["user-data"] is None else f"user-data ended, status {i['user-data']}"
+        state = (
+            "healthy"
+            if i["healthy"]
+            else "running"
+            if i["user-data"] is None
+            else f"user-data ended, status {i['user-data']}"
+        )
         print(f"{i['id']}  {i['address']:<10}  {i['zone']}  {state}")
 
 
@@ -215,7 +237,8 @@ def demo(keep):
                 f"Tests/Sandbox/sandbox status\n"
                 f"Tests/Sandbox/sandbox exec {first} consul-bootstrap --dry-run --start none\n"
                 f"Tests/Sandbox/sandbox exec {first} cat /etc/consul.d/00-consul-bootstrap.json\n"
-                f"Tests/Sandbox/sandbox terminate {call('status')[1]['address']}   # then: Tests/Sandbox/sandbox launch\n"
+                f"Tests/Sandbox/sandbox terminate {call('status')[1]['address']}   # then: Tests/Sandbox/sandbox "
+                "launch\n"
                 f"make sandbox-down"
             )
         else:

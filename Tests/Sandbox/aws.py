@@ -103,7 +103,9 @@ IAMRequestBase._create_aws_request = create_aws_request_of_raw_body
 
 # moto keeps the inline policies of a stack's role as dictionaries, which it cannot read.
 put_policy = Role.put_policy
-Role.put_policy = lambda self, name, document: put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
+Role.put_policy = lambda self, name, document: put_policy(
+    self, name, document if isinstance(document, str) else json.dumps(document)
+)
 
 
 # moto compares every action with the resource `*`. AWS compares it with these (Service Authorization Reference):
@@ -117,12 +119,22 @@ def resource_of(action, parameters):
 
     match action:
         case "autoscaling:CompleteLifecycleAction":
-            return arn("autoscaling", f"autoScalingGroup:11111111-2222-3333-4444-555555555555:autoScalingGroupName/{of('AutoScalingGroupName')}")
+            return arn(
+                "autoscaling",
+                "autoScalingGroup:11111111-2222-3333-4444-555555555555:"
+                f"autoScalingGroupName/{of('AutoScalingGroupName')}",
+            )
         case "ssm:GetParameter" | "ssm:PutParameter":
             return arn("ssm", "parameter/" + of("Name").removeprefix("/"))
         case "secretsmanager:GetSecretValue":
             return arn("secretsmanager", f"secret:{of('SecretId')}-AbCdEf")
-        case "logs:CreateLogGroup" | "logs:PutRetentionPolicy" | "logs:TagResource" | "logs:DescribeLogStreams" | "logs:CreateLogStream":
+        case (
+            "logs:CreateLogGroup"
+            | "logs:PutRetentionPolicy"
+            | "logs:TagResource"
+            | "logs:DescribeLogStreams"
+            | "logs:CreateLogStream"
+        ):
             return arn("logs", f"log-group:{of('logGroupName')}")
         case "logs:PutLogEvents":
             return arn("logs", f"log-group:{of('logGroupName')}:log-stream:{of('logStreamName')}")
@@ -133,7 +145,10 @@ def statement_applies(statement, action, resource):
     def matches(patterns, value):
         patterns = [patterns] if isinstance(patterns, str) else patterns
         # `*` and `?` only: fnmatch would know brackets, too.
-        return any(re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), value, re.S) for pattern in patterns)
+        return any(
+            re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), value, re.S)
+            for pattern in patterns
+        )
 
     return matches(statement["Action"], action) and matches(statement["Resource"], resource)
 
@@ -199,7 +214,11 @@ def broken_limit(body):
 
 def error(service, code, message, status):
     if service in ("ssm", "secretsmanager", "logs"):
-        return f"{status} Fault", [("Content-Type", "application/x-amz-json-1.1")], json.dumps({"__type": code, "message": message}).encode()
+        return (
+            f"{status} Fault",
+            [("Content-Type", "application/x-amz-json-1.1")],
+            json.dumps({"__type": code, "message": message}).encode(),
+        )
     if service == "ec2":
         body = (
             f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
@@ -231,7 +250,9 @@ class Middleware:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = __import__("io").BytesIO(body)
-        raw.text = (gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body).decode("utf-8", "replace")
+        raw.text = (gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body).decode(
+            "utf-8", "replace"
+        )
         raw.body = body if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else None
         action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
         action = action or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
@@ -251,7 +272,9 @@ class Middleware:
             start_response(status, headers)
             return payload if not isinstance(payload, bytes) else [payload]
 
-        if action == "PutLogEvents" and (broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)):
+        if action == "PutLogEvents" and (
+            broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)
+        ):
             self.aws.broken_limits.append(broken)
         if source != "127.0.0.1" and "HTTP_AUTHORIZATION" not in environ:
             # moto fails with a traceback; AWS answers with this error.
@@ -260,6 +283,7 @@ class Middleware:
         if answer:
             return respond(*answer)
         captured = {}
+
         def capture(status, headers, exc_info=None):
             captured["status"], captured["headers"] = status, headers
 
@@ -271,36 +295,53 @@ class Middleware:
             payload = b"".join(self.application(environ, capture))
         if action == "DescribeInstances" and self.aws.interfaces:
             payload = self.with_interfaces(payload.decode()).encode()
-            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
+            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [
+                ("Content-Length", str(len(payload)))
+            ]
         if action == "PutLogEvents" and b"tooOldLogEventEndIndex" in payload:
             # AWS's is exclusive (API reference, RejectedLogEventsInfo), moto's is not.
             answer = json.loads(payload)
             answer["rejectedLogEventsInfo"]["tooOldLogEventEndIndex"] += 1
             payload = json.dumps(answer).encode()
-            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
+            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [
+                ("Content-Length", str(len(payload)))
+            ]
         return respond(captured["status"], captured["headers"], payload)
 
     def with_interfaces(self, text):
         """Adds interface types and public addresses, which moto does not have."""
+
         def replace(match):
             instance = re.search("<instanceId>(.*?)</instanceId>", match[0])[1]
             if instance not in self.aws.interfaces:
                 return match[0]
             public, items = self.aws.interfaces[instance]
             address = f"<ipAddress>{public}</ipAddress>" if public else ""
-            return re.sub("<networkInterfaceSet>.*?</networkInterfaceSet>", f"{address}<networkInterfaceSet>{items}</networkInterfaceSet>", match[0], flags=re.S)
+            return re.sub(
+                "<networkInterfaceSet>.*?</networkInterfaceSet>",
+                f"{address}<networkInterfaceSet>{items}</networkInterfaceSet>",
+                match[0],
+                flags=re.S,
+            )
 
         return re.sub("<instancesSet>.*?</instancesSet>", replace, text, flags=re.S)
 
     def fault(self, service, action, source, environ):
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")[0]
         if key in self.aws.expired_keys:
-            return error(service, "ExpiredToken" if service != "ec2" else "RequestExpired", "The security token included in the request is expired", 403 if service != "ec2" else 400)
+            return error(
+                service,
+                "ExpiredToken" if service != "ec2" else "RequestExpired",
+                "The security token included in the request is expired",
+                403 if service != "ec2" else 400,
+            )
         date = environ.get("HTTP_X_AMZ_DATE")
         if date:
             signed = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
             if abs(signed - (time.time() + self.aws.clock_offset)) > TOLERATED_SKEW:
-                return error(service, "SignatureDoesNotMatch" if service != "ec2" else "AuthFailure", "Signature expired", 403)
+                return error(
+                    service, "SignatureDoesNotMatch" if service != "ec2" else "AuthFailure", "Signature expired", 403
+                )
         with self.aws.lock:
             fault = next((f for f in self.aws.faults if f.applies(action, source)), None)
         if not fault:
@@ -309,7 +350,9 @@ class Middleware:
         if kind == "throttle":
             if service == "ec2":
                 return error(service, "RequestLimitExceeded", "Request limit exceeded.", 503)
-            return error(service, "Throttling" if service == "autoscaling" else "ThrottlingException", "Rate exceeded", 400)
+            return error(
+                service, "Throttling" if service == "autoscaling" else "ThrottlingException", "Rate exceeded", 400
+            )
         if kind == "5xx":
             return "503 Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "1")], b"service unavailable"
         if kind == "denied":
@@ -325,12 +368,20 @@ class Middleware:
         if kind == "malformed":
             return "200 OK", xml, b"<DescribeInstancesResponse><reservationSet><item></DescribeInstancesResponse>"
         if kind == "html":
-            return "200 OK", [("Content-Type", "text/html")], b"<html><body><h1>Welcome to the guest network</h1></body></html>"
+            return (
+                "200 OK",
+                [("Content-Type", "text/html")],
+                b"<html><body><h1>Welcome to the guest network</h1></body></html>",
+            )
         if kind == "truncated":
             return "200 OK", [*xml, ("Content-Length", "100000")], b"<DescribeInstancesResponse><reservationSet>"
         if kind == "bomb":
             entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
-            return "200 OK", xml, f'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY e0 "ha">{entities}]><r>&e11;</r>'.encode()
+            return (
+                "200 OK",
+                xml,
+                f'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY e0 "ha">{entities}]><r>&e11;</r>'.encode(),
+            )
         if kind == "endless":
             # Bounded here, too: 2 GB.
             return "200 OK", xml, (b"<a>" * 20000 for _ in range(35000))
@@ -372,7 +423,15 @@ class AWS:
             if port == 443:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(*certificate)
-            server = make_server(address, port, self.application, threaded=True, request_handler=Handler, fd=sock.fileno(), ssl_context=context)
+            server = make_server(
+                address,
+                port,
+                self.application,
+                threaded=True,
+                request_handler=Handler,
+                fd=sock.fileno(),
+                ssl_context=context,
+            )
             self._serve(server)
             sock.detach()
 
@@ -398,7 +457,9 @@ class AWS:
         iam.put_user_policy(
             UserName="admin",
             PolicyName="all",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}),
+            PolicyDocument=json.dumps(
+                {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+            ),
         )
         key = iam.create_access_key(UserName="admin")["AccessKey"]
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")
@@ -408,9 +469,15 @@ class AWS:
         self.other_vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.subnets = {}
         for zone, block in (("a", "10.0.1.0/24"), ("b", "10.0.2.0/24")):
-            self.subnets[REGION + zone] = ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=REGION + zone)["Subnet"]["SubnetId"]
-        self.other_subnet = ec2.create_subnet(VpcId=self.other_vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=REGION + "a")["Subnet"]["SubnetId"]
-        self.client("ec2").create_launch_template(LaunchTemplateName="consul", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"})
+            self.subnets[REGION + zone] = ec2.create_subnet(
+                VpcId=self.vpc, CidrBlock=block, AvailabilityZone=REGION + zone
+            )["Subnet"]["SubnetId"]
+        self.other_subnet = ec2.create_subnet(
+            VpcId=self.other_vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=REGION + "a"
+        )["Subnet"]["SubnetId"]
+        self.client("ec2").create_launch_template(
+            LaunchTemplateName="consul", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"}
+        )
         self.admin = (key["AccessKeyId"], key["SecretAccessKey"])
         self._hide_new_instances()
 
@@ -460,7 +527,12 @@ class AWS:
             MaxCount=1,
             SubnetId=subnet or self.subnets[zone],
             PrivateIpAddress=address,
-            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in (tags or {"Name": "consul"}).items()]}],
+            TagSpecifications=[
+                {
+                    "ResourceType": "instance",
+                    "Tags": [{"Key": k, "Value": v} for k, v in (tags or {"Name": "consul"}).items()],
+                }
+            ],
         )["Instances"][0]["InstanceId"]
         if group:
             desired = self.group(group).desired_capacity
@@ -475,7 +547,9 @@ class AWS:
                     member.lifecycle_state = state
 
     def set_address(self, instance, address):
-        ec2_backends[ACCOUNT][REGION].get_instance(instance).nics[0].private_ip_addresses[0]["PrivateIpAddress"] = address
+        ec2_backends[ACCOUNT][REGION].get_instance(instance).nics[0].private_ip_addresses[0]["PrivateIpAddress"] = (
+            address
+        )
 
     def terminate_instance(self, instance):
         for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
@@ -526,15 +600,25 @@ class AWS:
         stack = client.describe_stacks(StackName=name)["Stacks"][0]
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack
         resources = client.describe_stack_resources(StackName=name)["StackResources"]
-        return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources if "PhysicalResourceId" in resource and "LogicalResourceId" in resource}
+        return {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in resources
+            if "PhysicalResourceId" in resource and "LogicalResourceId" in resource
+        }
 
     def launch_template(self, group):
         """What a group launches: its user data, the role of its profile, its metadata options."""
-        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]["LaunchTemplate"]
-        versions = self.client("ec2").describe_launch_template_versions(LaunchTemplateId=found["LaunchTemplateId"], Versions=[found["Version"]])
+        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])[
+            "AutoScalingGroups"
+        ][0]["LaunchTemplate"]
+        versions = self.client("ec2").describe_launch_template_versions(
+            LaunchTemplateId=found["LaunchTemplateId"], Versions=[found["Version"]]
+        )
         data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
         profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-        role = self.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0]["RoleName"]
+        role = self.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0][
+            "RoleName"
+        ]
         return {"user_data": base64.b64decode(data["UserData"]).decode(), "role": role, "data": data}
 
     def launched(self, group):
@@ -552,7 +636,12 @@ class AWS:
         """What the metadata service hands out for the instance's role."""
         arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
         role = sts_backends[ACCOUNT]["aws"].assume_role(
-            region_name=REGION, role_session_name="instance", role_arn=arn, policy=None, duration=seconds, external_id=None
+            region_name=REGION,
+            role_session_name="instance",
+            role_arn=arn,
+            policy=None,
+            duration=seconds,
+            external_id=None,
         )
         expiration = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
         return {

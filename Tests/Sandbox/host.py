@@ -1,6 +1,7 @@
 """What the sandbox requires of this machine: checked first, and reported in one error with what to do.
 
-Kernel limits that are too low for several booted systems are raised while a sandbox is up, and restored after the last one.
+Kernel limits that are too low for several booted systems are raised while a sandbox is up, and restored after the
+last one.
 """
 
 import contextlib
@@ -206,12 +207,13 @@ class Limits:
             file.write(f"{value}\n")
 
 
-# Control groups: every booted systemd gets one of its own. Without it they all share one tree, in which each of them takes the
-# processes of the others' units for its own.
+# Control groups: every booted systemd gets one of its own. Without it they all share one tree, in which each of them
+# takes the processes of the others' units for its own.
 
 
 def cgroups(name=""):
-    """The directories of a group in the hierarchies that systemd uses, of version 1 and 2; only those that are writable."""
+    """The directories of a group in the hierarchies that systemd uses, of version 1 and 2; only those that are
+    writable."""
     roots = ["/sys/fs/cgroup"] if os.path.exists("/sys/fs/cgroup/cgroup.procs") else []
     roots = roots or ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"]
     writable = [r for r in roots if os.path.exists(f"{r}/cgroup.procs") and not os.statvfs(r).f_flag & os.ST_RDONLY]

@@ -18,7 +18,9 @@ mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root"
 """
 
-PLAIN_BOOT = BOOT + """
+PLAIN_BOOT = (
+    BOOT
+    + """
 mount -t proc proc "$DIR/root/proc"
 mount -t sysfs sysfs "$DIR/root/sys"
 if [ -n "$CGROUPS" ]; then mount --rbind /sys/fs/cgroup "$DIR/root/sys/fs/cgroup"; fi
@@ -38,8 +40,11 @@ exec chroot "$DIR/root" /bin/sh -c '
   fi
   sleep infinity & wait'
 """
+)
 
-SYSTEMD_BOOT = BOOT + """
+SYSTEMD_BOOT = (
+    BOOT
+    + """
 for group in $CGROUPS; do
   mkdir -p "$group"
   echo 0 > "$group/cgroup.procs"
@@ -47,8 +52,13 @@ done
 exec systemd-nspawn --quiet --register=no --keep-unit --machine="$MACHINE" --directory="$DIR/root" \\
   --network-namespace-path="/run/netns/$NAMESPACE" --resolv-conf=off --timezone=off --link-journal=no --boot
 """
+)
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
 
 
 class Run(subprocess.Popen):
@@ -103,10 +113,17 @@ class Instance:
     def documents(id, zone, address, vpc):
         mac = network.mac(address)
         identity = {
-            "accountId": ACCOUNT, "architecture": "x86_64", "availabilityZone": zone, "imageId": "ami-12345678",
-            "instanceId": id, "instanceType": "t3.micro", "pendingTime": "2026-01-01T00:00:00Z", "privateIp": address,
-            "region": REGION, "version": "2017-09-30",
-        }  # fmt: skip
+            "accountId": ACCOUNT,
+            "architecture": "x86_64",
+            "availabilityZone": zone,
+            "imageId": "ami-12345678",
+            "instanceId": id,
+            "instanceType": "t3.micro",
+            "pendingTime": "2026-01-01T00:00:00Z",
+            "privateIp": address,
+            "region": REGION,
+            "version": "2017-09-30",
+        }
         return {
             "/latest/dynamic/instance-identity/document": json.dumps(identity, indent=2),
             "/latest/meta-data/mac": mac,
@@ -119,7 +136,8 @@ class Instance:
         }
 
     def set_interfaces(self, *interfaces):
-        """Each a dictionary: `privates` (the primary one first), `publics` (public to private), `kind`. The first one is eth0."""
+        """Each a dictionary: `privates` (the primary one first), `publics` (public to private), `kind`. The first
+        one is eth0."""
         documents, base, macs, items = self.metadata.documents, "/latest/meta-data/network/interfaces/macs/", [], ""
         for device, interface in enumerate(interfaces):
             privates, publics = interface["privates"], interface.get("publics", {})
@@ -139,13 +157,17 @@ class Instance:
                     network.ip("-n", self.namespace, "addr", "add", f"{extra}/16", "dev", "eth0")
             translated = {private: public for public, private in publics.items()}
             addresses = "".join(
-                f"<item><privateIpAddress>{a}</privateIpAddress><primary>{'true' if a == privates[0] else 'false'}</primary>"
-                + (f"<association><publicIp>{translated[a]}</publicIp></association>" if a in translated else "") + "</item>"
+                f"<item><privateIpAddress>{a}</privateIpAddress><primary>"
+                f"{'true' if a == privates[0] else 'false'}</primary>"
+                + (f"<association><publicIp>{translated[a]}</publicIp></association>" if a in translated else "")
+                + "</item>"
                 for a in privates
-            )  # fmt: skip
+            )
             items += (
                 f"<item><macAddress>{address}</macAddress><attachment><deviceIndex>{device}</deviceIndex></attachment>"
-                f"<interfaceType>{interface.get('kind', 'interface')}</interfaceType><privateIpAddressesSet>{addresses}</privateIpAddressesSet></item>"
+                f"<interfaceType>{interface.get('kind', 'interface')}</interfaceType><privateIpAddressesSet>"
+                f"{addresses}</privateIpAddressesSet>"
+                "</item>"
             )
         documents[base] = "\n".join(macs)
         self.sandbox.aws.interfaces[self.id] = (documents.get("/latest/meta-data/public-ipv4"), items)
@@ -167,8 +189,11 @@ class Instance:
         os.makedirs(self.path("/etc/cloud/cloud.cfg.d"), exist_ok=True)
         # The sandbox configures the network; users, keys, locales and packages are not part of the tests.
         with open(self.path("/etc/cloud/cloud.cfg.d/90-sandbox.cfg"), "w") as file:
-            file.write("datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
-                "cloud_init_modules: [write-files]\ncloud_config_modules: [runcmd]\ncloud_final_modules: [scripts-user]\n")
+            file.write(
+                "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
+                "cloud_init_modules: [write-files]\ncloud_config_modules: [runcmd]\ncloud_final_modules: "
+                "[scripts-user]\n"
+            )
         if not os.path.lexists(switch):
             os.mknod(switch, stat.S_IFCHR | 0o600, 0)  # a whiteout: the overlay hides the file
 
@@ -192,20 +217,50 @@ class Instance:
                 file.write(user_data)
             os.chmod(script, 0o755)
         os.makedirs(self.path("/var/log"), exist_ok=True)
-        image = self.image or (self.sandbox.systemd_image if self.systemd else self.sandbox.docker_image if self.docker else self.sandbox.image)
+        image = self.image or (
+            self.sandbox.systemd_image
+            if self.systemd
+            else self.sandbox.docker_image
+            if self.docker
+            else self.sandbox.image
+        )
         variables = dict(
-            ENVIRONMENT, DIR=self.directory, IMAGE=image, NAME="ip-" + self.address.replace(".", "-"),
-            MACHINE=self.id, NAMESPACE=self.namespace, VISIBLE=" ".join(self.sandbox.visible),
+            ENVIRONMENT,
+            DIR=self.directory,
+            IMAGE=image,
+            NAME="ip-" + self.address.replace(".", "-"),
+            MACHINE=self.id,
+            NAMESPACE=self.namespace,
+            VISIBLE=" ".join(self.sandbox.visible),
             CGROUPS=" ".join(host.cgroups(self.cgroup)) if self.systemd or self.docker else "",
-        )  # fmt: skip
-        # systemd-nspawn creates its own namespaces, and enters the network one by its path. (`ip netns exec` would hide the cgroups.)
-        command = ["unshare", "--mount"] if self.systemd else ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+        )
+        # systemd-nspawn creates its own namespaces, and enters the network one by its path. (`ip netns exec` would hide
+        # the cgroups.)
+        command = (
+            ["unshare", "--mount"]
+            if self.systemd
+            else [
+                "nsenter",
+                f"--net=/run/netns/{self.namespace}",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+            ]
+        )
         console = os.path.join(self.directory, "console.log")
         with open(console, "ab") as file:
             self.process = subprocess.Popen(
                 [*command, "/bin/sh", "-c", SYSTEMD_BOOT if self.systemd else PLAIN_BOOT],
-                env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             self.pid = self._find_init(has_cloud_init)
@@ -226,9 +281,15 @@ class Instance:
                 return None
             pid = int(children[0])
             if self.systemd:
-                result = subprocess.run(["nsenter", "-t", str(pid), "-a", "systemctl", "is-system-running"], capture_output=True, text=True)
+                result = subprocess.run(
+                    ["nsenter", "-t", str(pid), "-a", "systemctl", "is-system-running"], capture_output=True, text=True
+                )
                 # Its user-data may wait for others that are not booted yet.
-                return pid if result.stdout.strip() in ("running", "degraded", *(["starting"] if has_cloud_init else [])) else None
+                return (
+                    pid
+                    if result.stdout.strip() in ("running", "degraded", *(["starting"] if has_cloud_init else []))
+                    else None
+                )
             return pid if os.path.exists(f"/proc/{pid}/root/run/booted") else None
         except OSError:
             return None
@@ -241,7 +302,14 @@ class Instance:
 
     def run(self, *arguments, timeout=TIMEOUT, check=False, **options):
         """Runs a command inside; returns the completed process, with text output."""
-        result = subprocess.run(self.command(arguments, **options), capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            self.command(arguments, **options),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
         if check and result.returncode:
             raise AssertionError(f"{' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
         return result

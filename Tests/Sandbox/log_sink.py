@@ -2,9 +2,10 @@
 
   python log_sink.py PORT FILE [THROTTLED [FAILING]]
 
-Answers PutLogEvents, CreateLogGroup and CreateLogStream on 127.0.0.1. Rejects calls over a limit of the API reference. A share of the
-calls is throttled, and a share fails; all of them while FILE.away exists. On SIGTERM it writes to FILE what it has received: bytes, events,
-and, where messages begin with a number, those numbers by stream in the order of their acceptance. (Only moto checks signatures.)
+Answers PutLogEvents, CreateLogGroup and CreateLogStream on 127.0.0.1. Rejects calls over a limit of the API
+reference. A share of the calls is throttled, and a share fails; all of them while FILE.away exists. On SIGTERM it
+writes to FILE what it has received: bytes, events, and, where messages begin with a number, those numbers by stream
+in the order of their acceptance. (Only moto checks signatures.)
 """
 
 import array
@@ -96,7 +97,11 @@ def serve(connection):
             break  # away: the connection ends without an answer
         status, payload = result
         connection.sendall(
-            f"HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(payload)}\r\n\r\n".encode() + payload
+            (
+                f"HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(payload)}\r\n"
+                "\r\n"
+            ).encode()
+            + payload
         )
     connection.close()
 

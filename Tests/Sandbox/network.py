@@ -1,6 +1,7 @@
 """Network namespaces as hosts: one bridge in a namespace of its own, every host on it with its own address.
 
-Nothing is added to the machine's own network: bridge and links are created inside the namespaces, and removed with them.
+Nothing is added to the machine's own network: bridge and links are created inside the namespaces, and removed with
+them.
 """
 
 import contextlib
@@ -85,8 +86,8 @@ class Network:
         ip("-n", namespace, "link", "set", name, "up")
 
     def translate(self, namespace, public, private):
-        """Network address translation of an internet gateway: connections to the public address reach the private one, and
-        connections to public addresses come from this one."""
+        """Network address translation of an internet gateway: connections to the public address reach the private
+        one, and connections to public addresses come from this one."""
         ip("-n", namespace, "addr", "add", f"{public}/32", "dev", "eth0")
         ip("-n", namespace, "route", "replace", "203.0.113.0/24", "dev", "eth0")
         rules = f"""
@@ -97,12 +98,15 @@ class Network:
         subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input=rules, text=True, check=True)
 
     def introduce(self, hosts):
-        """Adds every host to the neighbour tables of the others: some hundred hosts that boot at once need no discovery.
+        """Adds every host to the neighbour tables of the others: some hundred hosts that boot at once need no
+        discovery.
 
         - hosts: namespace by address."""
         lines = "".join(f"neigh replace {address} lladdr {mac(address)} dev eth0 nud permanent\n" for address in hosts)
         for namespace in hosts.values():
-            subprocess.run(["ip", "-n", namespace, "-force", "-batch", "-"], input=lines, text=True, capture_output=True)
+            subprocess.run(
+                ["ip", "-n", namespace, "-force", "-batch", "-"], input=lines, text=True, capture_output=True
+            )
 
     def blackhole(self, namespace, block):
         ip("-n", namespace, "route", "add", "blackhole", block)
@@ -118,7 +122,8 @@ class Network:
 
 
 def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STREAM):
-    """A listening (or, of datagrams, bound) socket inside a namespace, for a server that runs here. Only a short-lived thread enters it."""
+    """A listening (or, of datagrams, bound) socket inside a namespace, for a server that runs here. Only a brief
+    thread enters it."""
     result = []
 
     def enter():

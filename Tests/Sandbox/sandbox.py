@@ -36,9 +36,13 @@ OWN |= {f"/var/{name}": 0o755 for name in ("cache", "lib", "lib/cloud", "log", "
 OWN |= dict.fromkeys(("/etc/consul.d", "/etc/systemd/system", "/usr/local/bin", "/usr/local/sbin"), 493)
 # Files and directories of this machine that a plain instance must not see.
 HIDDEN = (
-    "/etc/consul-bootstrap", "/etc/awslogs", "/etc/dnsmasq.d", "/etc/logrotate.d/consul-bootstrap",
-    "/etc/systemd/resolved.conf.d", "/usr/bin/consul-bootstrap",
-)  # fmt: skip
+    "/etc/consul-bootstrap",
+    "/etc/awslogs",
+    "/etc/dnsmasq.d",
+    "/etc/logrotate.d/consul-bootstrap",
+    "/etc/systemd/resolved.conf.d",
+    "/usr/bin/consul-bootstrap",
+)
 AWS_ADDRESS = "10.0.0.2"
 ZONES = (REGION + "a", REGION + "b")
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect}\n"
@@ -66,7 +70,9 @@ class Sandbox:
         # By name: the value before, and the value now.
         self.raised = host.Limits().hold()
         # Overlays cannot have their upper layer inside their lower one, the machine's own root.
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "consul-bootstrap-sandbox", self.directory], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "mode=755", "consul-bootstrap-sandbox", self.directory], check=True
+        )
         self._make_images()
         self.network = network.Network(self.prefix)
         self.namespace, _ = self.network.add_host("aws", AWS_ADDRESS)
@@ -137,7 +143,10 @@ class Sandbox:
             return
         put("/usr/local/bin/consul-bootstrap", source=BINARY, mode=0o755)
         put("/usr/bin/consul", source=CONSUL, mode=0o755)
-        for file, line in (("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"), ("/etc/group", "consul:x:8500:")):
+        for file, line in (
+            ("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"),
+            ("/etc/group", "consul:x:8500:"),
+        ):
             with open(os.path.join(lower, file.lstrip("/"))) as original:
                 lines = [entry for entry in original.read().splitlines() if not entry.startswith("consul:")]
             put(file, "\n".join([*lines, line]) + "\n")
@@ -153,12 +162,41 @@ class Sandbox:
         openssl("req", *curve, "-keyout", "aws.key", "-out", "aws.csr", "-subj", "/CN=sandbox")
         with open(os.path.join(self.directory, "aws.ext"), "w") as file:
             file.write("subjectAltName=" + ",".join(f"DNS:{name}" for name in AWS_NAMES))
-        openssl("x509", "-req", "-in", "aws.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "aws.pem", "-days", "30", "-extfile", "aws.ext")
+        openssl(
+            "x509",
+            "-req",
+            "-in",
+            "aws.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            "aws.pem",
+            "-days",
+            "30",
+            "-extfile",
+            "aws.ext",
+        )
         self.certificate = (os.path.join(self.directory, "aws.pem"), os.path.join(self.directory, "aws.key"))
 
     # Instances.
 
-    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, docker=False, boot=True, lifecycle=None, hidden_for=0, image=None):
+    def launch(
+        self,
+        zone=None,
+        address=None,
+        group=None,
+        user_data=None,
+        tags=None,
+        systemd=False,
+        docker=False,
+        boot=True,
+        lifecycle=None,
+        hidden_for=0,
+        image=None,
+    ):
         """Launches one instance, as an Auto Scaling group would."""
         zone = zone or ZONES[len(self.instances) % 2]
         address = address or self._free_address(zone)
@@ -182,11 +220,15 @@ class Sandbox:
         return instance
 
     def adopt(self, group, zone=None, **keywords):
-        """Boots the instances that a group has launched by itself, with the user data, role and VPC of its launch template.
+        """Boots the instances that a group has launched by itself, with the user data, role and VPC of its launch
+        template.
 
         - zone: moto launches all in the first one."""
         template = self.aws.launch_template(group)
-        members = [self._add(id, zone or at, address, vpc, template["role"], **keywords) for id, at, address, vpc in self.aws.launched(group)]
+        members = [
+            self._add(id, zone or at, address, vpc, template["role"], **keywords)
+            for id, at, address, vpc in self.aws.launched(group)
+        ]
         for member in members:
             member.boot(template["user_data"])
         return members
@@ -258,7 +300,9 @@ class Sandbox:
         host.Limits().release()
 
 
-AWS_NAMES = [f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs", "ssm", "secretsmanager")]
+AWS_NAMES = [
+    f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs", "ssm", "secretsmanager")
+]
 
 
 def own_directory(layer, path, mode):

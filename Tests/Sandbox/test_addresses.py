@@ -1,4 +1,5 @@
-"""Addresses: seed 003's five network environments, peers to match, WAN over public addresses, and an address that a reboot changes."""
+"""Addresses: seed 003's five network environments, peers to match, WAN over public addresses, and an address that a
+reboot changes."""
 
 import json
 
@@ -37,7 +38,9 @@ def test_one_public_address_in_a_vpc_of_public_addresses(sandbox):
     instance = sandbox.launch(group="consul", address="10.0.1.9")
     instance.set_interfaces({"privates": ["198.51.100.9"]})
     document = json.loads(instance.metadata.documents["/latest/dynamic/instance-identity/document"])
-    instance.metadata.documents["/latest/dynamic/instance-identity/document"] = json.dumps(dict(document, privateIp="198.51.100.9"))
+    instance.metadata.documents["/latest/dynamic/instance-identity/document"] = json.dumps(
+        dict(document, privateIp="198.51.100.9")
+    )
     assert plan(instance)["bind_addr"] == "198.51.100.9"
     assert plan(instance, "--bind", "public")["bind_addr"] == "198.51.100.9"
 
@@ -51,7 +54,10 @@ def test_several_public_addresses(instance):
 
 
 def test_one_private_address_with_several_public_ones(instance):
-    instance.set_interfaces({"privates": ["10.0.1.9"], "publics": {"203.0.113.9": "10.0.1.9"}}, {"privates": ["10.0.9.9"], "publics": {"203.0.113.10": "10.0.9.9"}})
+    instance.set_interfaces(
+        {"privates": ["10.0.1.9"], "publics": {"203.0.113.9": "10.0.1.9"}},
+        {"privates": ["10.0.9.9"], "publics": {"203.0.113.10": "10.0.9.9"}},
+    )
     assert plan(instance)["bind_addr"] == "10.0.1.9"
     error = plan(instance, "--advertise", "public", status=2)
     assert "203.0.113.9 (public, translated to 10.0.1.9 on eth0)" in error and "203.0.113.10" in error
@@ -63,9 +69,11 @@ def test_one_private_address_with_several_public_ones(instance):
 
 def test_several_private_addresses_without_efa_and_trunks(instance):
     instance.set_interfaces(
-        {"privates": ["10.0.1.9", "10.0.1.200"]}, {"privates": ["10.0.9.9"]},
-        {"privates": ["10.0.9.10"], "kind": "trunk"}, {"privates": ["10.0.9.11"], "kind": "efa"},
-    )  # fmt: skip
+        {"privates": ["10.0.1.9", "10.0.1.200"]},
+        {"privates": ["10.0.9.9"]},
+        {"privates": ["10.0.9.10"], "kind": "trunk"},
+        {"privates": ["10.0.9.11"], "kind": "efa"},
+    )
     assert plan(instance)["bind_addr"] == "10.0.1.9"
     assert "10.0.1.200" in plan(instance, "--bind", "eth0", status=2)
     # Of three interfaces in this network only one is for agents.
@@ -95,9 +103,17 @@ def test_datacenters_meet_over_public_addresses(sandbox):
         sandbox.network.blackhole(member.namespace, "10.0.2.0/24" if zone == "a" else "10.0.1.0/24")
         members.append(member)
     for member in members:
-        member.boot("#!/bin/sh\nexec consul-bootstrap --layout datacenter-per-az --group consul-a --group consul-b --expect 1 --wan-address public --require-wan\n")
+        member.boot(
+            "#!/bin/sh\nexec consul-bootstrap --layout datacenter-per-az --group consul-a --group consul-b "
+            "--expect "
+            "1 --wan-address public "
+            "--require-wan\n"
+        )
     healthy(*members)
-    for member, own, other in ((members[0], "203.0.113.9", "203.0.113.10"), (members[1], "203.0.113.10", "203.0.113.9")):
+    for member, own, other in (
+        (members[0], "203.0.113.9", "203.0.113.10"),
+        (members[1], "203.0.113.10", "203.0.113.9"),
+    ):
         configuration = member.configuration
         assert configuration["advertise_addr_wan"] == own and configuration["translate_wan_addrs"] is True
         assert configuration["retry_join_wan"] == [other]
@@ -124,6 +140,7 @@ def test_a_reboot_with_a_new_address_keeps_the_vote_and_leaves_no_duplicate(sand
     others = [m for m in members if m is not member]
     wanted = sorted(f"{a}:8300" for a in [new, *(m.address for m in others)])
     until(lambda: all(peers(m) == wanted for m in members), lambda: [peers(m) for m in members])
+
     def known(agent):
         return sorted((m["Name"], m["Addr"], m["Status"]) for m in agent.consul("/v1/agent/members") or [])
 
@@ -133,7 +150,10 @@ def test_a_reboot_with_a_new_address_keeps_the_vote_and_leaves_no_duplicate(sand
 
     listed = sorted((m.id, m.address, 1) for m in members)
     until(lambda: all(known(m) == listed for m in members), lambda: [known(m) for m in members])
-    until(lambda: all(len(r := raft(m)) == 3 and r.get(node) == (f"{new}:8300", True) for m in members), lambda: raft(member))
+    until(
+        lambda: all(len(r := raft(m)) == 3 and r.get(node) == (f"{new}:8300", True) for m in members),
+        lambda: raft(member),
+    )
     assert member.run("consul", "kv", "get", "precious").stdout.strip() == "data"
 
 
@@ -151,7 +171,12 @@ def test_the_sidecar_adapts_to_a_new_address_after_a_reboot_under_systemd(sandbo
     sandbox.readdress(member, "10.0.1.77")
     wanted = sorted(f"{m.address}:8300" for m in members)
     raft = lambda m: m.run("consul", "operator", "raft", "list-peers").stdout
-    until(lambda: all(all(a in raft(m) for a in wanted) and raft(m).count("true") == 3 for m in members), lambda: raft(members[0]) + member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout)
+    until(
+        lambda: all(all(a in raft(m) for a in wanted) and raft(m).count("true") == 3 for m in members),
+        lambda: raft(members[0]) + member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout,
+    )
     assert len(raft(members[0]).strip().splitlines()) == 4
     assert member.configuration["bind_addr"] == "10.0.1.77" and "bootstrap_expect" not in member.configuration
-    assert "this machine's address has changed" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
+    assert (
+        "this machine's address has changed" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
+    )

@@ -55,7 +55,11 @@ def test_a_terminated_member_is_replaced_without_bootstrap_expect(sandbox):
         lowest = next(m for m in members if m.address == "10.0.1.9")
         sandbox.terminate(lowest)
         # With --join leader the replacement's own address may be the lowest: it must not join itself.
-        replacement = sandbox.launch(group="consul", address="10.0.1.5", user_data=f"#!/bin/sh\nexec consul-bootstrap --expect 5 --join {style}\n")
+        replacement = sandbox.launch(
+            group="consul",
+            address="10.0.1.5",
+            user_data=f"#!/bin/sh\nexec consul-bootstrap --expect 5 --join {style}\n",
+        )
         healthy(replacement)
         assert "decision: join " in replacement.log
         configuration = replacement.configuration
@@ -112,7 +116,9 @@ def test_no_second_cluster_beside_a_survivor_that_has_lost_its_quorum(sandbox):
     sandbox.terminate(members[2])
     until(lambda: members[0].consul("/v1/status/leader") == "")
     options = "--expect 3 --leader-wait 3s --verify-timeout 8s"
-    fresh = [sandbox.launch(group="consul", user_data=f"#!/bin/sh\nexec consul-bootstrap {options}\n") for _ in range(2)]
+    fresh = [
+        sandbox.launch(group="consul", user_data=f"#!/bin/sh\nexec consul-bootstrap {options}\n") for _ in range(2)
+    ]
     until(lambda: all(m.status is not None for m in fresh))
     for member in fresh:
         assert member.status == 16

@@ -27,7 +27,14 @@ def machine(sandbox):
 
 
 def resolved(instance):
-    instance.run("sh", "-c", "ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf && systemctl start systemd-resolved && resolvectl dns eth0 10.0.0.2", check=True)
+    instance.run(
+        "sh",
+        "-c",
+        "ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf && systemctl start systemd-resolved && "
+        "resolvectl dns eth0 "
+        "10.0.0.2",
+        check=True,
+    )
     until(lambda: lookup(instance, AWS) == ["10.0.0.2"])
 
 
@@ -53,7 +60,7 @@ def test_systemd_resolved_forwards_consul_names_and_reverse_zones(machine):
 def test_a_resolver_that_does_not_answer_is_reverted_and_reported(sandbox, machine):
     resolved(machine)
     # The agent's DNS listens on another address than the one in the drop-in.
-    result = machine.bootstrap("--expect", "1", "--dns", "systemd-resolved", "--set", "addresses.dns=\"127.0.0.7\"")
+    result = machine.bootstrap("--expect", "1", "--dns", "systemd-resolved", "--set", 'addresses.dns="127.0.0.7"')
     assert result.returncode == 0, result.stderr
     assert "did not make names resolve; it is undone" in result.stderr and CONSUL in result.stderr
     assert not machine.exists(RESOLVED)
@@ -61,13 +68,19 @@ def test_a_resolver_that_does_not_answer_is_reverted_and_reported(sandbox, machi
 
 
 def test_dnsmasq_forwards_consul_names(machine):
-    machine.write("/etc/dnsmasq.d/upstream.conf", "no-resolv\nserver=10.0.0.2\nlisten-address=127.0.0.1\nbind-interfaces\nuser=root\n")
+    machine.write(
+        "/etc/dnsmasq.d/upstream.conf",
+        "no-resolv\nserver=10.0.0.2\nlisten-address=127.0.0.1\nbind-interfaces\nuser=root\n",
+    )
     machine.run("sh", "-c", "echo nameserver 127.0.0.1 > /etc/resolv.conf && systemctl start dnsmasq", check=True)
     result = machine.bootstrap("--expect", "1", "--dns", "dnsmasq", "--dns-reverse")
     assert result.returncode == 0 and "names are resolved through the agent" in result.stderr, result.stderr
     # Never itself: if the machine lists no other name server, the VPC's resolver.
     assert machine.configuration["recursors"] == ["169.254.169.253"]
-    assert machine.read(DNSMASQ).splitlines()[1:] == ["server=/consul/127.0.0.1#8600", "server=/0.10.in-addr.arpa/127.0.0.1#8600"]
+    assert machine.read(DNSMASQ).splitlines()[1:] == [
+        "server=/consul/127.0.0.1#8600",
+        "server=/0.10.in-addr.arpa/127.0.0.1#8600",
+    ]
     assert lookup(machine, CONSUL) == [machine.address] and lookup(machine, AWS) == ["10.0.0.2"]
 
 

@@ -14,7 +14,15 @@ from .conftest import peers
 from .sandbox import CONSUL
 from .waiting import until
 
-ENGINE = ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs", "--data-root=/run/docker-data", "--log-level=error"]
+ENGINE = [
+    "dockerd",
+    "--bridge=none",
+    "--iptables=false",
+    "--ip6tables=false",
+    "--storage-driver=vfs",
+    "--data-root=/run/docker-data",
+    "--log-level=error",
+]
 # Prints its argument and whether the engine's socket exists, and waits.
 REGISTRATOR = """
 #include <stdio.h>
@@ -53,7 +61,9 @@ def host(sandbox):
         until(lambda: instance.run("docker", "version").returncode == 0, lambda: instance.engine.output)
         libraries = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", CONSUL], capture_output=True, text=True).stdout)
         files = {"/usr/bin/consul": CONSUL, **{library: library for library in libraries}}
-        imported = subprocess.run(instance.command(["docker", "import", "-", "consul:test"]), input=archive(files), capture_output=True)
+        imported = subprocess.run(
+            instance.command(["docker", "import", "-", "consul:test"]), input=archive(files), capture_output=True
+        )
         assert imported.returncode == 0, imported.stderr
         return instance
 
@@ -72,7 +82,9 @@ def make_registrator(member, directory, tag):
     (directory / "registrator.c").write_text(REGISTRATOR)
     subprocess.run(["gcc", "-static", "-O1", "-o", directory / "registrator", directory / "registrator.c"], check=True)
     imported = subprocess.run(
-        member.command(["docker", "import", "--change", 'ENTRYPOINT ["/registrator"]', "-", tag]), input=archive({"/registrator": directory / "registrator"}), capture_output=True
+        member.command(["docker", "import", "--change", 'ENTRYPOINT ["/registrator"]', "-", tag]),
+        input=archive({"/registrator": directory / "registrator"}),
+        capture_output=True,
     )
     assert imported.returncode == 0, imported.stderr
 
@@ -83,7 +95,8 @@ def test_servers_in_containers(sandbox, host):
     dry = members[0].bootstrap("--dry-run", *options)
     command = (
         "bin/docker run --detach --name consul --network host --restart on-failure --stop-timeout 60 "
-        "--volume /etc/consul.d:/etc/consul.d:ro --volume /opt/consul:/opt/consul --user 8500:8500 --entrypoint consul --label "
+        "--volume /etc/consul.d:/etc/consul.d:ro --volume /opt/consul:/opt/consul --user 8500:8500 --entrypoint "
+        "consul --label "
     )
     assert dry.returncode == 0 and command in dry.stdout, dry.stdout + dry.stderr
     assert docker(members[0], "ps", "-aq") == ""
@@ -101,9 +114,21 @@ def test_servers_in_containers(sandbox, host):
     assert json.loads(docker(member, "inspect", "consul"))[0]["State"]["StartedAt"] == started
     # Docker restarts it after a crash; a leave is final.
     member.run("sh", "-c", f"kill -9 {state['State']['Pid']}", check=True)
-    until(lambda: json.loads(docker(member, "inspect", "consul"))[0]["RestartCount"] == 1 and member.consul("/v1/status/leader"), lambda: docker(member, "ps", "-a") + member.run("docker", "logs", "--tail", "20", "consul").stdout + str(json.loads(docker(member, "inspect", "consul"))[0]["State"]))
+    until(
+        lambda: (
+            json.loads(docker(member, "inspect", "consul"))[0]["RestartCount"] == 1
+            and member.consul("/v1/status/leader")
+        ),
+        lambda: (
+            docker(member, "ps", "-a")
+            + member.run("docker", "logs", "--tail", "20", "consul").stdout
+            + str(json.loads(docker(member, "inspect", "consul"))[0]["State"])
+        ),
+    )
     member.run("consul", "leave", check=True)
-    until(lambda: docker(member, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "consul") == "exited 0")
+    until(
+        lambda: docker(member, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "consul") == "exited 0"
+    )
     until(lambda: len(peers(members[1])) == 2)
     # A run starts it again.
     result = member.bootstrap(*options)
@@ -119,21 +144,47 @@ def test_servers_in_containers(sandbox, host):
 def test_registrator_and_the_bridges_dns(sandbox, host, tmp_path):
     member = host()
     make_registrator(member, tmp_path, "registrator:test")
-    options = ("--expect", "1", "--start", "docker", "--image", "consul:test", "--registrator", "registrator:test", "--dns", "port-53", "--dns-address", "docker-bridge")
+    options = (
+        "--expect",
+        "1",
+        "--start",
+        "docker",
+        "--image",
+        "consul:test",
+        "--registrator",
+        "registrator:test",
+        "--dns",
+        "port-53",
+        "--dns-address",
+        "docker-bridge",
+    )
     result = member.bootstrap(*options)
     assert result.returncode == 2 and "there is no interface docker0" in result.stderr
-    member.run("sh", "-c", "ip link add docker0 type bridge && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up", check=True)
+    member.run(
+        "sh",
+        "-c",
+        "ip link add docker0 type bridge && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up",
+        check=True,
+    )
     result = member.bootstrap(*options)
     assert result.returncode == 0, result.stderr
-    assert member.configuration["addresses"] == {"dns": "127.0.0.1 172.17.0.1"} and member.configuration["ports"] == {"dns": 53}
+    assert member.configuration["addresses"] == {"dns": "127.0.0.1 172.17.0.1"} and member.configuration["ports"] == {
+        "dns": 53
+    }
     until(lambda: docker(member, "logs", "registrator") == "consul://127.0.0.1:8500 socket")
-    question = "import socket,os;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(2);s.sendto(os.urandom(2)+b'\\x01\\x00\\x00\\x01'+bytes(6)+b'\\x06consul\\x07service\\x06consul\\x00\\x00\\x01\\x00\\x01',('172.17.0.1',53));print(s.recv(512)[7])"
+    question = (
+        "import socket,os;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(2);"
+        "s.sendto(os.urandom(2)+b'\\x01\\x00\\x00\\x01'+bytes(6)"
+        "+b'\\x06consul\\x07service\\x06consul\\x00\\x00\\x01\\x00\\x01',('172.17.0.1',53));print(s.recv(512)[7])"
+    )
     assert member.run("/usr/bin/python3", "-c", question).stdout.strip() == "1"
 
 
 def test_an_unrelated_container_of_the_same_name_is_not_replaced(sandbox, host):
     member = host()
-    docker(member, "create", "--name", "consul", "--network", "none", "--entrypoint", "consul", "consul:test", "version")
+    docker(
+        member, "create", "--name", "consul", "--network", "none", "--entrypoint", "consul", "consul:test", "version"
+    )
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "consul:test")
     assert result.returncode == 15 and "another program created container consul" in result.stderr
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "missing:test")
@@ -145,7 +196,9 @@ def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, 
     member = host()
     options = ("--expect", "1", "--start", "docker", "--image", "consul:test")
     assert member.bootstrap(*options).returncode == 0
-    member.write("/etc/consul-bootstrap/config.json", json.dumps({"expect": 1, "start": "docker", "image": "consul:test"}))
+    member.write(
+        "/etc/consul-bootstrap/config.json", json.dumps({"expect": 1, "start": "docker", "image": "consul:test"})
+    )
     state = lambda: docker(member, "inspect", "--format", "{{.State.Status}}", "consul")
 
     def sidecar(boot):

@@ -68,7 +68,10 @@ def test_no_role(instance):
 def test_other_credentials(sandbox, instance):
     key, secret = sandbox.aws.admin
     instance.metadata.no_role = True
-    assert instance.bootstrap(*ONE, environment={"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}).returncode == 0
+    assert (
+        instance.bootstrap(*ONE, environment={"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}).returncode
+        == 0
+    )
     with open(instance.path("/tmp/credentials"), "w") as file:
         file.write(f"[web]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
     profile = {"AWS_PROFILE": "web", "AWS_SHARED_CREDENTIALS_FILE": "/tmp/credentials"}
@@ -85,7 +88,9 @@ def test_a_denied_action_is_named_with_the_role(sandbox, instance, action):
     """By moto's own check of the role's policy."""
     iam = sandbox.aws.client("iam")
     service = "ec2" if action == "DescribeInstances" else "autoscaling"
-    deny = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": f"{service}:{action}", "Resource": "*"}]})
+    deny = json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": f"{service}:{action}", "Resource": "*"}]}
+    )
     iam.put_role_policy(RoleName="consul-server", PolicyName="deny", PolicyDocument=deny)
     try:
         fails(instance.bootstrap(*ONE), 12, "access denied", f"allow {service}:{action} for role consul-server")
@@ -96,12 +101,25 @@ def test_a_denied_action_is_named_with_the_role(sandbox, instance, action):
 
 def test_an_unknown_group_names_the_groups_there_are(sandbox, instance):
     sandbox.aws.create_group("vault")
-    fails(instance.bootstrap(*ONE, "--group", "consu"), 12, "there is no Auto Scaling group consu in eu-west-1", "consul, vault", "did you mean --group 'consul'?")
+    fails(
+        instance.bootstrap(*ONE, "--group", "consu"),
+        12,
+        "there is no Auto Scaling group consu in eu-west-1",
+        "consul, vault",
+        "did you mean --group 'consul'?",
+    )
 
 
 def test_a_group_that_never_fills(sandbox, instance):
     sandbox.aws.set_desired("consul", 3)
-    fails(instance.bootstrap("--wait-timeout", "3s"), 13, "the group did not fill in", "1 of 3 members", "2 not launched yet", "--wait-timeout")
+    fails(
+        instance.bootstrap("--wait-timeout", "3s"),
+        13,
+        "the group did not fill in",
+        "1 of 3 members",
+        "2 not launched yet",
+        "--wait-timeout",
+    )
 
 
 def measured(instance, *options, **keywords):
@@ -198,7 +216,14 @@ def test_wrong_options(instance, options, words):
 
 
 def test_environment_variables_are_options_too(instance):
-    result = instance.bootstrap("--dry-run", environment={"CONSUL_BOOTSTRAP_EXPECT": "1", "CONSUL_BOOTSTRAP_DATACENTER": "dublin", "CONSUL_BOOTSTRAP_UI": "true"})
+    result = instance.bootstrap(
+        "--dry-run",
+        environment={
+            "CONSUL_BOOTSTRAP_EXPECT": "1",
+            "CONSUL_BOOTSTRAP_DATACENTER": "dublin",
+            "CONSUL_BOOTSTRAP_UI": "true",
+        },
+    )
     assert result.returncode == 0 and '"datacenter": "dublin"' in result.stdout and '"ui": true' in result.stdout
     os.makedirs(instance.path("/etc/consul-bootstrap"), exist_ok=True)
     with open(instance.path("/etc/consul-bootstrap/config.json"), "w") as file:

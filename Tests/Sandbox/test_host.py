@@ -82,7 +82,9 @@ def test_a_limit_that_cannot_be_raised_is_a_problem(limits, monkeypatch):
 
     monkeypatch.setattr(host.Limits, "_write", refuse)
     assert limits().problems() == [
-        "fs.low is 128, 1024 is needed, and raising it failed (Read-only file system): sysctl -w fs.low=1024 on the host"
+        "fs.low is 128, 1024 is needed, and raising it failed (Read-only file system): sysctl -w fs.low=1024 on "
+        "the "
+        "host"
     ]
 
 
@@ -102,7 +104,11 @@ def test_everything_that_is_missing_is_in_one_error(monkeypatch):
     [
         ("MEMORY_MIB", 1 << 30, "MiB of memory are available, 1073741824 are needed"),
         ("DISK_MIB", 1 << 40, "MiB are free at "),
-        ("PROBE", "raise SystemExit('unknown filesystem type overlay')", "no overlay on tmpfs (unknown filesystem type"),
+        (
+            "PROBE",
+            "raise SystemExit('unknown filesystem type overlay')",
+            "no overlay on tmpfs (unknown filesystem type",
+        ),
         ("cgroups", lambda name="": [], "no writable cgroup hierarchy"),
     ],
 )
@@ -114,17 +120,18 @@ def test_what_the_machine_lacks_is_a_problem(monkeypatch, name, value, words):
 
 def test_without_root_that_is_the_one_problem(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert host.problems(FILES) == [
-        "mounts and namespaces need root: run it as root, in a container with --privileged"
-    ]
+    assert host.problems(FILES) == ["mounts and namespaces need root: run it as root, in a container with --privileged"]
 
 
 def test_pytest_ends_with_the_one_error():
     """Not with an error for each test."""
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "Tests/Sandbox/test_host.py", "-k", "without_root", "-p", "no:cacheprovider"],
-        capture_output=True, text=True, cwd=ROOT, env={"PATH": "/nonexistent"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/nonexistent"},
+    )
     assert result.returncode == pytest.ExitCode.USAGE_ERROR and result.stdout == ""
     assert result.stderr.splitlines()[0] == "ERROR: this machine cannot run the sandbox:", result.stderr
     assert "unshare, nsenter, setpriv not found: install the package util-linux" in result.stderr

@@ -29,12 +29,23 @@ def instance(sandbox):
     """A pristine image: no user, no directories, and the binary in /root."""
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul", systemd=True)
-    instance.run("sh", "-c", "sed -i /^consul:/d /etc/passwd /etc/group && rm -rf /etc/consul.d /opt/consul && mv /usr/local/bin/consul-bootstrap /root/", check=True)
+    instance.run(
+        "sh",
+        "-c",
+        "sed -i /^consul:/d /etc/passwd /etc/group && rm -rf /etc/consul.d /opt/consul && mv "
+        "/usr/local/bin/consul-bootstrap "
+        "/root/",
+        check=True,
+    )
     return instance
 
 
 def program(instance, *arguments, **keywords):
-    path = "/usr/local/bin/consul-bootstrap" if instance.exists("/usr/local/bin/consul-bootstrap") else "/root/consul-bootstrap"
+    path = (
+        "/usr/local/bin/consul-bootstrap"
+        if instance.exists("/usr/local/bin/consul-bootstrap")
+        else "/root/consul-bootstrap"
+    )
     return instance.run(path, *arguments, **keywords)
 
 
@@ -44,19 +55,29 @@ def test_install_is_idempotent_and_uninstall_reverts_it(instance):
     assert not instance.exists("/opt/consul") and "consul:" not in instance.read("/etc/passwd")
     done = program(instance, "install")
     assert done.returncode == 0, done.stderr
-    assert "consul:" in instance.read("/etc/passwd") and "/usr/sbin/nologin" in instance.read("/etc/passwd").partition("consul:")[2]
-    status = instance.run("stat", "-c", "%U %a", "/opt/consul", "/etc/consul.d", "/var/lib/consul-bootstrap").stdout.split("\n")
+    assert (
+        "consul:" in instance.read("/etc/passwd")
+        and "/usr/sbin/nologin" in instance.read("/etc/passwd").partition("consul:")[2]
+    )
+    status = instance.run(
+        "stat", "-c", "%U %a", "/opt/consul", "/etc/consul.d", "/var/lib/consul-bootstrap"
+    ).stdout.split("\n")
     assert status[:3] == ["consul 750", "root 755", "root 755"]
     for path in [*DOCUMENTS, *UNITS, "/etc/logrotate.d/consul-bootstrap", "/usr/local/bin/consul-bootstrap"]:
         assert instance.exists(path), path
     # Nothing is started, nothing is switched on, and the units are good.
-    assert instance.run("systemctl", "is-enabled", "consul", "consul-bootstrap").stdout.split() == ["disabled", "disabled"]
+    assert instance.run("systemctl", "is-enabled", "consul", "consul-bootstrap").stdout.split() == [
+        "disabled",
+        "disabled",
+    ]
     assert instance.run("systemd-analyze", "verify", "--recursive-errors=yes", *UNITS).returncode == 0
     again = program(instance, "install")
     assert again.returncode == 0 and again.stdout == "nothing to do: this machine is prepared\n"
     assert json.loads(program(instance, "install", "--json").stdout) == {"changes": 0}
     removed = program(instance, "uninstall")
-    assert removed.returncode == 0 and "What stays: /opt/consul, /var/lib/consul-bootstrap, user consul" in removed.stdout
+    assert (
+        removed.returncode == 0 and "What stays: /opt/consul, /var/lib/consul-bootstrap, user consul" in removed.stdout
+    )
     for path in [*DOCUMENTS, *UNITS, "/etc/logrotate.d/consul-bootstrap", "/usr/local/bin/consul-bootstrap"]:
         assert not instance.exists(path), path
 
@@ -97,9 +118,18 @@ def complete(shell, words, directory):
     script.write_text(output("completion", shell))
     if shell == "fish":
         command = ["fish", "--no-config", "-c", f"source {script}; complete -C '{' '.join(words)}'"]
-        return [line.split("\t")[0] for line in subprocess.run(command, capture_output=True, text=True, check=True, env={"HOME": str(directory)}).stdout.splitlines()]
+        return [
+            line.split("\t")[0]
+            for line in subprocess.run(
+                command, capture_output=True, text=True, check=True, env={"HOME": str(directory)}
+            ).stdout.splitlines()
+        ]
     quoted = " ".join(f"'{word}'" for word in words)
-    code = f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _consul_bootstrap; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    code = (
+        f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _consul_bootstrap; printf "
+        "'%s\\n' "
+        f'"${{COMPREPLY[@]}}"'
+    )
     return subprocess.run(["bash", "--norc", "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -111,7 +141,9 @@ def test_completions_complete(shell, tmp_path):
     assert sorted(complete(shell, [name, "--layout", ""], tmp_path)) == ["datacenter-per-az", "single"]
     assert sorted(complete(shell, [name, "completion", ""], tmp_path)) == ["bash", "fish", "zsh"]
     (tmp_path / "some.json").write_text("{}")
-    assert [os.path.basename(c) for c in complete(shell, [name, "--config", f"{tmp_path}/some"], tmp_path)] == ["some.json"]
+    assert [os.path.basename(c) for c in complete(shell, [name, "--config", f"{tmp_path}/some"], tmp_path)] == [
+        "some.json"
+    ]
     options = {line.split()[0] for line in output("--help").splitlines() if line.startswith("  --")}
     assert set(complete(shell, [name, "--"], tmp_path)) >= options
 
@@ -133,9 +165,20 @@ def test_zsh_completes(tmp_path):
         assert word in seen, seen
 
     try:
-        os.write(terminal, f"PS1=; fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; bindkey '^I' complete-word; print REA''DY\n".encode())
+        os.write(
+            terminal,
+            (
+                f"PS1=; fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; bindkey '^I' complete-word; "
+                "print REA''DY\n"
+            ).encode(),
+        )
         wait_for(b"READY")
-        for line, wanted in [("--layout datac", "datacenter-per-az"), ("doct", "doctor"), ("status --che", "--check"), ("completion fi", "completion fish")]:
+        for line, wanted in [
+            ("--layout datac", "datacenter-per-az"),
+            ("doct", "doctor"),
+            ("status --che", "--check"),
+            ("completion fi", "completion fish"),
+        ]:
             seen = b""
             os.write(terminal, f"consul-bootstrap {line}\t".encode())
             wait_for(wanted.encode())

@@ -22,7 +22,12 @@ def dual(sandbox, options, groups=("consul-a", "consul-b"), tags=None, count=3):
                 sandbox.aws.create_group(group, desired=count, zone=zone)
             elif zone == A:
                 sandbox.aws.create_group(group, desired=2 * count)
-    members = {zone: [sandbox.launch(zone=zone, group=groups and groups[zone == B], tags=tags, boot=False) for _ in range(count)] for zone in (A, B)}
+    members = {
+        zone: [
+            sandbox.launch(zone=zone, group=groups and groups[zone == B], tags=tags, boot=False) for _ in range(count)
+        ]
+        for zone in (A, B)
+    }
     for zone in members:
         for member in members[zone]:
             member.boot(user_data(f"{LAYOUT} {options}"))
@@ -78,7 +83,10 @@ def test_two_zones_are_two_datacenters_and_the_loss_of_one_leaves_the_other(sand
     healthy(*members[B])
     everyone = members[A] + members[B]
     # The WAN pool keeps failed members as alive for another minute or two.
-    until(lambda: all(set(wan(m)) >= set(addresses(everyone)) for m in everyone), lambda: {m.address: wan(m) for m in everyone})
+    until(
+        lambda: all(set(wan(m)) >= set(addresses(everyone)) for m in everyone),
+        lambda: {m.address: wan(m) for m in everyone},
+    )
 
 
 def test_one_group_over_both_zones_shares_its_desired_capacity(sandbox):
@@ -92,11 +100,15 @@ def test_one_group_over_both_zones_shares_its_desired_capacity(sandbox):
     assert result.returncode == 0  # this server has its data: it rejoins
     fresh = sandbox.launch(zone=A, group="consul")
     result = fresh.bootstrap("--dry-run", "--layout", "datacenter-per-az", "--group", "consul")
-    assert result.returncode == 2 and "desired capacity of 5 does not divide by its 2 zones" in result.stderr, result.stderr
+    assert result.returncode == 2 and "desired capacity of 5 does not divide by its 2 zones" in result.stderr, (
+        result.stderr
+    )
 
 
 def test_servers_found_by_tag_with_zone_ids_for_names(sandbox):
-    members = dual(sandbox, "--tag Name=consul --expect 1 --datacenter-from zone-id", groups=None, tags={"Name": "consul"}, count=1)
+    members = dual(
+        sandbox, "--tag Name=consul --expect 1 --datacenter-from zone-id", groups=None, tags={"Name": "consul"}, count=1
+    )
     everyone = members[A] + members[B]
     healthy(*everyone)
     assert [m.configuration["datacenter"] for m in everyone] == ["euw1-az1", "euw1-az2"]
@@ -144,7 +156,10 @@ def test_a_client_joins_any_servers_and_outlives_their_replacement(sandbox):
     assert configuration["server"] is False and configuration["leave_on_terminate"] is True
     assert not {"bootstrap_expect", "autopilot", "performance", "retry_join_wan"} & set(configuration)
     assert sorted(configuration["retry_join"]) == addresses(members)
-    assert sorted(call["action"] for call in sandbox.aws.calls_from(client.address)) == ["DescribeAutoScalingGroups", "DescribeInstances"]
+    assert sorted(call["action"] for call in sandbox.aws.calls_from(client.address)) == [
+        "DescribeAutoScalingGroups",
+        "DescribeInstances",
+    ]
     for _ in range(3):
         old = members.pop(0)
         sandbox.terminate(old)
@@ -171,11 +186,21 @@ def test_a_client_joins_any_servers_and_outlives_their_replacement(sandbox):
 def test_a_client_joins_the_datacenter_of_its_own_zone(sandbox):
     members = dual(sandbox, "--group consul-a --group consul-b", count=1)
     healthy(*members[A], *members[B])
-    client = sandbox.launch(zone=B, tags={"Name": "web"}, user_data=client_data("--layout datacenter-per-az --group consul-a --group consul-b").replace("--group consul ", ""))
+    client = sandbox.launch(
+        zone=B,
+        tags={"Name": "web"},
+        user_data=client_data("--layout datacenter-per-az --group consul-a --group consul-b").replace(
+            "--group consul ", ""
+        ),
+    )
     healthy(client)
     # Found by tag, with one call.
     sandbox.aws.calls.clear()
-    plan = json.loads(client.bootstrap("--dry-run", "--json", "--role", "client", "--layout", "datacenter-per-az", "--tag", "Name=consul").stdout)
+    plan = json.loads(
+        client.bootstrap(
+            "--dry-run", "--json", "--role", "client", "--layout", "datacenter-per-az", "--tag", "Name=consul"
+        ).stdout
+    )
     assert plan["decision"]["name"] == "join as a client" and plan["peers"] == addresses(members[B])
     assert [call["action"] for call in sandbox.aws.calls_from(client.address)] == ["DescribeInstances"]
     assert client.configuration["datacenter"] == B and client.configuration["retry_join"] == addresses(members[B])
@@ -195,12 +220,15 @@ def test_a_fleet_of_clients_makes_two_calls_each_and_throttling_only_slows_it(sa
     host = sandbox.launch(tags={"Name": "fleet"})
     fleet = """
     i=0; while [ $i -lt 200 ]; do
-      (consul-bootstrap --role client --group consul --start none --start-jitter 5s --consul /usr/local/bin/consul-stub \\
+      (consul-bootstrap --role client --group consul --start none --start-jitter 5s \\
+        --consul /usr/local/bin/consul-stub \\
         --config-dir /tmp/c$i --state-dir /tmp/s$i --data-dir /tmp/d$i > /tmp/log$i 2>&1; echo $? > /tmp/status$i) &
       i=$((i + 1))
     done; wait; cat /tmp/status* | sort | uniq -c
     """
-    host.write("/usr/local/bin/consul-stub", '#!/bin/sh\n[ "$1" = version ] && echo Consul v1.8.7\nexit 0\n', mode=0o755)
+    host.write(
+        "/usr/local/bin/consul-stub", '#!/bin/sh\n[ "$1" = version ] && echo Consul v1.8.7\nexit 0\n', mode=0o755
+    )
     sandbox.aws.faults.append(Fault("throttle", probability=0.2))
     sandbox.aws.calls.clear()
     result = host.run("sh", "-c", fleet)

@@ -15,11 +15,11 @@ from .conftest import healthy
 from .waiting import until
 
 GROUP = "/consul/dc1"
-# Writes numbered lines, a number of them at a time, and rotates the file in the way named, every so many lines, but not while /run/hold
-# is there; appends the time to /run/rotated after each rotation.
+# Writes numbered lines, a number of them at a time, and rotates the file in the way named, every so many lines, but not
+# while /run/hold is there; appends the time to /run/rotated after each rotation.
 #
-# Files that were compressed, or truncated more than once, between two looks of the forwarder are out of its reach (README, Limits).
-# So each look is waited for: /proc tells which files it holds open.
+# Files that were compressed, or truncated more than once, between two looks of the forwarder are out of its reach
+# (README, Limits). So each look is waited for: /proc tells which files it holds open.
 WRITER = """
 import gzip, os, shutil, sys, time
 kind, lines, at_once, every = sys.argv[1], *map(int, sys.argv[2:])
@@ -38,7 +38,8 @@ def held(path):
 
 seen, truncated = False, False
 while number < lines:
-    with open(path, 'a') as file: file.writelines(f'{n} ' + 'x' * 80 + '\\n' for n in range(number + 1, min(number + at_once, lines) + 1))
+    more = range(number + 1, min(number + at_once, lines) + 1)
+    with open(path, 'a') as file: file.writelines(f'{n} ' + 'x' * 80 + '\\n' for n in more)
     number = min(number + at_once, lines)
     # What was truncated has been noticed once its copy is held; what was renamed, once what has its name is.
     seen = seen or kind == 'rename' or held(path + '.1' if truncated else path)
@@ -60,7 +61,8 @@ while number < lines:
     else:
         os.rename(path, path + '.1')
         if kind == 'compress':
-            with open(path + '.1', 'rb') as source, gzip.open(path + '.1.gz', 'wb', 1) as target: shutil.copyfileobj(source, target)
+            with open(path + '.1', 'rb') as source, gzip.open(path + '.1.gz', 'wb', 1) as target:
+                shutil.copyfileobj(source, target)
             os.unlink(path + '.1')
     seen, truncated = False, kind == 'copytruncate'
     with open('/run/rotated', 'a') as file: file.write(f'{time.time()}\\n')
@@ -79,12 +81,15 @@ def numbers(sandbox, instance):
 
 @pytest.mark.parametrize("kind", ["rename", "copytruncate", "compress"])
 def test_every_line_arrives_in_order_through_rotation_throttling_and_kills(sandbox, instance, kind, capsys):
-    sandbox.aws.faults += [Fault("throttle", action="PutLogEvents", probability=0.3), Fault("5xx", action="PutLogEvents", probability=0.1)]
+    sandbox.aws.faults += [
+        Fault("throttle", action="PutLogEvents", probability=0.3),
+        Fault("5xx", action="PutLogEvents", probability=0.1),
+    ]
     lines, generator = 10_000, random.Random(7)
     writer = instance.start("/usr/bin/python3", "-c", WRITER, kind, str(lines), "100", "2000")
     kills = 0
-    # Kills only where a file can be found again by its number: what was compressed, or copied and truncated more than once,
-    # while no forwarder ran may be out of reach.
+    # Kills only where a file can be found again by its number: what was compressed, or copied and truncated more than
+    # once, while no forwarder ran may be out of reach.
     for _ in range(2 if kind == "rename" else 0):
         run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log")
         time.sleep(generator.uniform(1.5, 2.5))  # anywhere
@@ -93,7 +98,10 @@ def test_every_line_arrives_in_order_through_rotation_throttling_and_kills(sandb
         kills += 1
     run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log")
     assert writer.finish() == "" and writer.returncode == 0, writer.output
-    script = "ls -lai --time-style=full-iso /var/log/app*; cd /var/lib/consul-bootstrap; cat log-checkpoints.json log-status.json"
+    script = (
+        "ls -lai --time-style=full-iso /var/log/app*; cd /var/lib/consul-bootstrap; cat log-checkpoints.json "
+        "log-status.json"
+    )
     until(
         lambda: (numbers(sandbox, instance) or [0])[-1] == lines,
         lambda: (numbers(sandbox, instance)[-3:], instance.run("sh", "-c", script).stdout),
@@ -106,7 +114,9 @@ def test_every_line_arrives_in_order_through_rotation_throttling_and_kills(sandb
     assert sorted(set(got)) == list(range(1, lines + 1)), [n for n in range(1, lines + 1) if n not in set(got)][:5]
     # In order: a step back is a repetition after a kill, and goes on from there.
     steps_back = sum(b <= a for a, b in pairwise(got))
-    assert steps_back <= kills and all(b == a + 1 or b <= a for a, b in pairwise(got)), [pair for pair in pairwise(got) if pair[1] != pair[0] + 1]
+    assert steps_back <= kills and all(b == a + 1 or b <= a for a, b in pairwise(got)), [
+        pair for pair in pairwise(got) if pair[1] != pair[0] + 1
+    ]
     with capsys.disabled():
         print(f"\n{kind}: {lines} lines, {kills} kills, {len(got) - lines} repeated")
 
@@ -121,10 +131,21 @@ def test_the_end_flushes_and_the_next_start_continues(sandbox, instance):
     assert run.returncode == 0 and numbers(sandbox, instance) == [1, 2, 3]
     instance.run("sh", "-c", "echo 4 d >> /var/log/app.log")
     run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/*.log")
-    until(lambda: numbers(sandbox, instance) == [1, 2, 3, 4] and sandbox.aws.log_events(GROUP, f"{instance.id}/var/log/new.log") == ["1 new"])
+    until(
+        lambda: (
+            numbers(sandbox, instance) == [1, 2, 3, 4]
+            and sandbox.aws.log_events(GROUP, f"{instance.id}/var/log/new.log") == ["1 new"]
+        )
+    )
     group = sandbox.aws.client("logs").describe_log_groups()["logGroups"][0]
     assert (group["logGroupName"], group["retentionInDays"]) == (GROUP, 30)
-    status = until(lambda: (s := json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json"))) and {x["source"]: x for x in s["streams"]}.get("file:/var/log/app.log", {}).get("sent_events") == 1 and s)
+    status = until(
+        lambda: (
+            (s := json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json")))
+            and {x["source"]: x for x in s["streams"]}.get("file:/var/log/app.log", {}).get("sent_events") == 1
+            and s
+        )
+    )
     stream = next(x for x in status["streams"] if x["source"] == "file:/var/log/app.log")
     assert stream["behind_bytes"] == 0 and stream["last_error"] is None and stream["last_acceptance"]
     run.signal(signal.SIGTERM)
@@ -167,10 +188,22 @@ def test_the_agents_journal_under_systemd(sandbox):
     member = sandbox.launch(group="consul", systemd=True)
     result = member.bootstrap("--expect", "1", "--log", "consul")
     assert result.returncode == 0, result.stderr
-    events = until(lambda: (found := sandbox.aws.log_events(GROUP, f"{member.id}/consul")) and any("New leader elected" in e for e in found) and found)
+    events = until(
+        lambda: (
+            (found := sandbox.aws.log_events(GROUP, f"{member.id}/consul"))
+            and any("New leader elected" in e for e in found)
+            and found
+        )
+    )
     member.run("systemctl", "restart", "consul-bootstrap", check=True)
     member.run("sh", "-c", "kill -HUP $(systemctl show --value --property=MainPID consul)", check=True)
-    again = until(lambda: (found := sandbox.aws.log_events(GROUP, f"{member.id}/consul")) and any("signal=hangup" in e for e in found) and found)
+    again = until(
+        lambda: (
+            (found := sandbox.aws.log_events(GROUP, f"{member.id}/consul"))
+            and any("signal=hangup" in e for e in found)
+            and found
+        )
+    )
     assert again[: len(events)] == events and len([e for e in again if "New leader elected" in e]) == 1  # nothing twice
 
 
@@ -178,11 +211,18 @@ def test_long_and_many_journal_entries_arrive_complete(sandbox):
     """From the first entry on, not the last ones; and entries that journalctl omits without --all."""
     sandbox.aws.create_group("consul")
     member = sandbox.launch(group="consul", systemd=True)
-    script = "i=1; while [ $i -le 1500 ]; do echo $i $(printf %0600d 0); i=$((i+1)); done; printf %020000d 7; echo; echo end"
-    member.run("systemd-run", "--unit=burst", "--property=LogRateLimitIntervalSec=0", "--wait", "sh", "-c", script, check=True)
+    script = (
+        "i=1; while [ $i -le 1500 ]; do echo $i $(printf %0600d 0); i=$((i+1)); done; printf %020000d 7; echo; echo end"
+    )
+    member.run(
+        "systemd-run", "--unit=burst", "--property=LogRateLimitIntervalSec=0", "--wait", "sh", "-c", script, check=True
+    )
     run = member.start_bootstrap("sidecar", "--log", "journal:burst.service")
     stream = f"{member.id}/journal-burst.service"
-    got = until(lambda: (found := sandbox.aws.log_events(GROUP, stream)) and "end" in found and found, lambda: len(sandbox.aws.log_events(GROUP, stream)))
+    got = until(
+        lambda: (found := sandbox.aws.log_events(GROUP, stream)) and "end" in found and found,
+        lambda: len(sandbox.aws.log_events(GROUP, stream)),
+    )
     run.signal(signal.SIGTERM)
     run.finish()
     assert [int(m.split()[0]) for m in got if m[0] in "123456789" and " 000" in m] == list(range(1, 1501))
@@ -198,23 +238,48 @@ def status(instance, *options):
 
 
 def test_a_supervised_agent_and_this_program_from_their_first_lines(sandbox, instance):
-    instance.reboot("#!/bin/sh\nexec consul-bootstrap --expect 1 --log consul --log bootstrap --log-tag team=platform --log-group '/{group}/{az}'\n")
+    instance.reboot(
+        "#!/bin/sh\nexec consul-bootstrap --expect 1 --log consul --log bootstrap --log-tag team=platform "
+        "--log-group "
+        "'/{group}/{az}'\n"
+    )
     healthy(instance)
     group = "/consul/eu-west-1a"
-    agent = until(lambda: (e := events(sandbox, instance, "consul", group)) and any("New leader elected" in m for m in e) and e)
+    agent = until(
+        lambda: (e := events(sandbox, instance, "consul", group)) and any("New leader elected" in m for m in e) and e
+    )
     assert agent[0] == "==> Starting Consul agent..."
-    own = until(lambda: (e := events(sandbox, instance, "bootstrap", group)) and any(" healthy leader=" in m for m in e) and e)
-    assert f"this is {instance.id}" in own[0] and sum(f"info this is {instance.id}" in m for m in own) == 1 and any("decision: " in m for m in own)
+    own = until(
+        lambda: (e := events(sandbox, instance, "bootstrap", group)) and any(" healthy leader=" in m for m in e) and e
+    )
+    assert (
+        f"this is {instance.id}" in own[0]
+        and sum(f"info this is {instance.id}" in m for m in own) == 1
+        and any("decision: " in m for m in own)
+    )
     # Nothing twice, where the run handed over to the sidecar.
     stamped = [m for m in agent if "Z [" in m]
-    assert len(stamped) == len(set(stamped)) and [m for m in own if " decision: " in m] == [m for m in own if " decision: " in m][:1]
+    assert (
+        len(stamped) == len(set(stamped))
+        and [m for m in own if " decision: " in m] == [m for m in own if " decision: " in m][:1]
+    )
     assert sandbox.aws.client("logs").list_tags_log_group(logGroupName=group)["tags"] == {"team": "platform"}
     # SIGHUP is the agent's and ours.
     instance.signal_run(signal.SIGHUP)
-    until(lambda: any("signal=hangup" in m for m in events(sandbox, instance, "consul", group)) and "the options are as before" in instance.log)
+    until(
+        lambda: (
+            any("signal=hangup" in m for m in events(sandbox, instance, "consul", group))
+            and "the options are as before" in instance.log
+        )
+    )
     # The report may be two seconds old: of before the sidecar took over.
     wanted = {"consul": "ok", "bootstrap": "ok"}
-    until(lambda: {s["source"]: s["condition"] for s in status(instance, "--log", "consul")["forwarding"]["streams"]} == wanted)
+    until(
+        lambda: (
+            {s["source"]: s["condition"] for s in status(instance, "--log", "consul")["forwarding"]["streams"]}
+            == wanted
+        )
+    )
     found = status(instance, "--log", "consul")
     assert found["healthy"] and found["agent"]["leader"]
     assert instance.bootstrap("status", "--check", "--log", "consul").returncode == 0
@@ -226,31 +291,61 @@ def test_a_failed_boot_reports_its_error_to_cloudwatch(sandbox, instance):
     """A failed boot is when the logs matter most."""
     result = instance.bootstrap("--expect", "3", "--wait-timeout", "3s", "--log", "bootstrap")
     assert result.returncode == 13
-    assert any("level=error" in m or " error " in m for m in events(sandbox, instance, "bootstrap")), events(sandbox, instance, "bootstrap")
+    assert any("level=error" in m or " error " in m for m in events(sandbox, instance, "bootstrap")), events(
+        sandbox, instance, "bootstrap"
+    )
 
 
 def test_records_of_many_lines_fields_of_their_own_and_times(sandbox, instance):
-    instance.write("/etc/consul-bootstrap/config.json", json.dumps({
-        "log": [
-            {"source": "file:/var/log/app.log", "group": "/app", "stream": "{hostname}-{source}", "retention": 14, "multiline-start": "^[0-9]{4}-"},
-            {"source": "file:/var/log/trace.log", "multiline-start": "indentation", "stream": "trace"},
-            {"source": "file:/var/log/json.log", "timestamp-key": "when", "stream": "json"},
-        ],
-    }))  # fmt: skip
+    instance.write(
+        "/etc/consul-bootstrap/config.json",
+        json.dumps(
+            {
+                "log": [
+                    {
+                        "source": "file:/var/log/app.log",
+                        "group": "/app",
+                        "stream": "{hostname}-{source}",
+                        "retention": 14,
+                        "multiline-start": "^[0-9]{4}-",
+                    },
+                    {"source": "file:/var/log/trace.log", "multiline-start": "indentation", "stream": "trace"},
+                    {"source": "file:/var/log/json.log", "timestamp-key": "when", "stream": "json"},
+                ],
+            }
+        ),
+    )
     now = int(time.time())
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now - 60))
     instance.write("/var/log/app.log", f"{stamp} first\nsecond\n  third\n{stamp} next\n")
     instance.write("/var/log/trace.log", "Error: x\n  at a\n\tat b\nError: y\n")
-    instance.write("/var/log/json.log", json.dumps({"ts": now, "when": now - 30, "text": 'a "b" \\ \u0001 é'}, ensure_ascii=False) + "\r\n\nlast")
+    instance.write(
+        "/var/log/json.log",
+        json.dumps({"ts": now, "when": now - 30, "text": 'a "b" \\ \u0001 é'}, ensure_ascii=False) + "\r\n\nlast",
+    )
     run = instance.start_bootstrap("sidecar")
     host = f"ip-{instance.address.replace('.', '-')}"
     backend = lambda group, stream: (g := sandbox.aws.log_group(group)) and g.streams.get(stream)
-    until(lambda: backend("/app", f"{host}-var/log/app.log") and backend(GROUP, "trace") and backend(GROUP, "json") and len(sandbox.aws.log_events(GROUP, "trace")) == 2 and len(sandbox.aws.log_events("/app", f"{host}-var/log/app.log")) == 2)
-    assert sandbox.aws.log_events("/app", f"{host}-var/log/app.log") == [f"{stamp} first\nsecond\n  third", f"{stamp} next"]
+    until(
+        lambda: (
+            backend("/app", f"{host}-var/log/app.log")
+            and backend(GROUP, "trace")
+            and backend(GROUP, "json")
+            and len(sandbox.aws.log_events(GROUP, "trace")) == 2
+            and len(sandbox.aws.log_events("/app", f"{host}-var/log/app.log")) == 2
+        )
+    )
+    assert sandbox.aws.log_events("/app", f"{host}-var/log/app.log") == [
+        f"{stamp} first\nsecond\n  third",
+        f"{stamp} next",
+    ]
     assert backend("/app", f"{host}-var/log/app.log").events[0].timestamp == (now - 60) * 1000
     assert sandbox.aws.log_events(GROUP, "trace") == ["Error: x\n  at a\n\tat b", "Error: y"]
     until(lambda: len(sandbox.aws.log_events(GROUP, "json")) == 2)
-    assert json.loads(sandbox.aws.log_events(GROUP, "json")[0])["text"] == 'a "b" \\ \u0001 é' and sandbox.aws.log_events(GROUP, "json")[1] == " "
+    assert (
+        json.loads(sandbox.aws.log_events(GROUP, "json")[0])["text"] == 'a "b" \\ \u0001 é'
+        and sandbox.aws.log_events(GROUP, "json")[1] == " "
+    )
     assert backend(GROUP, "json").events[0].timestamp == (now - 30) * 1000
     # An invalid file changes nothing; a valid one adds a source at SIGHUP.
     instance.write("/etc/consul-bootstrap/config.json", '{"log": "nonsense"}')
@@ -263,8 +358,14 @@ def test_records_of_many_lines_fields_of_their_own_and_times(sandbox, instance):
     until(lambda: events(sandbox, instance, "var/log/more.log") == ["1 more"] and events(sandbox, instance, "syslog"))
     run.signal(signal.SIGTERM)
     output = run.finish()
-    assert "cannot read the options again; going on with the ones before" in output and "must be consul, bootstrap" in output
-    assert sandbox.aws.client("logs").describe_log_groups(logGroupNamePrefix="/app")["logGroups"][0]["retentionInDays"] == 14
+    assert (
+        "cannot read the options again; going on with the ones before" in output
+        and "must be consul, bootstrap" in output
+    )
+    assert (
+        sandbox.aws.client("logs").describe_log_groups(logGroupNamePrefix="/app")["logGroups"][0]["retentionInDays"]
+        == 14
+    )
     assert sandbox.aws.broken_limits == []
 
 
@@ -275,23 +376,48 @@ def test_rejected_events_are_kept_and_stalled_streams_are_reported(sandbox, inst
     run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log", "--metrics", "unix:/run/numbers.sock")
     until(lambda: len(events(sandbox, instance, "var/log/app.log")) == 2)
     assert events(sandbox, instance, "var/log/app.log") == [f"{ahead} a clock of another zone", "1 now"]
-    letters = [json.loads(line) for line in instance.read("/var/lib/consul-bootstrap/log-dead-letters.jsonl").splitlines()]
-    assert [(d["source"], [e["message"] for e in d["events"]]) for d in letters] == [("file:/var/log/app.log", [f"{old} too old"])]
+    letters = [
+        json.loads(line) for line in instance.read("/var/lib/consul-bootstrap/log-dead-letters.jsonl").splitlines()
+    ]
+    assert [(d["source"], [e["message"] for e in d["events"]]) for d in letters] == [
+        ("file:/var/log/app.log", [f"{old} too old"])
+    ]
     stream = until(lambda: (s := status(instance)["forwarding"]["streams"]) and s[0]["rejected_events"] == 1 and s[0])
     assert stream["sent_events"] == 2 and stream["lost_lines"] == 0
-    scrape = "import socket;s=socket.socket(socket.AF_UNIX);s.connect('/run/numbers.sock');s.sendall(b'GET /metrics HTTP/1.1\\r\\n\\r\\n');print(s.makefile().read())"
-    text = until(lambda: (t := instance.run("/usr/bin/python3", "-c", scrape).stdout) and 'sent_events_total{source="file:/var/log/app.log"} 2' in t and t)
-    assert "200 OK" in text and 'consul_bootstrap_log_healthy{source="file:/var/log/app.log"} 1' in text and "# TYPE consul_bootstrap_log_lag_seconds gauge" in text
+    scrape = (
+        "import socket;s=socket.socket(socket.AF_UNIX);s.connect('/run/numbers.sock');s.sendall(b'GET "
+        "/metrics "
+        "HTTP/1.1\\r\\n\\r\\n');"
+        "print(s.makefile().read())"
+    )
+    text = until(
+        lambda: (
+            (t := instance.run("/usr/bin/python3", "-c", scrape).stdout)
+            and 'sent_events_total{source="file:/var/log/app.log"} 2' in t
+            and t
+        )
+    )
+    assert (
+        "200 OK" in text
+        and 'consul_bootstrap_log_healthy{source="file:/var/log/app.log"} 1' in text
+        and "# TYPE consul_bootstrap_log_lag_seconds gauge" in text
+    )
     # A missing permission: parked, reported, and visible to a monitor.
     sandbox.aws.faults.append(Fault("denied", action="PutLogEvents"))
     instance.run("sh", "-c", "echo 2 more >> /var/log/app.log")
     check = lambda: instance.bootstrap("status", "--check", "--log", "file:/var/log/app.log")
     until(lambda: (r := check()).returncode == 1 and "file:/var/log/app.log is parked" in r.stdout)
-    assert "logs:PutLogEvents" in check().stdout and 'healthy{source="file:/var/log/app.log"} 0' in instance.run("/usr/bin/python3", "-c", scrape).stdout
+    assert (
+        "logs:PutLogEvents" in check().stdout
+        and 'healthy{source="file:/var/log/app.log"} 0' in instance.run("/usr/bin/python3", "-c", scrape).stdout
+    )
     # Killed: the last report becomes stale.
     run.signal(signal.SIGKILL)
     output = run.finish()
-    assert "CloudWatch Logs refused events" in output and output.count("log forwarding of file:/var/log/app.log waits") == 1
+    assert (
+        "CloudWatch Logs refused events" in output
+        and output.count("log forwarding of file:/var/log/app.log waits") == 1
+    )
     report = json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json"))
     report["time"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 61))
     instance.write("/var/lib/consul-bootstrap/log-status.json", json.dumps(report))
@@ -323,21 +449,47 @@ def test_a_child_that_writes_as_fast_as_it_can_while_the_service_is_unavailable(
     instance.reboot(f"#!/bin/sh\nexec consul-bootstrap {options} > /dev/null\n")
     healthy(instance)
     instance.write("/run/chatter", "")
-    until(lambda: instance.exists("/tmp/chattered") and instance.read("/tmp/chattered"), lambda: instance.run("sh", "-c", "ps aux | tail; ls -la /tmp /var/lib/consul-bootstrap").stdout)
+    until(
+        lambda: instance.exists("/tmp/chattered") and instance.read("/tmp/chattered"),
+        lambda: instance.run("sh", "-c", "ps aux | tail; ls -la /tmp /var/lib/consul-bootstrap").stdout,
+    )
     until(lambda: instance.consul("/v1/status/leader"))
     written = int(instance.read("/tmp/chattered"))
-    pid = next(line.split()[0] for line in instance.run("sh", "-c", "grep -lx consul-bootstra /proc/[0-9]*/comm | cut -d/ -f3").stdout.splitlines())
-    peak = int(next(line for line in instance.run("cat", f"/proc/{pid}/status").stdout.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    queue = sum(int(n) for n in instance.run("sh", "-c", "stat -c %s /var/lib/consul-bootstrap/log-queue/*").stdout.split())
+    pid = next(
+        line.split()[0]
+        for line in instance.run(
+            "sh", "-c", "grep -lx consul-bootstra /proc/[0-9]*/comm | cut -d/ -f3"
+        ).stdout.splitlines()
+    )
+    peak = (
+        int(
+            next(
+                line
+                for line in instance.run("cat", f"/proc/{pid}/status").stdout.splitlines()
+                if line.startswith("VmHWM")
+            ).split()[1]
+        )
+        / 1024
+    )
+    queue = sum(
+        int(n) for n in instance.run("sh", "-c", "stat -c %s /var/lib/consul-bootstrap/log-queue/*").stdout.split()
+    )
     sandbox.aws.faults.clear()
-    got = until(lambda: (e := events(sandbox, instance, "consul")) and any(m.startswith(f"{written - 1} chatter") for m in e) and e)
+    got = until(
+        lambda: (
+            (e := events(sandbox, instance, "consul")) and any(m.startswith(f"{written - 1} chatter") for m in e) and e
+        )
+    )
     numbers = [int(m.split()[0]) for m in got if " chatter " in m]
     notices = [int(m.split()[1]) for m in got if m.startswith("consul-bootstrap: ") and "given up" in m]
     # The report may be two seconds old.
     stream = lambda: (s := status(instance)["forwarding"]["streams"]) and (s[0]["behind_bytes"], s[0]["lost_lines"])
     until(lambda: stream() == (0, sum(notices)), stream)
     with capsys.disabled():
-        print(f"\n{written:,} lines, {sum(notices):,} given up in {len(notices)} places, peak {peak:.1f} MiB, queue {queue / 1e6:.1f} MB")
+        print(
+            f"\n{written:,} lines, {sum(notices):,} given up in {len(notices)} places, peak {peak:.1f} MiB, queue "
+            f"{queue / 1e6:.1f} MB"
+        )
     # Every gap has a notice with its length.
     next_number = 0
     for message in got:
@@ -358,8 +510,15 @@ def test_the_unit_is_ready_at_once_has_a_watchdog_and_reloads(sandbox):
     member.write("/etc/consul-bootstrap/config.json", '{"log": ["consul"]}')
     result = member.bootstrap("--expect", "1")
     assert result.returncode == 0, result.stderr
-    show = lambda name: member.run("systemctl", "show", "--value", f"--property={name}", "consul-bootstrap").stdout.strip()
-    assert (show("Type"), show("WatchdogUSec"), show("ActiveState"), show("NotifyAccess")) == ("notify", "2min", "active", "main")
+    show = lambda name: member.run(
+        "systemctl", "show", "--value", f"--property={name}", "consul-bootstrap"
+    ).stdout.strip()
+    assert (show("Type"), show("WatchdogUSec"), show("ActiveState"), show("NotifyAccess")) == (
+        "notify",
+        "2min",
+        "active",
+        "main",
+    )
     until(lambda: show("StatusText") == "monitoring the agent")
     pid = show("MainPID")
     until(lambda: any("New leader elected" in m for m in events(sandbox, member, "consul")))
@@ -369,9 +528,23 @@ def test_the_unit_is_ready_at_once_has_a_watchdog_and_reloads(sandbox):
     member.write("/var/log/app.log", "1 a\n")
     member.run("systemctl", "reload", "consul-bootstrap", check=True)
     until(lambda: events(sandbox, member, "var/log/app.log") == ["1 a"])
-    assert show("MainPID") == pid and len([m for m in events(sandbox, member, "consul") if "New leader elected" in m]) == 1
+    assert (
+        show("MainPID") == pid and len([m for m in events(sandbox, member, "consul") if "New leader elected" in m]) == 1
+    )
     # A process that hangs is started again; one that reports is not.
-    member.run("sh", "-c", "mkdir -p /run/systemd/system/consul-bootstrap.service.d; printf '[Service]\nWatchdogSec=6\nRestartSec=0\n' > /run/systemd/system/consul-bootstrap.service.d/w.conf; systemctl daemon-reload; systemctl restart consul-bootstrap", check=True)
+    member.run(
+        "sh",
+        "-c",
+        "mkdir -p /run/systemd/system/consul-bootstrap.service.d; printf '[Service]\nWatchdogSec=6\nRestartSec=0\n"
+        "' "
+        "> /run/systemd/system/consul-bootstrap.service.d/w.conf;"
+        " "
+        "systemctl "
+        "daemon-reload;"
+        " systemctl restart "
+        "consul-bootstrap",
+        check=True,
+    )
     pid, reports = show("MainPID"), set()
     until(lambda: reports.add(show("WatchdogTimestampMonotonic")) or len(reports) >= 4)
     assert show("MainPID") == pid
@@ -386,7 +559,8 @@ def test_the_unit_is_ready_at_once_has_a_watchdog_and_reloads(sandbox):
 
 @pytest.mark.parametrize("kind", ["rename", "copytruncate", "compress"])
 def test_a_million_lines_through_rotation_faults_kills_and_an_absence(sandbox, instance, kind, capsys):
-    """A third of them for each kind. Every line arrives, in order, and twice only where a kill fell between acceptance and checkpoint."""
+    """A third of them for each kind. Every line arrives, in order, and twice only where a kill fell between
+    acceptance and checkpoint."""
     lines = 333_334
     shutil.copyfile(os.path.join(os.path.dirname(__file__), "log_sink.py"), instance.path("/run/log_sink.py"))
     sink = instance.start("/usr/bin/python3", "/run/log_sink.py", "9999", "/run/sink", "0.3", "0.1")
@@ -414,7 +588,10 @@ def test_a_million_lines_through_rotation_faults_kills_and_an_absence(sandbox, i
 
     def rotation():
         before = rotations()
-        until(lambda: rotations() > before or writer.poll() is not None, lambda: (before, writer.poll(), runs[-1].output[-2000:]))
+        until(
+            lambda: rotations() > before or writer.poll() is not None,
+            lambda: (before, writer.poll(), runs[-1].output[-2000:]),
+        )
         assert rotations() > before, writer.output
 
     start()
@@ -425,7 +602,10 @@ def test_a_million_lines_through_rotation_faults_kills_and_an_absence(sandbox, i
         # What is compressed before it was read to its end, while no forwarder runs, is out of reach (README, Limits).
         if kind == "compress":
             instance.write("/run/hold", "")
-            until(lambda: checkpoint()[0] == str(os.stat(instance.path("/var/log/app.log")).st_ino), lambda: runs[-1].output[-2000:])
+            until(
+                lambda: checkpoint()[0] == str(os.stat(instance.path("/var/log/app.log")).st_ino),
+                lambda: runs[-1].output[-2000:],
+            )
         end(signal.SIGKILL)
         os.unlink(instance.path("/var/lib/consul-bootstrap/log-status.json"))
         start()
@@ -443,7 +623,10 @@ def test_a_million_lines_through_rotation_faults_kills_and_an_absence(sandbox, i
     assert writer.finish() == "" and writer.returncode == 0, writer.output
     # Everything is accepted once the checkpoint is the end of the file.
     last = os.stat(instance.path("/var/log/app.log"))
-    until(lambda: checkpoint() == (str(last.st_ino), last.st_size), lambda: (checkpoint(), last, streams(), runs[-1].output[-5000:]))
+    until(
+        lambda: checkpoint() == (str(last.st_ino), last.st_size),
+        lambda: (checkpoint(), last, streams(), runs[-1].output[-5000:]),
+    )
     end(signal.SIGTERM)
     output = "".join(run.output for run in runs)
     sink.signal(signal.SIGTERM)
@@ -452,7 +635,18 @@ def test_a_million_lines_through_rotation_faults_kills_and_an_absence(sandbox, i
     got = result["numbers"][f"{instance.id}/var/log/app.log"]
     steps_back = [(a, b) for a, b in pairwise(got) if b != a + 1]
     with capsys.disabled():
-        print(f"\n{kind}: {lines:,} lines, {result['calls']} calls, {result['throttled']} throttled, {result['failed']} failed; {len(got) - lines} lines twice, at {len(steps_back)} of 2 kills")
+        print(
+            f"\n{kind}: {lines:,} lines, {result['calls']} calls, {result['throttled']} throttled, "
+            f"{result['failed']} failed;"
+            " "
+            f"{len(got) - lines} "
+            "lines "
+            "twice,"
+            " "
+            "at "
+            f"{len(steps_back)} "
+            "of 2 kills"
+        )
     assert result["refused"] == [] and "lost" not in output, (result["refused"], output[-2000:])
     assert set(got) == set(range(1, lines + 1)), sorted(set(range(1, lines + 1)) - set(got))[:5]
     # In order: a step back is a repetition after a kill, and goes on from there.
@@ -466,7 +660,17 @@ AGENT_UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=mult
 def test_an_external_agent_is_configured_started_and_monitored(sandbox):
     sandbox.aws.create_group("consul")
     member = sandbox.launch(group="consul", systemd=True)
-    options = ("--expect", "1", "--log", "file:/var/log/app.log", "--log-group", "/app", "--log-agent-patience", "8s", "--log-agent")
+    options = (
+        "--expect",
+        "1",
+        "--log",
+        "file:/var/log/app.log",
+        "--log-group",
+        "/app",
+        "--log-agent-patience",
+        "8s",
+        "--log-agent",
+    )
     # Not installed: reported, without effect on the agent.
     result = member.bootstrap(*options, "awslogs")
     assert result.returncode == 0 and "awslogs is not installed" in result.stderr, result.stderr
@@ -494,17 +698,32 @@ def test_an_external_agent_is_configured_started_and_monitored(sandbox):
         text = time.strftime("%Y-%m-%dT%H:%M:%SZ line", time.gmtime(now))
         member.run("sh", "-c", f"echo '{text}' >> /var/log/app.log", check=True)
         if arrives:
-            logs.put_log_events(logGroupName="/app", logStreamName=stream, logEvents=[{"timestamp": int(now) * 1000, "message": text}])
+            logs.put_log_events(
+                logGroupName="/app", logStreamName=stream, logEvents=[{"timestamp": int(now) * 1000, "message": text}]
+            )
 
     line(arrives=True)
     agent = lambda: status(member)["forwarding"]["agent"]
-    until(lambda: (a := agent()) and a["running"] and a["streams"][0]["last_event"] == a["streams"][0]["last_line"] is not None, agent)
+    until(
+        lambda: (
+            (a := agent())
+            and a["running"]
+            and a["streams"][0]["last_event"] == a["streams"][0]["last_line"] is not None
+        ),
+        agent,
+    )
     check = lambda: member.bootstrap("status", "--check")
     until(lambda: check().returncode == 0, lambda: check().stdout)
     # Its lines do not arrive any more.
     line(arrives=False)
-    until(lambda: (r := check()).returncode == 1 and "file:/var/log/app.log is stalled: /app" in r.stdout, lambda: check().stdout + str(agent()))
-    assert "log forwarding: file:/var/log/app.log is stalled" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
+    until(
+        lambda: (r := check()).returncode == 1 and "file:/var/log/app.log is stalled: /app" in r.stdout,
+        lambda: check().stdout + str(agent()),
+    )
+    assert (
+        "log forwarding: file:/var/log/app.log is stalled"
+        in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
+    )
     line(arrives=True)
     until(lambda: check().returncode == 0)
     member.run("systemctl", "stop", "awslogsd", check=True)
@@ -514,9 +733,22 @@ def test_an_external_agent_is_configured_started_and_monitored(sandbox):
     member.write(control, '#!/bin/sh\necho "$@" > /run/called; systemctl start amazon-cloudwatch-agent\n', mode=0o755)
     member.write("/etc/systemd/system/amazon-cloudwatch-agent.service", AGENT_UNIT)
     member.run("systemctl", "daemon-reload", check=True)
-    result = member.bootstrap(*options, "amazon-cloudwatch-agent", "--log-retention", "7", "--multiline-start", "^[0-9]")
+    result = member.bootstrap(
+        *options, "amazon-cloudwatch-agent", "--log-retention", "7", "--multiline-start", "^[0-9]"
+    )
     assert result.returncode == 0, result.stderr
-    assert member.read("/run/called").strip() == "-a append-config -m ec2 -s -c file:/var/lib/consul-bootstrap/amazon-cloudwatch-agent.json"
-    entry = json.loads(member.read("/var/lib/consul-bootstrap/amazon-cloudwatch-agent.json"))["logs"]["logs_collected"]["files"]["collect_list"][0]
-    assert entry == {"file_path": "/var/log/app.log", "log_group_name": "/app", "log_stream_name": stream, "retention_in_days": 7, "multi_line_start_pattern": "^[0-9]"}
+    assert (
+        member.read("/run/called").strip()
+        == "-a append-config -m ec2 -s -c file:/var/lib/consul-bootstrap/amazon-cloudwatch-agent.json"
+    )
+    entry = json.loads(member.read("/var/lib/consul-bootstrap/amazon-cloudwatch-agent.json"))["logs"]["logs_collected"][
+        "files"
+    ]["collect_list"][0]
+    assert entry == {
+        "file_path": "/var/log/app.log",
+        "log_group_name": "/app",
+        "log_stream_name": stream,
+        "retention_in_days": 7,
+        "multi_line_start_pattern": "^[0-9]",
+    }
     until(lambda: check().returncode == 0, lambda: check().stdout)

@@ -59,7 +59,11 @@ def test_a_dry_run_changes_nothing(sandbox, instance, user):
     assert result.returncode == 0, result.stderr
     assert snapshot(instance) == before
     assert processes(instance) == running
-    assert {call["action"] for call in sandbox.aws.calls} == {"DescribeAutoScalingGroups", "DescribeAutoScalingInstances", "DescribeInstances"}
+    assert {call["action"] for call in sandbox.aws.calls} == {
+        "DescribeAutoScalingGroups",
+        "DescribeAutoScalingInstances",
+        "DescribeInstances",
+    }
     assert "a new cluster, bootstrap_expect 1" in result.stdout and "Nothing was changed." in result.stdout
     data = json.loads(instance.bootstrap("--dry-run", "--json", *ONE, user=user).stdout)
     assert data["decision"]["name"] == "new cluster" and data["configuration"]["bootstrap_expect"] == 1
@@ -69,15 +73,41 @@ def test_a_dry_run_changes_nothing(sandbox, instance, user):
 def test_a_dry_run_writes_no_file_and_starts_nothing_but_consul_version(instance):
     """By its system calls, not only by its files."""
     trace = "/tmp/trace"
-    instance.run("strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,execve,sethostname,chmod,fchmod,chown,fchown",
-                 "/usr/local/bin/consul-bootstrap", "--dry-run", *ONE, check=True)  # fmt: skip
+    instance.run(
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        trace,
+        "-e",
+        "trace=openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,execve,sethostname,chmod,"
+        "fchmod,chown,fchown",
+        "/usr/local/bin/consul-bootstrap",
+        "--dry-run",
+        *ONE,
+        check=True,
+    )
     calls = instance.run("cat", trace).stdout.splitlines()
     ours = [line for line in calls if "ENOENT" not in line]
-    writes = [line for line in ours if ("O_WRONLY" in line or "O_RDWR" in line or "O_CREAT" in line) and "/dev/null" not in line and "/proc/self" not in line and "/tmp/consul-test" not in line]
+    writes = [
+        line
+        for line in ours
+        if ("O_WRONLY" in line or "O_RDWR" in line or "O_CREAT" in line)
+        and "/dev/null" not in line
+        and "/proc/self" not in line
+        and "/tmp/consul-test" not in line
+    ]
     assert writes == []
     # `consul version` writes a test file to its temporary directory.
     ours = [line for line in ours if "/tmp/consul-test" not in line]
-    assert not [line for line in ours if any(f" {call}(" in line for call in ("mkdir", "mkdirat", "rename", "renameat", "unlink", "sethostname", "chown", "fchown"))]
+    assert not [
+        line
+        for line in ours
+        if any(
+            f" {call}(" in line
+            for call in ("mkdir", "mkdirat", "rename", "renameat", "unlink", "sethostname", "chown", "fchown")
+        )
+    ]
     # A call that another thread's interrupts stands in two lines, the first without its result.
     programs = {line.split('"')[1] for line in ours if " execve(" in line and "= -1" not in line}
     # `consul version` runs getconf.
@@ -89,7 +119,9 @@ def test_a_dry_run_on_an_instance_outside_any_group(sandbox):
     members = sandbox.launch_group(3, boot=False)
     outsider = sandbox.launch(tags={"Name": "by-hand"})
     result = outsider.bootstrap("--dry-run")
-    assert result.returncode == 13 and "belongs to no Auto Scaling group" in result.stderr and "--group" in result.stderr
+    assert (
+        result.returncode == 13 and "belongs to no Auto Scaling group" in result.stderr and "--group" in result.stderr
+    )
     result = outsider.bootstrap("--dry-run", "--group", "consul")
     assert result.returncode == 0
     for member in members:
@@ -115,7 +147,19 @@ def test_merge_and_set_lie_over_the_configuration_and_secrets_stay_hidden(instan
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, "more.json"), "w") as file:
         json.dump({"encrypt": secret, "ports": {"dns": 53}, "acl": {"tokens": {"agent": "top-secret-token"}}}, file)
-    options = [*ONE, "--start", "none", "--merge", "/root/more.json", "--set", "ports.grpc=8502", "--set", "leave_on_terminate=null", "--log-level", "debug"]
+    options = [
+        *ONE,
+        "--start",
+        "none",
+        "--merge",
+        "/root/more.json",
+        "--set",
+        "ports.grpc=8502",
+        "--set",
+        "leave_on_terminate=null",
+        "--log-level",
+        "debug",
+    ]
     dry = instance.bootstrap("--dry-run", *options)
     asjson = instance.bootstrap("--dry-run", "--json", *options)
     run = instance.bootstrap(*options)
@@ -171,7 +215,9 @@ def test_data_baked_into_the_image_is_moved_aside(instance, record):
     bake(instance, record)
     result = instance.bootstrap(*ONE, "--start", "none")
     assert result.returncode == 0, result.stderr
-    aside = [name for name in os.listdir(instance.path("/opt")) if name.startswith(f"consul.{record or 'unknown-instance'}.")]
+    aside = [
+        name for name in os.listdir(instance.path("/opt")) if name.startswith(f"consul.{record or 'unknown-instance'}.")
+    ]
     assert len(aside) == 1 and "it is renamed to" in result.stderr
     assert os.path.exists(instance.path(f"/opt/{aside[0]}/node-id"))
     assert not instance.exists("/opt/consul/node-id")
@@ -189,7 +235,9 @@ def test_data_is_kept_on_request_and_on_a_mount_of_its_own(instance):
     assert instance.bootstrap(*ONE, "--start", "none", "--keep-data").returncode == 0
     assert instance.exists("/opt/consul/node-id")
     bake(instance)
-    instance.run("sh", "-c", "mkdir /tmp/data && cp -a /opt/consul/. /tmp/data && mount --bind /tmp/data /opt/consul", check=True)
+    instance.run(
+        "sh", "-c", "mkdir /tmp/data && cp -a /opt/consul/. /tmp/data && mount --bind /tmp/data /opt/consul", check=True
+    )
     result = instance.bootstrap(*ONE, "--start", "none", "--dry-run", "--log-level", "debug")
     assert result.returncode == 0 and "rename /opt/consul to" not in result.stdout
     instance.run("umount", "/opt/consul")
@@ -255,8 +303,21 @@ def test_a_full_disk_and_a_read_only_directory(instance):
     assert instance.bootstrap(*ONE, "--start", "none").returncode == 0
     before = instance.read(CONFIGURATION)
     # A directory that is full for everything but what is in it already.
-    instance.run("sh", "-c", "mkdir -p /tmp/full && mount -t tmpfs -o size=16k tmpfs /tmp/full && head -c 12288 /dev/zero > /tmp/full/zero", check=True)
-    result = instance.bootstrap(*ONE, "--start", "none", "--config-dir", "/tmp/full", "--set", f'http_config.response_headers.X-Filler="{"x" * 8000}"')
+    instance.run(
+        "sh",
+        "-c",
+        "mkdir -p /tmp/full && mount -t tmpfs -o size=16k tmpfs /tmp/full && head -c 12288 /dev/zero > /tmp/full/zero",
+        check=True,
+    )
+    result = instance.bootstrap(
+        *ONE,
+        "--start",
+        "none",
+        "--config-dir",
+        "/tmp/full",
+        "--set",
+        f'http_config.response_headers.X-Filler="{"x" * 8000}"',
+    )
     assert result.returncode == 14 and "No space left" in result.stderr and "make room" in result.stderr
     assert instance.run("ls", "-A", "/tmp/full").stdout.split() == ["zero"]
     instance.run("sh", "-c", "mkdir -p /tmp/ro && mount -t tmpfs -o ro tmpfs /tmp/ro", check=True)
@@ -276,7 +337,9 @@ def test_a_consul_that_is_missing_not_executable_or_crashes(instance):
     break_consul(instance)
     result = instance.bootstrap(*ONE, "--consul", "/usr/local/bin/broken-consul")
     assert result.returncode == 15
-    assert "the Consul agent does not start: it ended 3 times" in result.stderr and "the disk is on fire" in result.stderr
+    assert (
+        "the Consul agent does not start: it ended 3 times" in result.stderr and "the disk is on fire" in result.stderr
+    )
 
 
 def test_a_signal_ends_the_pause_between_a_crash_and_the_next_start(instance):
@@ -295,7 +358,13 @@ def break_consul(instance):
     script = instance.path("/usr/local/bin/broken-consul")
     os.makedirs(os.path.dirname(script), exist_ok=True)
     with open(script, "w") as file:
-        file.write('#!/bin/sh\n[ "$1" = version ] && exec echo "Consul v1.8.7"\n[ "$1" = validate ] && exit 0\necho "==> Error: the disk is on fire"\nexit 1\n')
+        file.write(
+            '#!/bin/sh\n[ "$1" = version ] && exec echo "Consul v1.8.7"\n[ "$1" = validate ] && exit 0\necho "==> '
+            "Error: the disk is on "
+            'fire"\n'
+            "exit "
+            "1\n"
+        )
     os.chmod(script, 0o755)
 
 
@@ -313,7 +382,11 @@ def test_the_supervised_agent_is_restarted_after_a_crash_and_its_leave_is_final(
     healthy(instance)
     # A dry run on a running instance explains; it does not fail.
     look = instance.bootstrap("--dry-run", "--expect", "1")
-    assert look.returncode == 0 and "rejoin with the state on this machine" in look.stdout and "A run would stop here, with status 15" in look.stdout
+    assert (
+        look.returncode == 0
+        and "rejoin with the state on this machine" in look.stdout
+        and "A run would stop here, with status 15" in look.stdout
+    )
     first = instance.run("pgrep", "-x", "consul").stdout.strip()
     instance.run("sh", "-c", f"kill -9 {first}", check=True)
     until(lambda: (pid := instance.run("pgrep", "-x", "consul").stdout.strip()) and pid != first and pid)
@@ -344,7 +417,9 @@ def test_systemd_runs_reboots_and_stops_the_agent(sandbox):
         text = member.run("consul", "operator", "raft", "list-peers").stdout
         return sum("true" in line for line in text.splitlines()[1:])
 
-    assert show("ActiveState") == "active" and member.run("systemctl", "is-enabled", "consul").stdout.strip() == "enabled"
+    assert (
+        show("ActiveState") == "active" and member.run("systemctl", "is-enabled", "consul").stdout.strip() == "enabled"
+    )
     verified = member.run("systemd-analyze", "verify", "--recursive-errors=no", "/etc/systemd/system/consul.service")
     assert verified.returncode == 0 and "consul.service" not in verified.stderr, verified.stderr
     # Again: nothing to do, the agent is not touched.
@@ -376,8 +451,17 @@ def test_a_bad_start_under_systemd_is_not_final(sandbox):
     member = sandbox.launch(group="consul", systemd=True)
     # The port of the agent's raft is taken, so that it dies at once.
     taken = subprocess.Popen(
-        ["nsenter", "--net=/run/netns/" + member.namespace, "python3", "-c", f"import socket,time;s=socket.socket();s.bind(('{member.address}',8300));s.listen();print('up',flush=True);time.sleep(3600)"],
-        stdout=subprocess.PIPE, text=True,
+        [
+            "nsenter",
+            "--net=/run/netns/" + member.namespace,
+            "python3",
+            "-c",
+            f"import socket,time;s=socket.socket();s.bind(('{member.address}',8300));s.listen();print('up',"
+            "flush=True);"
+            "time.sleep(3600)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert taken.stdout.readline() == "up\n"

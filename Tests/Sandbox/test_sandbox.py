@@ -33,14 +33,22 @@ def traces(prefix):
     with open("/proc/mounts") as file:
         mounts = [line for line in file if f"/{prefix} " in line or f"/{prefix}/" in line]
     agents = subprocess.run(["pgrep", "-f", f"/{prefix}/"], capture_output=True, text=True).stdout.split()
-    files = [name for name in os.listdir(module.STATE) if name.startswith((prefix + ".", prefix + "-")) or name == prefix]
+    files = [
+        name for name in os.listdir(module.STATE) if name.startswith((prefix + ".", prefix + "-")) or name == prefix
+    ]
     groups = [path for path in glob.glob("/sys/fs/cgroup/**", recursive=True) if f"/{prefix}-" in path]
     return namespaces, mounts, agents, files, groups
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_it_leaves_nothing_behind_whatever_ends_it(number):
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(root=module.ROOT)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=module.ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(root=module.ROOT)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=module.ROOT,
+    )
     prefix = process.stdout.readline().strip()
     assert all(traces(prefix)), traces(prefix)
     os.kill(process.pid, number)
@@ -54,10 +62,20 @@ def test_it_leaves_nothing_behind_whatever_ends_it(number):
 
 # Files that a machine may have, and that no instance may see.
 DIRT = [
-    "/etc/consul-bootstrap/config.json", "/etc/consul.d/server.json", "/etc/dnsmasq.d/consul", "/etc/systemd/system/consul.service",
-    "/opt/consul/node-id", "/root/.aws/credentials", "/run/consul.pid", "/tmp/dirt", "/usr/bin/consul-bootstrap", "/usr/local/bin/consul",
-    "/var/lib/consul-bootstrap/instance.json", "/var/log/consul-bootstrap.log", "/var/tmp/dirt",
-]  # fmt: skip
+    "/etc/consul-bootstrap/config.json",
+    "/etc/consul.d/server.json",
+    "/etc/dnsmasq.d/consul",
+    "/etc/systemd/system/consul.service",
+    "/opt/consul/node-id",
+    "/root/.aws/credentials",
+    "/run/consul.pid",
+    "/tmp/dirt",
+    "/usr/bin/consul-bootstrap",
+    "/usr/local/bin/consul",
+    "/var/lib/consul-bootstrap/instance.json",
+    "/var/log/consul-bootstrap.log",
+    "/var/tmp/dirt",
+]
 
 
 def seen(instance, *paths):
@@ -74,11 +92,21 @@ def test_nothing_of_this_machine_shows_through(sandbox):
     instance = sandbox.launch(image=sandbox.image.removesuffix(":/") + f":{dirty}:/")
     found = instance.run("sh", "-c", "grep -lx dirt " + " ".join(DIRT))
     assert found.stdout == "" and found.returncode == 2, found.stdout
-    assert seen(instance, "/opt", "/root", "/home", "/etc/consul.d", "/etc/systemd/system", "/tmp", "/var/tmp", "/dev/shm") == []
+    assert (
+        seen(instance, "/opt", "/root", "/home", "/etc/consul.d", "/etc/systemd/system", "/tmp", "/var/tmp", "/dev/shm")
+        == []
+    )
     assert seen(instance, "/run", "/usr/local/bin") == ["/run/booted", "/usr/local/bin/consul-bootstrap"]
     assert seen(instance, "/var") == [
-        "/var/cache", "/var/lib", "/var/lib/cloud", "/var/lock", "/var/log", "/var/run", "/var/spool", "/var/tmp",
-    ]  # fmt: skip
+        "/var/cache",
+        "/var/lib",
+        "/var/lib/cloud",
+        "/var/lock",
+        "/var/log",
+        "/var/run",
+        "/var/spool",
+        "/var/tmp",
+    ]
     assert not instance.exists("/etc/consul-bootstrap")
     # Its programs do.
     assert instance.run("python3", "-c", "print(1)").stdout == "1\n"
@@ -104,7 +132,9 @@ def test_a_booted_systemd_has_a_control_group_of_its_own(sandbox):
         instance.run("systemctl", "start", "busy", check=True)
     groups = [path for i in instances for path in host.cgroups(i.cgroup)]
     tasks = [glob.glob(f"{group}/payload/system.slice/busy.service/cgroup.procs") for group in groups]
-    assert len(groups) == len(set(groups)) and all(len(pathlib.Path(found[0]).read_text().split()) == 1 for found in tasks if found)
+    assert len(groups) == len(set(groups)) and all(
+        len(pathlib.Path(found[0]).read_text().split()) == 1 for found in tasks if found
+    )
     assert sum(map(bool, tasks)) >= 2
     instances[0].run("systemctl", "stop", "busy", check=True)
     assert instances[1].run("systemctl", "is-active", "busy").stdout == "active\n"
@@ -115,7 +145,9 @@ def test_two_calls_a_poll_for_a_group_of_150(sandbox):
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul")
     for index in range(149):
-        sandbox.aws.run_instance(f"eu-west-1{'ab'[index % 2]}", f"10.0.{1 + index % 2}.{30 + index // 2}", group="consul")
+        sandbox.aws.run_instance(
+            f"eu-west-1{'ab'[index % 2]}", f"10.0.{1 + index % 2}.{30 + index // 2}", group="consul"
+        )
     sandbox.aws.calls.clear()
     result = instance.bootstrap("--dry-run", "--group", "consul")
     assert result.returncode == 0 and "150 of 150 count" in result.stdout

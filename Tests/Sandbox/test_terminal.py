@@ -49,7 +49,9 @@ def at_terminal(command, columns=80, until=None):
 
 
 def run(instance, *options, environment=None, **keywords):
-    command = instance.command(["/usr/local/bin/consul-bootstrap", *options], environment={"TERM": "xterm", **(environment or {})})
+    command = instance.command(
+        ["/usr/local/bin/consul-bootstrap", *options], environment={"TERM": "xterm", **(environment or {})}
+    )
     return at_terminal(command, **keywords)
 
 
@@ -66,7 +68,10 @@ def test_progress_stays_on_one_line_and_inside_the_width(instance):
 
 def test_a_terminal_shows_no_json(instance):
     seen = run(instance, "--expect", "1", "--start", "none", "--lifecycle-hook", "ready").decode()
-    assert f"this is {instance.id} (address: {instance.address}; zone: eu-west-1a)" in seen and "decision: new cluster (evidence: this is the only member)" in seen
+    assert (
+        f"this is {instance.id} (address: {instance.address}; zone: eu-west-1a)" in seen
+        and "decision: new cluster (evidence: this is the only member)" in seen
+    )
     assert not re.search(r'[\[{"]', CSI.sub(b"", seen.encode()).decode()), seen
 
 
@@ -84,7 +89,9 @@ def test_a_log_has_complete_lines_with_times(instance):
     result = instance.bootstrap("--expect", "3", "--wait-timeout", "3s")
     assert result.returncode == 13 and "\x1b" not in result.stderr and "\r" not in result.stderr
     records = [line for line in result.stderr.splitlines() if not line.startswith(("consul-bootstrap:", " "))]
-    assert records and all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (info|warning) ", line) for line in records)
+    assert records and all(
+        re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (info|warning) ", line) for line in records
+    )
     # The error is at the end: what failed, the exact cause, and what to do.
     tail = result.stderr[result.stderr.index("consul-bootstrap: error:") :].splitlines()
     assert tail[0].endswith("1 of 3 members") and tail[-1].strip().startswith("hint: ")
@@ -93,6 +100,8 @@ def test_a_log_has_complete_lines_with_times(instance):
 @pytest.mark.parametrize("columns", [60, 80, 132])
 def test_help_is_as_wide_as_the_terminal(columns):
     text = at_terminal([BINARY, "--help"], columns=columns).decode().replace("\r\n", "\n")
-    long = [line for line in text.splitlines() if len(line) > columns and line.startswith(" " * 8) and len(line.split()) > 1]
+    long = [
+        line for line in text.splitlines() if len(line) > columns and line.startswith(" " * 8) and len(line.split()) > 1
+    ]
     assert not long, long
     assert max(len(line) for line in text.splitlines()) <= max(columns, 100)

@@ -1,4 +1,5 @@
-"""Every example of userdata/, executed unchanged: by real cloud-init where systemd runs, by a shell beside a real Docker engine."""
+"""Every example of userdata/, executed unchanged: by real cloud-init where systemd runs, by a shell beside a real
+Docker engine."""
 
 import os
 import shlex
@@ -33,7 +34,9 @@ def boot(pairs):
         member.boot(text)
     for member, _ in pairs:
         result = member.cloud_init()
-        assert result.returncode == 0 and "status: done" in result.stdout, f"{member.id}\n{result.stdout}{member.log[-4000:]}"
+        assert result.returncode == 0 and "status: done" in result.stdout, (
+            f"{member.id}\n{result.stdout}{member.log[-4000:]}"
+        )
         # Healthy by then, not merely started; and the sidecar runs.
         assert "healthy leader=" in member.log, member.log[-4000:]
         until(lambda member=member: member.consul("/v1/status/leader"))
@@ -77,7 +80,9 @@ def test_five_servers(sandbox):
     until(lambda: len(servers(members[0])) == 5)
     lowest = min(members, key=lambda m: tuple(map(int, m.address.split("."))))
     assert {tuple(m.configuration.get("retry_join", [])) for m in members if m is not lowest} == {(lowest.address,)}
-    page = members[0].run("/usr/bin/python3", "-c", "import urllib.request as u;print(u.urlopen('http://127.0.0.1:8500/ui/').status)")
+    page = members[0].run(
+        "/usr/bin/python3", "-c", "import urllib.request as u;print(u.urlopen('http://127.0.0.1:8500/ui/').status)"
+    )
     assert page.stdout.strip() == "200"
 
 
@@ -100,15 +105,24 @@ def test_dual_zone(sandbox):
     assert {m.configuration["datacenter"] for m in members} == set(ZONES)
     for member in members:
         assert member.lookup(f"{member.id}.node.{member.zone}.consul") == [member.address]
-        until(lambda member=member: any("New leader elected" in e for e in sandbox.aws.log_events(f"/consul/{member.zone}", f"{member.id}/consul")))
+        until(
+            lambda member=member: any(
+                "New leader elected" in e
+                for e in sandbox.aws.log_events(f"/consul/{member.zone}", f"{member.id}/consul")
+            )
+        )
 
 
 def test_rolling_upgrade(sandbox):
-    """Seed 002: the new group's servers find the old ones by their tag and join them; the old ones leave; the data stays."""
+    """Seed 002: the new group's servers find the old ones by their tag and join them; the old ones leave; the data
+    stays."""
     for group in ("blue", "green"):
         sandbox.aws.create_group(group, desired=3)
     old = boot(launch(sandbox, "rolling-upgrade", 3, "blue"))
-    put = "import urllib.request as u;print(u.urlopen(u.Request('http://127.0.0.1:8500/v1/kv/colour',b'blue',method='PUT')).status)"
+    put = (
+        "import urllib.request as u;print(u.urlopen(u.Request('http://127.0.0.1:8500/v1/kv/colour',b'blue',"
+        "method='PUT')).status)"
+    )
     assert old[0].run("/usr/bin/python3", "-c", put).stdout.strip() == "200"
     new = boot(launch(sandbox, "rolling-upgrade", 3, "green", first=1))
     assert all(m.run("hostname").stdout.strip() == "consul-" + m.id.removeprefix("i-") for m in new)
@@ -122,7 +136,11 @@ def test_rolling_upgrade(sandbox):
 
 def test_servers_and_clients(sandbox):
     sandbox.aws.create_group("consul", desired=3)
-    members = launch(sandbox, "server", 3, "consul") + launch(sandbox, "client", 1, None) + launch(sandbox, "microservice", 2, None)
+    members = (
+        launch(sandbox, "server", 3, "consul")
+        + launch(sandbox, "client", 1, None)
+        + launch(sandbox, "microservice", 2, None)
+    )
     members = boot(members)
     found = members[0].consul("/v1/agent/members")
     assert sorted(m["Tags"]["role"] for m in found if m["Status"] == 1) == ["consul"] * 3 + ["node"] * 3
@@ -135,11 +153,17 @@ def test_servers_and_clients(sandbox):
 
 @pytest.mark.parametrize("form", [".sh", ".yaml"])
 def test_docker(sandbox, host, tmp_path, form):  # noqa: F811
-    """No systemd beside a Docker engine here: the cloud-config's commands are run one after another, as cloud-init does."""
+    """No systemd beside a Docker engine here: the cloud-config's commands are run one after another, as cloud-init
+    does."""
     member = host()
     docker(member, "tag", "consul:test", "hashicorp/consul:1.20")
     make_registrator(member, tmp_path, "gliderlabs/registrator:v7")
-    member.run("sh", "-c", "ip link add docker0 type bridge && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up", check=True)
+    member.run(
+        "sh",
+        "-c",
+        "ip link add docker0 type bridge && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up",
+        check=True,
+    )
     member.write("/root/user-data", example("docker.sh"), 0o755)
     commands = [["/root/user-data"]] if form == ".sh" else yaml.safe_load(example("docker.yaml"))["runcmd"]
     for command in commands:

@@ -1,7 +1,7 @@
 """Waiting for conditions, with one timeout for everything.
 
-The timeout is no expectation: a wait ends as soon as its condition holds. It only ends a test whose condition never comes true, and it
-is so long that a machine under the load of several suites does not reach it.
+The timeout is no expectation: a wait ends as soon as its condition holds. It only ends a test whose condition never
+comes true, and it is so long that a machine under the load of several suites does not reach it.
 """
 
 import os
