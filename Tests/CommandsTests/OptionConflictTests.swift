@@ -29,7 +29,8 @@ import Testing
 
   private func failure(_ arguments: [String]) -> Failure? {
     do {
-      _ = try OptionParser(files: OneFile(path: "/m.json", text: "{}")).parse(arguments, environment: [:])
+      _ = try OptionParser(files: OneFile(path: "/m.json", text: "{}"), isPattern: { $0 != "(" }).parse(
+        arguments, environment: [:])
       return nil
     } catch { return error as? Failure }
   }
@@ -135,7 +136,8 @@ import Testing
       (["--\(name)", secret], [:], nil), ([], [variable: secret], nil), ([], [:], #"{"\#(name)": "\#(secret)"}"#),
     ] as [([String], [String: String], String?)] {
       do {
-        _ = try OptionParser(files: OneFile(text: file)).parse(arguments, environment: environment)
+        _ = try OptionParser(files: OneFile(text: file), isPattern: { $0 != "(" }).parse(
+          arguments, environment: environment)
         Issue.record("accepted")
       } catch let failure as Failure {
         #expect(failure.status == .usage && !failure.lines.joined().contains(secret))
@@ -146,7 +148,7 @@ import Testing
 
   @Test func `the sidecar is asked with what the run was asked with, and nothing of the run itself`() throws {
     guard
-      case .bootstrap(let options) = try OptionParser(files: OneFile()).parse(
+      case .bootstrap(let options) = try OptionParser(files: OneFile(), isPattern: { $0 != "(" }).parse(
         ["--group", "a", "--group=b", "--expect", "3", "--json", "--log-level", "debug"],
         environment: ["CONSUL_BOOTSTRAP_UI": "true"])
     else {
@@ -158,7 +160,7 @@ import Testing
     let path = options.settings.sidecarConfigurationPath
     let file = OneFile(path: path, text: text)
     guard
-      case .command(.sidecar, let again) = try OptionParser(files: file).parse(
+      case .command(.sidecar, let again) = try OptionParser(files: file, isPattern: { $0 != "(" }).parse(
         ["sidecar", "--config", path], environment: [:])
     else {
       Issue.record("no sidecar")
@@ -173,10 +175,13 @@ import Testing
       machine:
         #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
       options: #"{"ui": "true", "expect": "5"}"#)
-    guard case .bootstrap(let run) = try OptionParser(files: files).parse(["--ui"], environment: [:]),
-      case .command(.sidecar, let sidecar) = try OptionParser(files: files).parse(
+    guard
+      case .bootstrap(let run) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(
+        ["--ui"], environment: [:]),
+      case .command(.sidecar, let sidecar) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(
         ["sidecar", "--config", Settings().sidecarConfigurationPath], environment: [:]),
-      case .command(.status, let status) = try OptionParser(files: files).parse(["status"], environment: [:])
+      case .command(.status, let status) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(
+        ["status"], environment: [:])
     else {
       Issue.record("other requests")
       return

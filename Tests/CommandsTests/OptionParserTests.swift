@@ -24,7 +24,10 @@ struct OneFile: FileReader {
   private func parse(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) throws
     -> Options
   {
-    guard case .bootstrap(let options) = try OptionParser(files: file).parse(arguments, environment: environment) else {
+    guard
+      case .bootstrap(let options) = try OptionParser(files: file, isPattern: { $0 != "(" }).parse(
+        arguments, environment: environment)
+    else {
       throw Failure(.usage, "help or version")
     }
     return options
@@ -85,7 +88,7 @@ struct OneFile: FileReader {
     ),
     (
       ["bootstrap"], "there is no command bootstrap",
-      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; all else are options, see consul-bootstrap --help"
+      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; see consul-bootstrap --help"
     ),
     (
       ["sidecar", "--dry-run"], "--dry-run does not go with sidecar",

@@ -107,6 +107,15 @@ package struct Options: Sendable, Equatable {
   var groups: [String] = []
   var tags: [Settings.Tag] = []
   var createdGossipKey: SecretReference?
+  /// Regular expressions, each with the option that set it, for the parser to validate.
+  var patterns: [Pattern] = []
+  struct Pattern: Equatable {
+    let origin: String
+    let text: String
+  }
+
+  /// The word after a command's name.
+  var operand: String?
 
   package enum LogFormat: String, Sendable, CaseIterable { case text, json }
 }

@@ -46,7 +46,7 @@ package enum Completion: String, Sendable, CaseIterable {
     }
   }
 
-  private static let commands = Subcommand.allCases
+  private static let commands = Subcommand.all
 
   /// The first sentence of a help text: completions have a line.
   private static func brief(_ text: String) -> String { text.split(separator: ";").first.map(String.init) ?? text }
@@ -81,7 +81,7 @@ package enum Completion: String, Sendable, CaseIterable {
         if [[ $cur == -* ]]; then
           _consul_bootstrap_words '\(options)'
         elif [[ $COMP_CWORD -eq 1 ]]; then
-          _consul_bootstrap_words '\(commands.map(\.rawValue).joined(separator: " "))'
+          _consul_bootstrap_words '\(commands.map(\.name).joined(separator: " "))'
         fi
       }
       complete -F _consul_bootstrap consul-bootstrap
@@ -116,7 +116,7 @@ package enum Completion: String, Sendable, CaseIterable {
     lines.append("    '--config[JSON with these options as keys]:FILE:_files'")
     lines.append("    '(- *)'{-h,--help}'[help]'")
     lines.append("    '(- *)'{-V,--version}'[the version]'")
-    let list = commands.map { "    '\($0.rawValue):\(zshQuoted($0.summary))'" }.joined(separator: "\n")
+    let list = commands.map { "    '\($0.name):\(zshQuoted($0.summary))'" }.joined(separator: "\n")
     return """
       #compdef consul-bootstrap
       # zsh completion of consul-bootstrap: consul-bootstrap completion zsh
@@ -154,7 +154,7 @@ package enum Completion: String, Sendable, CaseIterable {
     ]
     for command in commands {
       lines.append(
-        "complete -c consul-bootstrap -n __fish_use_subcommand -a \(command.rawValue) -d \(fishQuoted(command.summary))"
+        "complete -c consul-bootstrap -n __fish_use_subcommand -a \(command.name) -d \(fishQuoted(command.summary))"
       )
     }
     lines.append("complete -c consul-bootstrap -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'")

@@ -43,13 +43,13 @@ package enum Help {
     let page = Page(width: max(60, min(120, width)))
     var text = page.paragraph(purpose) + "\n"
     text += "Usage: consul-bootstrap [options]\n       consul-bootstrap --dry-run [options]\n"
-    for command in Subcommand.allCases {
-      text += "       consul-bootstrap \(command.rawValue)\(command.usage.isEmpty ? "" : " \(command.usage)")\n"
+    for command in Subcommand.all {
+      text += "       consul-bootstrap \(command.name)\(command.usage.isEmpty ? "" : " \(command.usage)")\n"
     }
     text += "\nCommands:\n"
-    for command in Subcommand.allCases { text += page.entry(command.rawValue, command.summary) }
+    for command in Subcommand.all { text += page.entry(command.name, command.summary) }
     text += "\n"
-    for command in Subcommand.allCases { text += page.paragraph(command.explanation) + "\n" }
+    for command in Subcommand.all { text += page.paragraph(command.explanation) + "\n" }
     for section in Option.Section.allCases {
       text += "\(section.rawValue):\n"
       for option in Option.all where option.section == section {

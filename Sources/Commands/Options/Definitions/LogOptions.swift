@@ -1,6 +1,5 @@
 internal import AWS
 internal import Base
-internal import Host
 internal import Model
 
 extension Option {
@@ -15,6 +14,9 @@ extension Option {
         throw OptionValueError(expectation: "is a duplicate: a source has one stream")
       }
       options.settings.logs.append(request)
+      if let text = request.multilineStart {
+        options.patterns.append(.init(origin: "--log \(request.source): multiline-start", text: text))
+      }
     },
     Option(
       .logs, "log-group", .value("TEMPLATE"), default: .value("/consul/{datacenter}"), example: "/g/{az}",
@@ -49,7 +51,9 @@ extension Option {
       "POSIX extended regular expression that matches the first line of each record; indentation stands for "
         + "^[^[:blank:]]"
     ) { value, options throws(OptionValueError) in
-      options.settings.multilineStart = try pattern(value)
+      let text = try pattern(value)
+      options.settings.multilineStart = text
+      options.patterns.append(.init(origin: "--multiline-start", text: text))
     },
     Option(
       .logs, "log-memory", .value("SIZE"), default: .value("8MiB"),
@@ -147,12 +151,9 @@ private func retention(_ value: String) throws(OptionValueError) -> Int {
   return days
 }
 
+/// The parser checks that it is a regular expression.
 private func pattern(_ value: String) throws(OptionValueError) -> String {
-  if value == "indentation" { return "^[^[:blank:]]" }
-  guard !value.isEmpty, PosixPattern(value) != nil else {
-    throw OptionValueError(expectation: "must be a POSIX extended regular expression (regex(7)), or indentation")
-  }
-  return value
+  value == "indentation" ? "^[^[:blank:]]" : try nonEmpty(value)
 }
 
 /// `64MiB`, `500kB`, `1048576`.
