@@ -36,7 +36,7 @@ struct StatusCommand: Sendable {
       lines.append("forwarding  by process \(forwarding.pid), as of \(ago(forwarding.time, status.time))")
       for stream in forwarding.streams { lines += text(stream, status.time) }
       if let external = forwarding.agent {
-        lines.append("            \(external.name) \(external.isRunning ? "runs" : "does not run")")
+        lines.append("            \(external.name) \(external.isRunning ? "is running" : "is not running")")
         for stream in external.streams {
           lines.append("  \(stream.source): \(stream.isStalled ? "stalled" : "ok") -> \(stream.group) \(stream.stream)")
           lines.append(
@@ -57,8 +57,8 @@ struct StatusCommand: Sendable {
     var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
     lines.append(
-      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acceptance "
-        + (status.lastAcceptance.map { ago($0, now) } ?? "never"))
+      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acknowledged "
+        + (status.lastAcknowledged.map { ago($0, now) } ?? "never"))
     let losses = status.losses
     if status.retries + status.rejected + losses.lines + losses.bytes + losses.files > 0 {
       lines.append(

@@ -36,12 +36,12 @@ import Testing
 
   private func all(_ tail: inout FileTail) throws -> [String] {
     var lines: [String] = []
-    // Every file in turn, the last one twice: a rotation is seen by the look after it.
+    // Every file in turn, the last one twice: the scan after a rotation detects it.
     for _ in 0..<6 { lines += try tail.read(time: 0).chunk.texts }
     return lines
   }
 
-  /// Until a renamed file is given up, with what it has without a newline.
+  /// Until a renamed file is closed, with the bytes after its last newline.
   private func later(_ tail: inout FileTail) throws -> [String] {
     var lines: [String] = []
     for _ in 0..<60 { lines += try tail.read(time: 0).chunk.texts }
@@ -52,7 +52,7 @@ import Testing
     FileTail(path: scratch.log, start: position, opener: LocalFileStore())
   }
 
-  @Test func `renamed and made anew: the rest of the old file first, a line without an end included`() throws {
+  @Test func `renamed and created anew: the rest of the old file first, a line without an end included`() throws {
     let scratch = try Scratch()
     var tail = tail(scratch)
     #expect(try all(&tail) == [])
@@ -69,7 +69,7 @@ import Testing
     try scratch.rename()
     try scratch.append("5\n")
     #expect(try all(&tail) == ["3", "5"])
-    // A program goes on with the renamed file until it is told.
+    // A program writes to the renamed file until it opens its log again.
     try writer.write(contentsOf: Data("b\nlate".utf8))
     #expect(try all(&tail) == ["4b"])
     #expect(try later(&tail) == ["late"])
@@ -116,33 +116,33 @@ import Testing
     }
   }
 
-  /// What is accepted may have been truncated since it was read: its place is known by what was read, not by what is there now.
-  @Test func `a place is the one that was read, whatever the file has become since`() throws {
+  /// Regression: a checkpoint was computed from the file's present contents, which may be others than those that were read.
+  @Test func `a checkpoint is computed from what was read, whatever the file contains by then`() throws {
     let scratch = try Scratch()
     var first = tail(scratch)
     try scratch.append(String(repeating: "one line that is longer than a fingerprint reaches\n", count: 10) + "2\n")
     let chunk = try first.read(time: 0).chunk
     try scratch.copyAndTruncate()
     try scratch.append(String(repeating: "another line that is longer than a fingerprint reaches\n", count: 20))
-    guard case .file(let position)? = chunk.place(behind: chunk.lines[9]) else {
-      Issue.record("no place")
+    guard case .file(let position)? = chunk.checkpoint(after: chunk.lines[9]) else {
+      Issue.record("no checkpoint")
       return
     }
     var again = tail(scratch, from: position)
     #expect(try all(&again).first == "2")
     // In pieces: as if it had been read at once.
     var pieces = tail(scratch)
-    var marks: [Checkpoint?] = []
+    var checkpoints: [Checkpoint?] = []
     for _ in 0..<100 {
       let chunk = try pieces.read(37, time: 0).chunk
-      marks += chunk.lines.map { chunk.place(behind: $0) }
+      checkpoints += chunk.lines.map { chunk.checkpoint(after: $0) }
     }
     var whole = tail(scratch)
     let all = try whole.read(time: 0).chunk
-    #expect(marks == all.lines.map { all.place(behind: $0) } && marks.count == 20)
+    #expect(checkpoints == all.lines.map { all.checkpoint(after: $0) } && checkpoints.count == 20)
   }
 
-  /// While the service is away, nothing of the file is read; every look must still notice.
+  /// While the service is away, nothing of the file is read; every scan must still detect the rotation.
   @Test func `copied and truncated again and again before anything of it was read`() throws {
     let scratch = try Scratch()
     var tail = tail(scratch)
@@ -150,26 +150,25 @@ import Testing
     #expect(try all(&tail) == ["1"])
     for number in 2...5 {
       try scratch.append("\(number)\n")
-      try tail.look()
+      try tail.scanForRotation()
       for old in [3, 2, 1] where FileManager.default.fileExists(atPath: "\(scratch.log).\(old)") {
         try FileManager.default.moveItem(atPath: "\(scratch.log).\(old)", toPath: "\(scratch.log).\(old + 1)")
       }
       try scratch.copyAndTruncate()
       // As long as before, and longer.
       try scratch.append(number % 2 == 0 ? "x\n" : "longer than before\n")
-      try tail.look()
+      try tail.scanForRotation()
     }
     #expect(try all(&tail) == ["2", "x", "3", "longer than before", "4", "x", "5", "longer than before"])
   }
 
-  @Test func `a restart goes on where the checkpoint was, through whatever happened meanwhile`() throws {
+  @Test func `a restart resumes at the checkpoint, whatever rotations happened meanwhile`() throws {
     let scratch = try Scratch()
     var first = tail(scratch)
     try scratch.append("1\n2\n3\n")
     let read = try first.read(time: 0).chunk
-    let mark = read.place(behind: read.lines[1])
-    guard case .file(let position)? = mark else {
-      Issue.record("no mark")
+    guard case .file(let position)? = read.checkpoint(after: read.lines[1]) else {
+      Issue.record("no checkpoint")
       return
     }
     var same = tail(scratch, from: position)
@@ -185,20 +184,20 @@ import Testing
     var lost = tail(scratch, from: position)
     let (lines, events) = try lost.read(time: 0)
     #expect(lines.texts == ["4"] && events == [.lostRest(of: position)])
-    // Copied and truncated before anything was accepted: its former contents, then its present ones.
+    // Copied and truncated before anything was acknowledged: its former contents, then its present ones.
     let other = try Scratch()
     try other.append("1\n")
-    let beginning = try #require(try self.tail(other).beginning(time: 0))
+    let beginning = try #require(try self.tail(other).initialPosition(time: 0))
     try other.copyAndTruncate()
     try other.append("2\n")
     var copied = tail(other, from: beginning)
     #expect(try all(&copied) == ["1", "2"])
-    // CheckpointStore keep it as it is; what makes no sense is left out.
-    let marks = [
+    // Checkpoints are read as they were written; malformed ones are ignored.
+    let checkpoints = [
       "file:x": Checkpoint.file(position), "journal": .cursor("s=1"),
       "consul": .spool(SpoolPosition(segment: 3, offset: 17)),
     ]
-    #expect(try CheckpointStore.parse(Array(CheckpointStore.json(marks).prettyText.utf8)) == marks)
+    #expect(try CheckpointStore.parse(Array(CheckpointStore.json(checkpoints).prettyText.utf8)) == checkpoints)
     #expect(
       try CheckpointStore.parse(
         Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8))

@@ -20,55 +20,55 @@ import Testing
 
   private static let now: WallClock = { Timestamp(milliseconds: 0) }
 
-  /// All that there is, and the mark behind it.
-  private func drain(_ source: inout SpoolSource) async throws -> (texts: [String], mark: Checkpoint?) {
-    var texts: [String] = [], mark: Checkpoint?
+  /// Everything that is readable, and the checkpoint after it.
+  private func drain(_ source: inout SpoolSource) async throws -> (texts: [String], checkpoint: Checkpoint?) {
+    var texts: [String] = [], checkpoint: Checkpoint?
     while true {
       let chunk = try await source.read(1000)
-      guard let last = chunk.lines.last else { return (texts, mark) }
+      guard let last = chunk.lines.last else { return (texts, checkpoint) }
       texts += chunk.texts
-      mark = chunk.place(behind: last) ?? mark
+      checkpoint = chunk.checkpoint(after: last) ?? checkpoint
     }
   }
 
   private func bytes(_ text: String) -> ArraySlice<UInt8> { Array(text.utf8)[...] }
 
-  @Test func `what is written is read in order, across files and restarts, and released once it is accepted`()
+  @Test func `what is written is read in order, across files and restarts, and released once it is acknowledged`()
     async throws
   {
     let scratch = Scratch()
     var expected: [String] = []
     var first = spool(scratch)
-    var source = SpoolSource(first, mark: nil, now: Self.now)
+    var source = SpoolSource(first, checkpoint: nil, now: Self.now)
     for number in 0..<3000 {
       expected.append("\(number) " + String(repeating: "x", count: 100))
       // Lines come in pieces, and pieces hold lines.
       first.write(bytes(String(expected[number].prefix(40))))
       first.write(bytes(String(expected[number].dropFirst(40)) + "\n"))
     }
-    let (texts, mark) = try await drain(&source)
+    let (texts, checkpoint) = try await drain(&source)
     #expect(texts == expected && first.losses == SourceLosses())
     let before = try FileManager.default.contentsOfDirectory(atPath: scratch.path).count
-    source.accepted(try #require(mark))
+    source.acknowledge(try #require(checkpoint))
     #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.path).count < before)
     first.write(bytes("cut by a crash"))
     first = spool(scratch)
     first.write(bytes("after\n"))
-    var again = SpoolSource(first, mark: mark, now: Self.now)
+    var again = SpoolSource(first, checkpoint: checkpoint, now: Self.now)
     #expect(try await drain(&again).texts == ["cut by a crash", "after"])
-    // A checkpoint of a queue whose directory is gone.
+    // A checkpoint of a queue whose directory was removed.
     try FileManager.default.removeItem(atPath: scratch.path)
     let fresh = spool(scratch)
     fresh.write(bytes("new\n"))
-    var other = SpoolSource(fresh, mark: mark, now: Self.now)
+    var other = SpoolSource(fresh, checkpoint: checkpoint, now: Self.now)
     #expect(try await drain(&other).texts == ["new"])
   }
 
   @Test(arguments: [false, true])
-  func `what does not fit is given up, exactly counted, and told where it was`(_ restarts: Bool) async throws {
+  func `what does not fit is dropped, exactly counted, and reported where it was`(_ restarts: Bool) async throws {
     let scratch = Scratch()
     var queue = spool(scratch, limit: 200_000)
-    var source = SpoolSource(queue, mark: nil, now: Self.now)
+    var source = SpoolSource(queue, checkpoint: nil, now: Self.now)
     var written: Int64 = 0
     func write(_ count: Int) {
       for _ in 0..<count {
@@ -77,12 +77,12 @@ import Testing
       }
     }
     write(1000)
-    // Read, and not accepted: it is not given up.
+    // Read and unacknowledged: it is not dropped.
     let held = try await drain(&source).texts.count
     write(200_000)
     if restarts {
       queue = spool(scratch, limit: 200_000)
-      source = SpoolSource(queue, mark: nil, now: Self.now)
+      source = SpoolSource(queue, checkpoint: nil, now: Self.now)
       write(200_000)
     }
     let lines = try await drain(&source).texts

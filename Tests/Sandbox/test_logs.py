@@ -88,7 +88,7 @@ def test_the_end_flushes_and_the_next_start_goes_on(sandbox, instance):
     assert (group["logGroupName"], group["retentionInDays"]) == (GROUP, 30)
     status = until(lambda: (s := json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json"))) and {x["source"]: x for x in s["streams"]}.get("file:/var/log/app.log", {}).get("sent_events") == 1 and s)
     stream = next(x for x in status["streams"] if x["source"] == "file:/var/log/app.log")
-    assert stream["behind_bytes"] == 0 and stream["last_error"] is None and stream["last_acceptance"]
+    assert stream["behind_bytes"] == 0 and stream["last_error"] is None and stream["last_acknowledged"]
     instance.signal_run(signal.SIGTERM)
     run.communicate(timeout=15)
 
@@ -106,7 +106,7 @@ def test_without_permission_to_make_anything_what_is_there_is_used(sandbox, inst
     logs.create_log_stream(logGroupName=GROUP, logStreamName=f"{instance.id}/var/log/app.log")
     instance.signal_run(signal.SIGKILL)
     output = run.communicate(timeout=10)[0]
-    assert output.count("may not make stream") == 1
+    assert output.count("assuming that it exists") == 1
     run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log")
     until(lambda: len(events(sandbox, instance, "var/log/app.log")) == 2)
     instance.signal_run(signal.SIGTERM)
@@ -119,9 +119,9 @@ def test_a_permission_that_is_missing_parks_forwarding_and_not_the_agent(sandbox
     sandbox.aws.faults.append(Fault("denied", action="PutLogEvents"))
     instance.reboot("#!/bin/sh\nexec consul-bootstrap --expect 1 --log file:/var/log/app.log\n")
     healthy(instance)
-    until(lambda: "log forwarding of file:/var/log/app.log waits" in instance.log)
+    until(lambda: "log forwarding of file:/var/log/app.log is parked" in instance.log)
     assert "logs:PutLogEvents" in instance.log and instance.consul("/v1/status/leader")
-    assert instance.log.count("log forwarding of file:/var/log/app.log waits") == 1
+    assert instance.log.count("log forwarding of file:/var/log/app.log is parked") == 1
 
 
 def test_the_agents_journal_under_systemd(sandbox):
@@ -253,7 +253,7 @@ def test_what_the_service_refuses_is_kept_and_what_is_stalled_is_said(sandbox, i
     # Killed: nobody reports any more.
     instance.signal_run(signal.SIGKILL)
     output = run.communicate(timeout=10)[0]
-    assert "CloudWatch Logs refused events" in output and output.count("log forwarding of file:/var/log/app.log waits") == 1
+    assert "CloudWatch Logs rejected events" in output and output.count("log forwarding of file:/var/log/app.log is parked") == 1
     report = json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json"))
     report["time"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 61))
     instance.write("/var/lib/consul-bootstrap/log-status.json", json.dumps(report))
@@ -293,10 +293,10 @@ def test_a_child_that_writes_as_fast_as_it_can_while_the_service_is_away(sandbox
     sandbox.aws.faults.clear()
     got = until(lambda: (e := events(sandbox, instance, "consul")) and any(m.startswith(f"{written - 1} chatter") for m in e) and e, 90)
     numbers = [int(m.split()[0]) for m in got if " chatter " in m]
-    notices = [int(m.split()[1]) for m in got if m.startswith("consul-bootstrap: ") and "given up" in m]
+    notices = [int(m.split()[1]) for m in got if m.startswith("consul-bootstrap: ") and "were dropped" in m]
     stream = until(lambda: (s := status(instance)["forwarding"]["streams"]) and s[0]["behind_bytes"] == 0 and s[0])
     with capsys.disabled():
-        print(f"\n{written:,} lines in 8 s ({written / 8:,.0f} a second), {sum(notices):,} given up in {len(notices)} places, peak {peak:.1f} MiB, queue {queue / 1e6:.1f} MB")
+        print(f"\n{written:,} lines in 8 s ({written / 8:,.0f} a second), {sum(notices):,} dropped in {len(notices)} places, peak {peak:.1f} MiB, queue {queue / 1e6:.1f} MB")
     # Every gap is a notice's, and as long as it says.
     next_number = 0
     for message in got:
@@ -479,7 +479,7 @@ def test_an_external_agent_is_told_started_and_watched(sandbox):
     line(arrives=True)
     until(lambda: check().returncode == 0, 30)
     member.run("systemctl", "stop", "awslogsd", check=True)
-    until(lambda: "awslogs does not run" in check().stdout, 30)
+    until(lambda: "awslogs is not running" in check().stdout, 30)
     # The other one.
     control = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
     member.write(control, '#!/bin/sh\necho "$@" > /run/called; systemctl start amazon-cloudwatch-agent\n', mode=0o755)

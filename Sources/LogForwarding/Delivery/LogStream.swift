@@ -1,7 +1,7 @@
 internal import AWS
 package import Base
 
-/// What a stream has done, for `status`.
+/// Counters and state of a stream, for `status`.
 package struct LogStreamStatus: Sendable, Equatable {
   package let source: String
   package let group: String
@@ -11,31 +11,32 @@ package struct LogStreamStatus: Sendable, Equatable {
   package var retries: Int64 = 0
   package var rejected: Int64 = 0
   package var losses = SourceLosses()
-  package var lastAcceptance: Timestamp?
+  package var lastAcknowledged: Timestamp?
   package var lastError: String?
-  /// The error is one that no repetition mends.
+  /// Parked: the error is not retryable; the stream retries rarely until the cause is fixed.
   package var isParked = false
   package var behindBytes: Int64?
-  /// The time of the oldest event that is read and not accepted yet.
+  /// Time of the oldest unacknowledged event.
   package var oldestUnsent: Timestamp?
-  /// Since when something waits to be accepted.
+  /// When the oldest unacknowledged event was read.
   package var waitingSince: Timestamp?
 }
 
-/// Where a stream's events go, and how its lines are read.
+/// Destination of a stream, and how its lines are read.
 struct LogStreamPlan: Sendable {
   let source: String
   let group: String
   let stream: String
-  /// Days; nil: for ever. For a group that is made here.
+  /// Of a group that is created here: days; nil: unlimited.
   let retention: Int?
   let tags: [String: String]
   let times: LogTimestamp
-  /// Lines of one record are joined.
+  /// Joins the lines of a record; nil: each line is an event.
   let recordStart: (any TextPattern)?
 }
 
-/// Sends one source to one stream, at least once: a mark is kept only after the service has accepted what is before it.
+/// Sends one source to one stream, at least once: a checkpoint is saved only after CloudWatch Logs has acknowledged the events
+/// before it.
 actor LogStream {
   private let plan: LogStreamPlan
   private let logs: CloudWatchLogs
@@ -43,36 +44,36 @@ actor LogStream {
   private let deadLetters: DeadLetters
   /// Bytes of events that this stream may hold.
   private let share: @Sendable () -> Int
-  /// A batch that is not full waits so long for more.
+  /// How long a batch that is not full waits for more events.
   private let flushInterval: Duration
   private let clock: any Clock<Duration>
   private let now: WallClock
   private let log: Logger
   private(set) var status: LogStreamStatus
-  /// Nil while it is being read.
+  /// Nil during a read.
   private var lines: (any LineSource)?
-  private var isMade = false
-  private var parkedFor: String?
-  /// Why the stream could not be made: no harm where it is there.
-  private var makingDenied: AWSError?
+  private var isCreated = false
+  private var parkedReason: String?
+  /// Why the stream cannot be created: harmless if it exists.
+  private var creationDenied: AWSError?
 
-  /// A record waits so long for its next line.
-  private static let recordAge = Duration.seconds(1)
-  /// Files that are rotated, compressed and rotated again more often than this are out of reach.
-  private static let lookPause = Duration.milliseconds(200)
-  /// Between reads of a source that had nothing new.
-  private static let idlePause = Duration.milliseconds(250)
+  /// How long a record waits for its next line.
+  private static let recordTimeout = Duration.seconds(1)
+  /// During a delivery. Files that are rotated and compressed within less are not found.
+  private static let scanInterval = Duration.milliseconds(200)
+  /// Between reads of a source with nothing new.
+  private static let pollInterval = Duration.milliseconds(250)
   /// Between reads of a source that cannot be read.
-  private static let troubleBackoff = Backoff(base: .milliseconds(500), cap: .seconds(5))
-  /// A service that throttles or fails is asked again for as long as it takes.
+  private static let readBackoff = Backoff(base: .milliseconds(500), cap: .seconds(5))
+  /// Between attempts while the service throttles or fails; there is no last attempt.
   private static let backoff = Backoff(base: .milliseconds(500), cap: .seconds(30))
-  /// What no repetition mends (a missing permission) is tried again now and then.
-  private static let parkedPause = Duration.seconds(60)
-  /// A program's first lines without a time are not more.
+  /// Between attempts after an error that is not retryable, for example a missing permission.
+  private static let parkedInterval = Duration.seconds(60)
+  /// Lines that are searched for a time if the first lines of a chunk have none.
   private static let timeReach = 50
-  /// Of one read.
+  /// Bytes of one read.
   private static let chunk = 256 << 10
-  /// CloudWatch Logs refuses what is more than two hours ahead (API reference, PutLogEvents): such a time cannot be right.
+  /// CloudWatch Logs rejects events more than two hours in the future (API reference, PutLogEvents).
   private static let tolerableAhead = Duration.seconds(2 * 3600)
 
   init(
@@ -94,38 +95,39 @@ actor LogStream {
     status = LogStreamStatus(source: plan.source, group: plan.group, stream: plan.stream)
   }
 
-  /// What is read and not accepted yet.
+  /// Unacknowledged events.
   private struct Pending {
     var batch: LogBatch
-    /// Behind the last event of the batch.
-    var mark: Checkpoint?
-    /// When its first event was read.
+    /// After the last event of the batch.
+    var checkpoint: Checkpoint?
+    /// When the first event was read.
     var since: Timestamp?
   }
 
-  /// Until `isEnding` says so and nothing is left, or the task is cancelled: then what was not accepted is read again next time.
+  /// Returns once `isEnding` returns true and everything is acknowledged, or when the task is cancelled: then unacknowledged
+  /// events are read again after the next start.
   func run(isEnding: @Sendable () -> Bool) async {
     defer { lines?.stop() }
     var pending = Pending(batch: newBatch())
     var joiner = plan.recordStart.map { RecordJoiner(start: $0) }
     var joinedAt = now()
     var problems = 0
-    var isMarked = await checkpoints.mark(of: plan.source) != nil
+    var hasCheckpoint = await checkpoints.checkpoint(of: plan.source) != nil
     while !Task.isCancelled {
       var found = LineChunk()
-      // Before the read: what was written by then is found by it.
+      // Before the read, which then finds everything that was written before the end was requested.
       let isLast = isEnding()
       do {
-        if !isMarked, let beginning = try lines?.beginning() {
-          try await checkpoints.set(beginning, of: plan.source)
-          isMarked = true
+        if !hasCheckpoint, let initial = try lines?.initialCheckpoint() {
+          try await checkpoints.save(initial, of: plan.source)
+          hasCheckpoint = true
         }
         found = try await read()
         problems = 0
       } catch {
         if Task.isCancelled { return }
         problems += 1
-        note(
+        park(
           "cannot read \(plan.source): \(error.explained)"
         )
       }
@@ -133,19 +135,19 @@ actor LogStream {
       if !isIdle { joinedAt = now() }
       if joiner != nil {
         found = joiner!.feed(found)
-        if isIdle, joiner!.isPending, isLast || now() - joinedAt >= Self.recordAge { found = joiner!.flush() }
+        if isIdle, joiner!.isPending, isLast || now() - joinedAt >= Self.recordTimeout { found = joiner!.flush() }
       }
-      guard await take(found, &pending) else { return }
+      guard await enqueue(found, &pending) else { return }
       if let losses = lines?.losses { status.losses = losses }
-      status.behindBytes = lines?.behind()
+      status.behindBytes = lines?.unreadBytes()
       if let since = pending.since, isLast || now() - since >= flushInterval {
         guard await deliver(&pending) else { return }
       }
       guard isIdle else { continue }
-      // Its memory is given back, and the next is as large as the share is by then.
+      // Frees its memory; the next batch has the size of the current share.
       if pending.batch.isEmpty { pending.batch = newBatch() }
       if isLast, pending.batch.isEmpty, joiner?.isPending != true, problems == 0 { return }
-      do { try await clock.sleep(for: problems > 0 ? Self.troubleBackoff.bound(problems - 1) : Self.idlePause) } catch {
+      do { try await clock.sleep(for: problems > 0 ? Self.readBackoff.bound(problems - 1) : Self.pollInterval) } catch {
         return
       }
     }
@@ -164,18 +166,20 @@ actor LogStream {
     return try await taken.read(min(Self.chunk, share()))
   }
 
-  /// While a delivery takes its time.
-  private func look() {
-    do { try lines?.look() } catch { log.debug("cannot look at \(plan.source)", ["reason": .string("\(error)")]) }
+  /// Called during a delivery.
+  private func scanForRotation() {
+    do { try lines?.scanForRotation() } catch {
+      log.debug("cannot scan \(plan.source) for a rotation", ["reason": .string("\(error)")])
+    }
   }
 
-  /// Puts the lines into the batch, and sends it whenever it is full.
+  /// Adds the lines to the batch, and sends it whenever it is full.
   /// - Returns: false if the task was cancelled.
-  private func take(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
+  private func enqueue(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
     guard !chunk.isEmpty else { return true }
     let now = now(), latest = now + Self.tolerableAhead
     var previous: LineChunk.Line?
-    // A line without a time belongs to the one before it, or at the start to the one after.
+    // A line without a time has that of the line before it, or at the start that of the line after it.
     var lastTime: Timestamp?
     for (index, line) in chunk.lines.enumerated() {
       let text = chunk.bytes[line.text]
@@ -186,18 +190,18 @@ actor LogStream {
           .first ?? now
       }
       var time = found ?? lastTime ?? now
-      // Nor does it take a time before 1970, such as Go's zero.
+      // The service also rejects times before 1970, such as Go's zero time.
       if time > latest || time.milliseconds < 0 { time = now }
       lastTime = time
       if !pending.batch.append(text, at: time.milliseconds) {
-        if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
+        if let previous, let checkpoint = chunk.checkpoint(after: previous) { pending.checkpoint = checkpoint }
         guard await deliver(&pending) else { return false }
         _ = pending.batch.append(text, at: time.milliseconds)
       }
       if pending.since == nil { pending.since = now }
       previous = line
     }
-    if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
+    if let previous, let checkpoint = chunk.checkpoint(after: previous) { pending.checkpoint = checkpoint }
     return true
   }
 
@@ -205,12 +209,13 @@ actor LogStream {
     line.time ?? plan.times.find(in: text, now: now)
   }
 
-  /// - Returns: false if the task was cancelled before the service accepted the batch.
+  /// Retries until CloudWatch Logs acknowledges the batch.
+  /// - Returns: false if the task was cancelled first.
   private func deliver(_ pending: inout Pending) async -> Bool {
     let watcher = Task {
       while !Task.isCancelled {
-        do { try await clock.sleep(for: Self.lookPause) } catch { return }
-        look()
+        do { try await clock.sleep(for: Self.scanInterval) } catch { return }
+        scanForRotation()
       }
     }
     defer { watcher.cancel() }
@@ -221,79 +226,80 @@ actor LogStream {
     for attempt in 0... {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
-        try await make()
+        try await createStream()
         let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize)
         {
           pending.batch.append(events, to: &$0)
         }
-        await accepted(events, of: pending.batch, rejected, pending.mark)
-        pending.mark = nil
+        await acknowledge(events, of: pending.batch, rejected, pending.checkpoint)
+        pending.checkpoint = nil
         pending.since = nil
         pending.batch.removeAll()
         return true
       } catch let error as AWSError {
         let isMissing = error.code == "ResourceNotFoundException"
-        if isMissing { isMade = false }
-        if isMissing, let makingDenied {
-          note(
-            makingDenied.failure("make stream \(plan.stream) in \(plan.group)", role: nil).lines.joined(separator: " "))
-          pause = Self.parkedPause
+        if isMissing { isCreated = false }
+        if isMissing, let creationDenied {
+          park(
+            creationDenied.failure("create stream \(plan.stream) in \(plan.group)", role: nil).lines.joined(
+              separator: " "))
+          pause = Self.parkedInterval
         } else if error.isRetryable || error.kind == .expiredCredentials || isMissing {
           status.retries += 1
           status.isParked = false
           status.lastError = error.explanation
           log.debug("cannot send \(plan.source) now", ["reason": .string(error.explanation)])
         } else {
-          note(error.failure("send \(plan.source) to \(plan.group)", role: nil).lines.joined(separator: " "))
-          pause = Self.parkedPause
+          park(error.failure("send \(plan.source) to \(plan.group)", role: nil).lines.joined(separator: " "))
+          pause = Self.parkedInterval
         }
       } catch let failure as Failure {
-        note(failure.lines.joined(separator: " "))
-        pause = Self.parkedPause
+        park(failure.lines.joined(separator: " "))
+        pause = Self.parkedInterval
       } catch {
         return false
       }
-      status.behindBytes = lines?.behind()
+      status.behindBytes = lines?.unreadBytes()
       do { try await clock.sleep(for: pause) } catch { return false }
     }
     return false
   }
 
-  private func accepted(
-    _ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: Checkpoint?
+  private func acknowledge(
+    _ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ checkpoint: Checkpoint?
   ) async {
     status.sentEvents += Int64(events.count)
     status.sentBytes += Int64(batch.size)
-    status.lastAcceptance = now()
+    status.lastAcknowledged = now()
     status.lastError = nil
     status.isParked = false
     status.oldestUnsent = nil
     status.waitingSince = nil
-    if parkedFor != nil { log.info("log forwarding of \(plan.source) goes on") }
-    parkedFor = nil
+    if parkedReason != nil { log.info("log forwarding of \(plan.source) has resumed") }
+    parkedReason = nil
     do {
       if let rejected, events.indices.contains(where: rejected.contains) {
-        let refused = events.indices.filter(rejected.contains).map { events[$0] }
-        status.rejected += Int64(refused.count)
-        status.sentEvents -= Int64(refused.count)
-        status.sentBytes -= Int64(refused.reduce(0) { $0 + $1.size })
+        let rejectedEvents = events.indices.filter(rejected.contains).map { events[$0] }
+        status.rejected += Int64(rejectedEvents.count)
+        status.sentEvents -= Int64(rejectedEvents.count)
+        status.sentBytes -= Int64(rejectedEvents.reduce(0) { $0 + $1.size })
         log.warning(
-          "CloudWatch Logs refused events of \(plan.source); they are kept",
-          ["count": .integer(Int64(refused.count)), "file": .string(deadLetters.path)])
-        try await deadLetters.append(refused, of: batch, source: plan.source)
+          "CloudWatch Logs rejected events of \(plan.source); they are kept in the dead-letter file",
+          ["count": .integer(Int64(rejectedEvents.count)), "file": .string(deadLetters.path)])
+        try await deadLetters.append(rejectedEvents, of: batch, source: plan.source)
       }
-      if let mark {
-        try await checkpoints.set(mark, of: plan.source)
-        lines?.accepted(mark)
+      if let checkpoint {
+        try await checkpoints.save(checkpoint, of: plan.source)
+        lines?.acknowledge(checkpoint)
       }
     } catch {
-      note("cannot keep the place in \(plan.source): \(error.explained)")
+      park("cannot save the checkpoint of \(plan.source): \(error.explained)")
     }
   }
 
-  /// Group and stream, once; a permission that is missing is no harm where they are there.
-  private func make() async throws {
-    guard !isMade else { return }
+  /// Creates group and stream once. A missing permission is harmless if they exist.
+  private func createStream() async throws {
+    guard !isCreated else { return }
     do {
       try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.code == "ResourceNotFoundException" {
@@ -302,27 +308,28 @@ actor LogStream {
         do {
           try await logs.putRetentionPolicy(group: plan.group, days: retention)
         } catch let error as AWSError where error.kind == .denied {
-          log.warning("may not set how long \(plan.group) keeps its events", ["reason": .string(error.explanation)])
+          log.warning(
+            "cannot set the retention of \(plan.group): access denied", ["reason": .string(error.explanation)])
         }
       }
       try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.kind == .denied {
-      if makingDenied == nil {
+      if creationDenied == nil {
         log.warning(
-          "may not make stream \(plan.stream) in \(plan.group); going on as if it were there",
+          "cannot create stream \(plan.stream) in \(plan.group): access denied; assuming that it exists",
           ["reason": .string(error.explanation)])
       }
-      makingDenied = error
+      creationDenied = error
     }
-    isMade = true
+    isCreated = true
   }
 
-  /// Said once for each trouble.
-  private func note(_ trouble: String) {
-    status.lastError = trouble
+  /// Logged once for each problem.
+  private func park(_ problem: String) {
+    status.lastError = problem
     status.isParked = true
-    guard parkedFor != trouble else { return }
-    parkedFor = trouble
-    log.warning("log forwarding of \(plan.source) waits", ["reason": .string(trouble)])
+    guard parkedReason != problem else { return }
+    parkedReason = problem
+    log.warning("log forwarding of \(plan.source) is parked", ["reason": .string(problem)])
   }
 }

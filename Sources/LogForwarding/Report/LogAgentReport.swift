@@ -1,16 +1,16 @@
 package import Base
 
-/// How an external agent is doing.
+/// State of an external log agent.
 package struct LogAgentReport: Sendable, Equatable {
   package struct Stream: Sendable, Equatable {
     package let source: String
     package let group: String
     package let stream: String
-    /// Of the file's last line.
+    /// Time of the file's last line.
     package var lastLine: Timestamp?
-    /// Of the stream's last event, as the service knows it.
+    /// Time of the stream's last event, as CloudWatch Logs reports it.
     package var lastEvent: Timestamp?
-    /// Since when the stream has received nothing though the file goes on.
+    /// Since when the stream receives nothing although the file grows.
     package var behindSince: Timestamp?
     package var isStalled = false
     package var error: String?
@@ -33,10 +33,10 @@ package struct LogAgentReport: Sendable, Equatable {
   }
 
   package var problems: [String] {
-    (isRunning ? [] : ["\(name) does not run"])
+    (isRunning ? [] : ["\(name) is not running"])
       + streams.filter(\.isStalled).map { stream in
         "\(stream.source) is stalled: \(stream.group) \(stream.stream) has received nothing since "
-          + (stream.lastEvent.map(\.iso8601) ?? "its beginning") + (stream.error.map { " (\($0))" } ?? "")
+          + (stream.lastEvent.map(\.iso8601) ?? "it was created") + (stream.error.map { " (\($0))" } ?? "")
       }
   }
 
@@ -56,7 +56,7 @@ package struct LogAgentReport: Sendable, Equatable {
     ])
   }
 
-  /// Nil for what is no report.
+  /// Nil if the value is not a report.
   package init?(json: JSONValue) {
     guard let name = json["name"]?.string, let isRunning = json["running"]?.bool, let list = json["streams"]?.array
     else { return nil }
@@ -81,7 +81,7 @@ package struct LogAgentReport: Sendable, Equatable {
     var text =
       "# HELP \(prefix)_running Whether \(name) runs.\n# TYPE \(prefix)_running gauge\n\(prefix)_running \(isRunning ? 1 : 0)\n"
     text +=
-      "# HELP \(prefix)_healthy 0 if a stream receives nothing though its file goes on.\n# TYPE \(prefix)_healthy gauge\n"
+      "# HELP \(prefix)_healthy 0 if a stream receives nothing although its file grows.\n# TYPE \(prefix)_healthy gauge\n"
     for stream in streams {
       text += "\(prefix)_healthy{source=\"\(ForwardingReport.escaped(stream.source))\"} \(stream.isStalled ? 0 : 1)\n"
     }
