@@ -54,7 +54,7 @@ struct StatusCommand: Sendable {
 
   private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
     let status = stream.status
-    var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
+    var lines = ["  \(status.source): \(stream.condition.humanReadable) -> \(status.group) \(status.stream)"]
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
     lines.append(
       "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acknowledged "

@@ -116,7 +116,8 @@ import Testing
     }
   }
 
-  /// Regression: a checkpoint was computed from the file's present contents, which may be others than those that were read.
+  /// Regression: a checkpoint was computed from the file's present contents, which may be others than those that were
+  /// read.
   @Test func `a checkpoint is computed from what was read, whatever the file contains by then`() throws {
     let scratch = try Scratch()
     var first = tail(scratch)

@@ -43,7 +43,8 @@ import Testing
     chunk.lines.map { Part(text: chunk.text($0), end: $0.end) }
   }
 
-  /// Whatever the bytes, and however they arrive: the same lines, ends that grow to the length of the whole, no part too long.
+  /// Whatever the bytes, and however they arrive: the same lines, ends that grow to the length of the whole, no part
+  /// too long.
   @Test func `random bytes in random pieces`() {
     var generator = SystemRandomNumberGenerator()
     for _ in 0..<300 {

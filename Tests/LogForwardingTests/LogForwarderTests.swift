@@ -50,7 +50,7 @@ private struct ObligingService: HTTPTransport {
       flushInterval: .seconds(1), client: client, files: LocalFileStore(),
       launcher: PosixProcessLauncher(environment: [:]),
       stateDirectory: directory, clock: FastClock(),
-      now: FastClock.wall, log: log)
+      uptime: { FastClock.wall() - Timestamp(seconds: 0) }, now: FastClock.wall, log: log)
     let work = Task { await forwarder.run() }
     defer { work.cancel() }
     func until(_ condition: () async throws -> Bool) async throws {

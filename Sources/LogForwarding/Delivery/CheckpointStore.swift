@@ -11,7 +11,14 @@ package actor CheckpointStore {
     self.path = path
     self.files = files
     do {
-      checkpoints = try files.readIfPresent(path, limit: 16 << 20).map { try Self.parse($0) } ?? [:]
+      let value = try files.readIfPresent(path, limit: 16 << 20).map { try JSONValue(parsing: $0) } ?? [:]
+      checkpoints = Self.checkpoints(in: value)
+      let malformed = (value.object?.count ?? 1) - checkpoints.count
+      if malformed > 0 {
+        log.warning(
+          "checkpoints in \(path) are malformed; their logs are sent from the beginning",
+          ["count": .integer(Int64(malformed))])
+      }
     } catch {
       log.warning(
         "cannot read the checkpoints in \(path); every log is sent from its beginning",
@@ -57,7 +64,11 @@ package actor CheckpointStore {
 
   /// Malformed entries are ignored. Throws `JSONSyntaxError`.
   package static func parse(_ bytes: [UInt8]) throws -> [String: Checkpoint] {
-    (try JSONValue(parsing: bytes).object ?? [:]).compactMapValues { value in
+    checkpoints(in: try JSONValue(parsing: bytes))
+  }
+
+  private static func checkpoints(in value: JSONValue) -> [String: Checkpoint] {
+    (value.object ?? [:]).compactMapValues { value in
       if let cursor = value["cursor"]?.string { return .cursor(cursor) }
       if let segment = value["segment"]?.integer, let offset = value["offset"]?.integer, segment >= 0, offset >= 0 {
         return .spool(SpoolPosition(segment: segment, offset: offset))

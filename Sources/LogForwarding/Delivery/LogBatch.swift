@@ -40,7 +40,8 @@ package struct LogBatch: Sendable {
     let eventSize = max(1, text.count) + 26
     if !events.isEmpty {
       guard size + eventSize <= limits.bytes, events.count < limits.events,
-        max(latest, timestamp) - min(earliest, timestamp) < limits.span
+        case let (span, overflows) = max(latest, timestamp).subtractingReportingOverflow(min(earliest, timestamp)),
+        !overflows, span < limits.span
       else { return false }
     }
     let start = escaped.count

@@ -13,11 +13,16 @@ package struct ForwardingReport: Sendable {
       case parked
       /// An event is unacknowledged for longer than `ForwardingReport.patience`.
       case stalled
+      /// The source does not exist yet.
+      case waiting
+
+      /// For people.
+      package var humanReadable: String { self == .waiting ? "waiting for the file" : rawValue }
     }
 
     package var status: LogStreamStatus
     package var condition: Condition
-    /// Age of the oldest unacknowledged event.
+    /// Age of the oldest unacknowledged event, by the time stamps of events: it needs the wall clock.
     package var lag: Duration
   }
 
@@ -29,7 +34,8 @@ package struct ForwardingReport: Sendable {
 
   /// A short outage is not a problem; an event that is unacknowledged for this long is.
   package static let patience = Duration.seconds(300)
-  /// The sidecar that wrote an older report has ended, or hangs.
+  /// The sidecar that wrote an older report has ended, or hangs. Another process reads the report, so its age is
+  /// measured by the wall clock.
   package static let freshness = Duration.seconds(60)
   /// An unchanged report is written again at this interval.
   package static let renewal = Duration.seconds(15)
@@ -39,23 +45,39 @@ package struct ForwardingReport: Sendable {
     self.pid = pid
     self.agent = agent
     self.streams = streams.map { status in
-      let waiting = status.waitingSince.map { time - $0 } ?? .zero
-      let condition: Stream.Condition =
-        status.isParked ? .parked : waiting >= Self.patience ? .stalled : status.lastError != nil ? .retrying : .ok
-      return Stream(
-        status: status, condition: condition, lag: max(.zero, status.oldestUnsent.map { time - $0 } ?? .zero))
+      Stream(
+        status: status, condition: Stream.Condition(of: status),
+        lag: max(.zero, status.oldestUnsent.map { time - $0 } ?? .zero))
     }
   }
 
   /// One line for each problem.
   package func problems(at now: Timestamp) -> [String] {
     if now - time > Self.freshness { return ["the sidecar has not reported since \(time.iso8601)"] }
+    if time - now > Self.freshness {
+      // A running sidecar would have replaced it within the renewal interval.
+      return ["the sidecar has not reported since the clock was set back: its report is of \(time.iso8601)"]
+    }
     let list = streams.compactMap { stream -> String? in
       guard stream.condition == .parked || stream.condition == .stalled else { return nil }
-      return
-        "\(stream.status.source) is \(stream.condition.rawValue): \(stream.status.lastError ?? "no event has been acknowledged")"
+      return "\(stream.status.source) is \(stream.condition.rawValue): "
+        + (stream.status.lastError ?? "no event has been acknowledged")
     }
     return list + (agent?.problems ?? [])
+  }
+}
+
+extension ForwardingReport.Stream.Condition {
+  init(of status: LogStreamStatus) {
+    if status.isParked {
+      self = .parked
+    } else if let waited = status.waited, waited >= ForwardingReport.patience {
+      self = .stalled
+    } else if status.lastError != nil {
+      self = .retrying
+    } else {
+      self = status.isWaiting ? .waiting : .ok
+    }
   }
 }
 
@@ -99,11 +121,14 @@ extension ForwardingReport.Stream {
     ])
   }
 
+  /// Larger numbers in the file are not counters of ours; sums of these cannot overflow.
+  private static let largestNumber: Int64 = 1 << 53
+
   fileprivate init?(json: JSONValue) {
     guard let source = json["source"]?.string, let group = json["group"]?.string, let stream = json["stream"]?.string,
       let condition = json["condition"]?.string.flatMap({ Condition(rawValue: $0) })
     else { return nil }
-    let number = { (key: String) in json[key]?.integer ?? 0 },
+    let number = { (key: String) in min(max(json[key]?.integer ?? 0, 0), Self.largestNumber) },
       time = { (key: String) in json[key]?.string.flatMap { Timestamp(iso8601: $0) } }
     status = LogStreamStatus(source: source, group: group, stream: stream)
     status.sentEvents = number("sent_events")
@@ -115,7 +140,7 @@ extension ForwardingReport.Stream {
     status.losses.files = number("lost_files")
     status.lastAcknowledged = time("last_acknowledged")
     status.lastError = json["last_error"]?.string
-    status.behindBytes = json["behind_bytes"]?.integer
+    if json["behind_bytes"]?.integer != nil { status.behindBytes = number("behind_bytes") }
     status.waitingSince = time("waiting_since")
     self.condition = condition
     lag = .seconds(number("lag_seconds"))

@@ -24,6 +24,8 @@ package struct LogAgentReport: Sendable, Equatable {
 
   package let name: String
   package var isRunning: Bool
+  /// Why the state of its units is unknown.
+  package var error: String?
   package var streams: [Stream]
 
   package init(name: String, isRunning: Bool, streams: [Stream]) {
@@ -33,7 +35,7 @@ package struct LogAgentReport: Sendable, Equatable {
   }
 
   package var problems: [String] {
-    (isRunning ? [] : ["\(name) is not running"])
+    (isRunning ? [] : ["\(name) is not running" + (error.map { " (\($0))" } ?? "")])
       + streams.filter(\.isStalled).map { stream in
         "\(stream.source) is stalled: \(stream.group) \(stream.stream) has received nothing since "
           + (stream.lastEvent.map(\.iso8601) ?? "it was created") + (stream.error.map { " (\($0))" } ?? "")
@@ -43,7 +45,7 @@ package struct LogAgentReport: Sendable, Equatable {
   package var json: JSONValue {
     let time = { (time: Timestamp?) in time.map { JSONValue.string($0.iso8601) } ?? .null }
     return .object([
-      "name": .string(name), "running": .bool(isRunning),
+      "name": .string(name), "running": .bool(isRunning), "error": error.map(JSONValue.string) ?? .null,
       "streams": .array(
         streams.map { stream in
           .object([
@@ -62,6 +64,7 @@ package struct LogAgentReport: Sendable, Equatable {
     else { return nil }
     self.name = name
     self.isRunning = isRunning
+    error = json["error"]?.string
     streams = list.compactMap { json in
       guard let source = json["source"]?.string, let group = json["group"]?.string, let name = json["stream"]?.string
       else { return nil }
@@ -78,10 +81,10 @@ package struct LogAgentReport: Sendable, Equatable {
 
   var prometheus: String {
     let prefix = "consul_bootstrap_log_agent"
-    var text =
-      "# HELP \(prefix)_running Whether \(name) runs.\n# TYPE \(prefix)_running gauge\n\(prefix)_running \(isRunning ? 1 : 0)\n"
-    text +=
-      "# HELP \(prefix)_healthy 0 if a stream receives nothing although its file grows.\n# TYPE \(prefix)_healthy gauge\n"
+    var text = "# HELP \(prefix)_running Whether \(name) is running.\n# TYPE \(prefix)_running gauge\n"
+    text += "\(prefix)_running \(isRunning ? 1 : 0)\n"
+    text += "# HELP \(prefix)_healthy 0 if a stream receives nothing although its file grows.\n"
+    text += "# TYPE \(prefix)_healthy gauge\n"
     for stream in streams {
       text += "\(prefix)_healthy{source=\"\(ForwardingReport.escaped(stream.source))\"} \(stream.isStalled ? 0 : 1)\n"
     }

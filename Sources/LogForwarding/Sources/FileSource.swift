@@ -30,7 +30,7 @@ struct FileSource: LineSource {
         losses.files += 1
         log.warning("the file that \(path) was is gone: its unread lines are lost")
       case .dropped(let bytes):
-        losses.bytes += bytes
+        losses.bytes = losses.bytes.saturatingAdding(bytes)
         log.warning(
           "\(path) was rotated more often than its files can be held open", ["lost_bytes": .integer(bytes)])
       }
@@ -40,7 +40,9 @@ struct FileSource: LineSource {
 
   mutating func scanForRotation() throws { try tail.scanForRotation() }
 
-  func unreadBytes() -> Int64? { try? tail.unreadBytes() }
+  func unreadBytes() throws -> Int64? { try tail.unreadBytes() }
+
+  var isWaiting: Bool { tail.isWaiting }
 
   func initialCheckpoint() throws -> Checkpoint? {
     try tail.initialPosition(time: now().milliseconds).map { .file($0) }

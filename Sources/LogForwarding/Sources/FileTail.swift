@@ -6,7 +6,8 @@ package struct FilePosition: Sendable, Equatable {
   package let offset: Int64
   /// When this position was reached, in milliseconds since 1970: later changes have not been read.
   package let time: Int64
-  /// Of the bytes before the offset: it differs where the inode was reused, or the file was truncated and has grown again.
+  /// Of the bytes before the offset: it differs where the inode was reused, or the file was truncated and has grown
+  /// again.
   package let fingerprint: UInt64
 
   package init(identity: FileIdentity, offset: Int64, time: Int64, fingerprint: UInt64) {
@@ -17,10 +18,11 @@ package struct FilePosition: Sendable, Equatable {
   }
 }
 
-/// Follows one path through its rotations: renamed and created anew, copied and truncated, compressed. Every line once, in
-/// order.
+/// Follows one path through its rotations: renamed and created anew, copied and truncated, compressed. Every line once,
+/// in order.
 ///
-/// Lines written between a copy and its truncation are lost by that kind of rotation itself (logrotate(8), copytruncate).
+/// Lines written between a copy and its truncation are lost by that kind of rotation itself (logrotate(8),
+/// copytruncate).
 package struct FileTail: Sendable {
   /// What happened to the path, for the log.
   package enum Event: Sendable, Equatable {
@@ -38,8 +40,8 @@ package struct FileTail: Sendable {
   private var current: TailedFile?
   /// Rotated files that are read to their ends before `current` is; the oldest first.
   private var pending: [TailedFile] = []
-  /// Rotated files that were read to their ends, with the scans left until each is closed: a program writes to a renamed
-  /// file until it opens its log again.
+  /// Rotated files that were read to their ends, with the scans left until each is closed: a program writes to a
+  /// renamed file until it opens its log again.
   private var draining: [(file: TailedFile, scans: Int)] = []
   /// The last files that were read to their ends: two files may have changed at the same tick of the kernel's clock.
   private var finished: [FileIdentity] = []
@@ -65,8 +67,8 @@ package struct FileTail: Sendable {
   /// Attempts to list the rotated files while a rotation is under way; it renames a few files within a millisecond.
   private static let listings = 20
 
-  /// The next lines; none if nothing is new. Lines that were written to a rotated file after its successor was read are no
-  /// position to resume from: their chunk has no checkpoints.
+  /// The next lines; none if nothing is new. Lines that were written to a rotated file after its successor was read are
+  /// no position to resume from: their chunk has no checkpoints.
   /// - Parameters:
   ///   - count: bytes, at most.
   ///   - time: now, in milliseconds since 1970.
@@ -99,8 +101,9 @@ package struct FileTail: Sendable {
     return LineChunk()
   }
 
-  /// The beginning of the file that is at the path now; nil if there is none. Saved before anything of the file is sent:
-  /// without it, a file that is rotated before the first acknowledgement is not found after a restart. Throws `FileError`.
+  /// The beginning of the file that is at the path now; nil if there is none. Saved before anything of the file is
+  /// sent: without it, a file that is rotated before the first acknowledgement is not found after a restart. Throws
+  /// `FileError`.
   package func initialPosition(time: Int64) throws -> FilePosition? {
     try opener.open(path).map {
       FilePosition(identity: $0.identity, offset: 0, time: time, fingerprint: try Fingerprint.of($0, before: 0))
@@ -109,11 +112,15 @@ package struct FileTail: Sendable {
 
   /// Bytes of all known files that are not read yet. Throws `FileError`.
   package func unreadBytes() throws -> Int64 {
-    try (pending + (current.map { [$0] } ?? [])).reduce(0) { $0 + (try $1.unreadBytes()) }
+    // Sparse files may claim any size.
+    try (pending + (current.map { [$0] } ?? [])).reduce(0) { $0.saturatingAdding(try $1.unreadBytes()) }
   }
 
-  /// Detects a rotation of the path and opens the rotated files. If it is called often, files that are compressed or removed
-  /// before they are read stay readable. Throws `FileError`.
+  /// No file has been found yet.
+  var isWaiting: Bool { current == nil && pending.isEmpty && draining.isEmpty }
+
+  /// Detects a rotation of the path and opens the rotated files. If it is called often, files that are compressed or
+  /// removed before they are read stay readable. Throws `FileError`.
   package mutating func scanForRotation() throws {
     var events: [Event] = []
     defer { unreported += events }
@@ -244,11 +251,13 @@ package struct FileTail: Sendable {
     // The files may be renamed while they are opened: only a listing that still holds afterwards counts.
     for _ in 0..<Self.listings {
       let names = try list(directory, name)
-      let files = try names.compactMap { try opener.open("\(directory)/\($0)") }
-      guard files.count == names.count, Set(files.map(\.identity)).count == files.count,
-        try list(directory, name) == names,
-        try zip(names, files).allSatisfy({ try opener.open("\(directory)/\($0)")?.identity == $1.identity })
+      let opened = try names.map { try opener.open("\(directory)/\($0)") }
+      guard try list(directory, name) == names,
+        try zip(names, opened).allSatisfy({ try opener.open("\(directory)/\($0)")?.identity == $1?.identity })
       else { continue }
+      // Directories do not open, and links may name a file twice.
+      var known: Set<FileIdentity> = []
+      let files = opened.compactMap { $0 }.filter { known.insert($0.identity).inserted }
       return try files.map { (file: $0, time: try $0.modified()) }.sorted { $0.time < $1.time }.map(\.file)
     }
     throw RotationUnderWay()

@@ -19,7 +19,8 @@ package struct LineChunk: Sendable {
 
   package var bytes: [UInt8] = []
   package var lines: [Line] = []
-  /// Position of the first of `bytes` in the source, and how many bytes are the source's own: repaired text follows them.
+  /// Position of the first of `bytes` in the source, and how many bytes are the source's own: repaired text follows
+  /// them.
   package var base: Int64 = 0
   package var ownCount = 0
   /// Creates the checkpoint after a line of this chunk, which is saved once CloudWatch Logs has acknowledged the line.

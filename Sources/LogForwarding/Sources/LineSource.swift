@@ -17,8 +17,10 @@ protocol LineSource: Sendable {
   mutating func scanForRotation() throws
   /// CloudWatch Logs has acknowledged everything before the checkpoint, and the checkpoint is saved.
   func acknowledge(_ checkpoint: Checkpoint)
-  /// Bytes that are written but not read yet; nil if unknown.
-  func unreadBytes() -> Int64?
+  /// Bytes that are written but not read yet; nil if unknown. Throws `FileError`.
+  func unreadBytes() throws -> Int64?
+  /// It does not exist yet, which is no error.
+  var isWaiting: Bool { get }
   /// Lines or bytes that were dropped so far.
   var losses: SourceLosses { get }
   /// Saved before anything is sent if the source has no checkpoint yet; nil if it needs none. Throws `FileError`.
@@ -30,7 +32,8 @@ protocol LineSource: Sendable {
 extension LineSource {
   mutating func scanForRotation() throws {}
   func acknowledge(_ checkpoint: Checkpoint) {}
-  func unreadBytes() -> Int64? { nil }
+  func unreadBytes() throws -> Int64? { nil }
+  var isWaiting: Bool { false }
   var losses: SourceLosses { SourceLosses() }
   func initialCheckpoint() throws -> Checkpoint? { nil }
   func stop() {}
@@ -44,6 +47,12 @@ package struct SourceLosses: Sendable, Equatable {
   package var files: Int64 = 0
 
   package init() {}
+
+  mutating func add(_ other: SourceLosses) {
+    lines = lines.saturatingAdding(other.lines)
+    bytes = bytes.saturatingAdding(other.bytes)
+    files = files.saturatingAdding(other.files)
+  }
 }
 
 /// Why a source cannot be read now.

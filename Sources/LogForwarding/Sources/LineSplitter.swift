@@ -5,8 +5,8 @@ internal import Base
 /// - A line ends with `\n` or `\r\n`; bytes that are not UTF-8 become U+FFFD.
 /// - A line longer than an event may be is cut at a character's boundary; its parts are marked, and nothing is dropped.
 package struct LineSplitter: Sendable {
-  /// CloudWatch Logs accepts events of 1 MB now and accepted 256 KB before (API reference, PutLogEvents). This fits both,
-  /// with the 26 bytes that each event counts beside its text.
+  /// CloudWatch Logs accepts events of 1 MB now and accepted 256 KB before (API reference, PutLogEvents). This fits
+  /// both, with the 26 bytes that each event counts beside its text.
   package static let longestEvent = 262_144 - 26
   /// Ends every part of a cut line except its last.
   package static let cutMark = " …(cut)"

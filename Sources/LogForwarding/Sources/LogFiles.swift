@@ -10,13 +10,13 @@ package enum LogFiles {
     path.drop { $0 == "/" }.contains { $0 == "*" || $0 == "?" }
   }
 
-  /// The files that a path with `*` and `?` in its last part matches, sorted; compressed ones only if the pattern names them.
-  package static func matching(_ pattern: String, _ files: any FileOpener) -> [String] {
+  /// The files that a path with `*` and `?` in its last part matches, sorted; compressed ones only if the pattern names
+  /// them. Throws `FileError` if the directory cannot be listed, also if it does not exist.
+  package static func matching(_ pattern: String, _ files: any FileOpener) throws -> [String] {
     guard let slash = pattern.lastIndex(of: "/") else { return [] }
     let directory = String(pattern[..<slash]), last = String(pattern[pattern.index(after: slash)...])
     guard last.contains("*") || last.contains("?") else { return [pattern] }
-    let names = (try? files.list(directory.isEmpty ? "/" : directory)) ?? []
-    return names.filter {
+    return try files.list(directory.isEmpty ? "/" : directory).filter {
       matches(Array($0.utf8)[...], Array(last.utf8)[...]) && (!isCompressed($0) || isCompressed(last))
     }.map { "\(directory)/\($0)" }
   }

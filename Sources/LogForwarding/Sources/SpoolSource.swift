@@ -11,8 +11,7 @@ struct SpoolSource: LineSource {
     self.spool = spool
     self.now = now
     position = SpoolPosition(segment: 0, offset: 0)
-    // A checkpoint beyond the last segment belongs to another queue, whose directory was removed.
-    if case .spool(let saved)? = checkpoint, saved.segment <= spool.last { position = saved }
+    if case .spool(let saved)? = checkpoint, spool.contains(saved) { position = saved }
     splitter = LineSplitter(offset: position.offset)
     spool.release(before: position)
   }
@@ -38,7 +37,7 @@ struct SpoolSource: LineSource {
           if last.isEmpty { continue }
           return withCheckpoints(last, position)
         }
-        position = SpoolPosition(segment: number, offset: position.offset + Int64(bytes.count))
+        position = SpoolPosition(segment: number, offset: position.offset.saturatingAdding(Int64(bytes.count)))
         let chunk = splitter.feed(bytes)
         if !chunk.isEmpty { return withCheckpoints(chunk, nil) }
       }
@@ -68,6 +67,6 @@ struct SpoolSource: LineSource {
     if case .spool(let position) = checkpoint { spool.release(before: position) }
   }
 
-  func unreadBytes() -> Int64? { spool.unreadBytes(after: position) + Int64(splitter.pending) }
+  func unreadBytes() -> Int64? { spool.unreadBytes(after: position).saturatingAdding(Int64(splitter.pending)) }
   var losses: SourceLosses { spool.losses }
 }

@@ -55,8 +55,8 @@ struct TailedFile {
     if head.length < Fingerprint.length, head.length < size { head = try Fingerprint.head(of: file, size: size) }
   }
 
-  /// Whether a file has the same contents: the same first bytes, and the bytes before the offset are those that were read.
-  /// Throws `FileError`.
+  /// Whether a file has the same contents: the same first bytes, and the bytes before the offset are those that were
+  /// read. Throws `FileError`.
   func isContained(in file: any OpenFile) throws -> Bool {
     guard try file.size() >= max(offset, size) else { return false }
     return try Fingerprint.of(file, before: head.length) == head.fingerprint
@@ -71,8 +71,8 @@ struct TailedFile {
       guard !bytes.isEmpty else { return LineChunk() }
       offset += Int64(bytes.count)
       var chunk = splitter.feed(bytes)
-      // Includes an incomplete line, which the next scan compares too. It is computed from the bytes that were read: the
-      // file may have other contents by now.
+      // Includes an incomplete line, which the next scan compares too. It is computed from the bytes that were read:
+      // the file may have other contents by now.
       let own = chunk.bytes[..<chunk.ownCount]
       fingerprint = Fingerprint.of(Fingerprint.last(before, own))
       if let time {
