@@ -1,6 +1,7 @@
 import Base
 import Foundation
 import Host
+import TestSupport
 import Testing
 
 @testable import LogForwarding
@@ -193,16 +194,101 @@ import Testing
     try other.append("2\n")
     var copied = tail(other, from: beginning)
     #expect(try all(&copied) == ["1", "2"])
-    // Checkpoints are read as they were written; malformed ones are ignored.
+    // Checkpoints are read as they were written.
     let checkpoints = [
       "file:x": Checkpoint.file(position), "journal": .cursor("s=1"),
       "consul": .spool(SpoolPosition(segment: 3, offset: 17)),
     ]
     #expect(try CheckpointStore.parse(Array(CheckpointStore.json(checkpoints).prettyText.utf8)) == checkpoints)
-    #expect(
-      try CheckpointStore.parse(
-        Array(#"{"a": {"device": "x"}, "b": 1, "c": {"cursor": "k"}, "d": {"offset": -1}}"#.utf8))
-        == ["c": .cursor("k")])
+  }
+
+  // MARK: What lies beside the file
+
+  /// Regression: no rotation was detected, and the file at the path was not read any more, without a word.
+  @Test(arguments: ["directory", "symbolic link", "hard link", "dangling link"])
+  func `a directory or a link whose name begins like the file's does not hide its rotation`(_ kind: String) throws {
+    let scratch = try Scratch()
+    let files = FileManager.default
+    var tail = tail(scratch)
+    try scratch.append("1\n")
+    #expect(try all(&tail) == ["1"])
+    try scratch.append("2\n")
+    try scratch.rename()
+    switch kind {
+    case "directory": try files.createDirectory(atPath: scratch.log + ".old", withIntermediateDirectories: true)
+    case "symbolic link":
+      try files.createSymbolicLink(atPath: scratch.log + ".latest", withDestinationPath: scratch.log + ".1")
+    case "hard link": try files.linkItem(atPath: scratch.log + ".1", toPath: scratch.log + ".2")
+    default: try files.createSymbolicLink(atPath: scratch.log + ".gone", withDestinationPath: "/nonexistent")
+    }
+    try scratch.append("3\n")
+    #expect(try all(&tail) == ["2", "3"])
+  }
+
+  // MARK: Hostile numbers
+
+  /// Files that claim any size, as sparse files do.
+  private struct HugeFiles: FileOpener {
+    let names: [String]
+    let size: Int64
+
+    private struct Huge: OpenFile {
+      let identity: FileIdentity
+      let claimed: Int64
+      func size() -> Int64 { claimed }
+      func modified() -> Int64 { .max }
+      func read(at offset: Int64, count: Int) -> [UInt8] { Array("x\n".utf8.prefix(count)) }
+    }
+
+    func open(_ path: String) -> (any OpenFile)? {
+      guard let index = names.firstIndex(where: { path.hasSuffix("/" + $0) }) else { return nil }
+      return Huge(identity: FileIdentity(device: 1, inode: UInt64(index)), claimed: size)
+    }
+
+    func list(_ directory: String) -> [String] { names }
+  }
+
+  @Test func `sizes of any number are added without a trap`() throws {
+    let files = HugeFiles(names: ["app.log", "app.log.1", "app.log.2", "app.log.3"], size: .max)
+    let start = FilePosition(
+      identity: FileIdentity(device: 1, inode: 3), offset: 0, time: .min, fingerprint: Fingerprint.of([]))
+    var tail = FileTail(path: "/var/log/app.log", start: start, opener: files)
+    try tail.scanForRotation()
+    #expect(try tail.unreadBytes() == .max)
+    // More than can be held open.
+    var many = FileTail(
+      path: "/var/log/app.log", start: start,
+      opener: HugeFiles(names: ["app.log"] + (1...70).map { "app.log.\($0)" }, size: .max))
+    let events = try many.read(time: 0).events
+    #expect(events.contains(.dropped(bytes: .max)))
+  }
+
+  @Test func `losses of any size are added without a trap`() async throws {
+    let files = HugeFiles(names: ["app.log"] + (1...70).map { "app.log.\($0)" }, size: .max)
+    let start = FilePosition(
+      identity: FileIdentity(device: 1, inode: 3), offset: 0, time: .min, fingerprint: Fingerprint.of([]))
+    var source = FileSource(
+      path: "/var/log/app.log", checkpoint: .file(start), opener: files, now: { Timestamp(milliseconds: 0) },
+      log: Logger(level: .error, sink: RecordingSink()))
+    _ = try await source.read(100)
+    #expect(source.losses.bytes == .max)
+  }
+
+  /// A checkpoint file may hold any number.
+  @Test(arguments: [
+    (Int64.max, Int64.max), (.max, .min), (0, .max), (0, .min), (2, .min), (3, .max),
+  ])
+  func `a checkpoint of any numbers resumes without a trap`(_ offset: Int64, _ time: Int64) throws {
+    for isSameFile in [true, false] {
+      let scratch = try Scratch()
+      try scratch.append("1\n2\n")
+      let inode = try #require(try LocalFileStore().open(scratch.log)).identity
+      let identity = isSameFile ? inode : FileIdentity(device: .max, inode: .max)
+      let position = FilePosition(identity: identity, offset: offset, time: time, fingerprint: .max)
+      var tail = tail(scratch, from: position)
+      #expect(try all(&tail) == ["1", "2"])
+      #expect(try tail.unreadBytes() == 0)
+    }
   }
 
   @Test(arguments: [

@@ -10,8 +10,8 @@ import Testing
 
 /// Lifetime of forwarders, and the files of patterns.
 @Suite struct LogForwarderTests {
-  /// Regression: a stream held its forwarder, which held its streams. Every reload with changed options left a forwarder
-  /// behind with its open files.
+  /// Regression: a stream held its forwarder, which held its streams. Every reload with changed options left a
+  /// forwarder behind with its open files.
   @Test func `twenty reloads leave no forwarder and no descriptor behind`() async throws {
     let directory = FileManager.default.temporaryDirectory.appending(path: "reloads-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)

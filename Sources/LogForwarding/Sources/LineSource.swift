@@ -53,6 +53,12 @@ package struct SourceLosses: Sendable, Equatable {
     bytes = bytes.saturatingAdding(other.bytes)
     files = files.saturatingAdding(other.files)
   }
+
+  func adding(_ other: SourceLosses) -> SourceLosses {
+    var sum = self
+    sum.add(other)
+    return sum
+  }
 }
 
 /// Why a source cannot be read now.

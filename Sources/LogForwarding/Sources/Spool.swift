@@ -32,7 +32,7 @@ package final class Spool: OutputSink {
     var unwritten = SourceLosses()
     var losses = SourceLosses()
     /// Logged, and not resolved yet.
-    var problems: [Problem: String] = [:]
+    var problems: Set<Problem> = []
 
     var last: SpoolSegment? { segments.last }
   }
@@ -132,8 +132,13 @@ package final class Spool: OutputSink {
     do {
       try directory.create()
       if state.unwritten != SourceLosses() {
-        try directory.recordLoss(state.unwritten, at: number)
-        state.segments.append(SpoolSegment(number: number, losses: state.unwritten))
+        // One record for adjacent losses.
+        let before = state.last.flatMap { $0.isLost && $0.number > state.reading ? $0 : nil }
+        if let before { number = before.number }
+        let loss = SpoolSegment(number: number, losses: (before?.losses ?? SourceLosses()).adding(state.unwritten))
+        try directory.recordLoss(loss)
+        if before != nil { state.segments.removeLast() }
+        state.segments.append(loss)
         state.unwritten = SourceLosses()
         number += 1
       }
@@ -155,12 +160,13 @@ package final class Spool: OutputSink {
         let before =
           index > 0 && state.segments[index - 1].isLost && state.segments[index - 1].number > state.reading
           ? index - 1 : nil
-        var loss = dropped.losses
-        if let before { loss.add(state.segments[before].losses) }
-        try directory.recordLoss(loss, at: dropped.number)
+        let loss = SpoolSegment(
+          number: dropped.number,
+          losses: (before.map { state.segments[$0].losses } ?? SourceLosses()).adding(dropped.losses))
+        try directory.recordLoss(loss)
         try directory.remove(dropped)
         if let before { try directory.remove(state.segments[before]) }
-        state.segments[index] = SpoolSegment(number: dropped.number, losses: loss)
+        state.segments[index] = loss
         if let before { state.segments.remove(at: before) }
         state.losses.add(dropped.losses)
         resolve(.makeRoom, &state)
@@ -235,13 +241,12 @@ package final class Spool: OutputSink {
 
   /// Logs a problem once, until it is resolved.
   private func report(_ problem: Problem, _ error: any Error, _ state: inout State) {
-    let reason = error.explained
-    guard state.problems.updateValue(reason, forKey: problem) != reason else { return }
-    log.warning(problem.rawValue, ["reason": .string(reason)])
+    guard state.problems.insert(problem).inserted else { return }
+    log.warning(problem.rawValue, ["reason": .string(error.explained)])
   }
 
   private func resolve(_ problem: Problem, _ state: inout State) {
-    guard state.problems.removeValue(forKey: problem) != nil else { return }
+    guard state.problems.remove(problem) != nil else { return }
     log.info("the log queue works again", ["resolved": .string(problem.rawValue)])
   }
 }

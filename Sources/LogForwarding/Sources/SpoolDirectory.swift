@@ -105,10 +105,9 @@ struct SpoolDirectory: Sendable {
 
   func remove(_ segment: SpoolSegment) throws { try files.removeFile(filePath(segment)) }
 
-  func recordLoss(_ losses: SourceLosses, at number: Int64) throws {
-    let text = JSONValue.object(["lines": .integer(losses.lines), "bytes": .integer(losses.bytes)]).compactText
-    try files.write(
-      filePath(SpoolSegment(number: number, losses: losses)), Array(text.utf8), mode: 0o640, owner: nil)
+  func recordLoss(_ loss: SpoolSegment) throws {
+    let text = JSONValue.object(["lines": .integer(loss.lines), "bytes": .integer(loss.bytes)]).compactText
+    try files.write(filePath(loss), Array(text.utf8), mode: 0o640, owner: nil)
   }
 
   private func filePath(_ segment: SpoolSegment) -> String { "\(path)/\(fileName(segment))" }
