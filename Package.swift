@@ -77,7 +77,7 @@ let package = Package(
     test("ConsulTests", ["Base", "Consul"]),
     test("AWSTests", ["Base", "AWS"]),
     test("HostTests", ["Base", "AWS", "Host"]),
-    test("CommandsTests", ["Base", "Commands", "Decisions", "Model", "Artifacts"]),
+    test("CommandsTests", ["Base", "AWS", "Commands", "Decisions", "Model", "Artifacts", "Observers", "TestSupport"]),
     test("HouseTests", []),
   ]
 )

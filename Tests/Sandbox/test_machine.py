@@ -201,7 +201,7 @@ def test_two_runs_at_once(sandbox, instance):
     until(lambda: instance.exists("/var/lib/consul-bootstrap/lock") and instance.read("/var/lib/consul-bootstrap/lock"))
     second = instance.bootstrap(*ONE, "--start", "none")
     assert second.returncode == 17, second.stderr + f"the first: {first.poll()} {first.stdout.read() if first.poll() is not None else ''}"
-    assert "another consul-bootstrap is at work" in second.stderr and "this run has changed nothing" in second.stderr
+    assert "another consul-bootstrap is running" in second.stderr and "this run has changed nothing" in second.stderr
     assert not instance.exists(CONFIGURATION)
     assert instance.signal_run(signal.SIGTERM)
     assert first.wait(5) == 143

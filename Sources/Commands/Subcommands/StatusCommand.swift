@@ -1,30 +1,33 @@
 internal import Base
-internal import Bootstrap
 internal import Doctor
-internal import Execution
-internal import Observers
-internal import Sidecar
 internal import Decisions
 internal import Model
-internal import Host
 internal import LogForwarding
 
-/// `consul-bootstrap status`: how this node is. With `--check`, silent and 0 if all is well, else 1 and what is wrong.
+extension Subcommand {
+  static let status = Subcommand(
+    "status", usage: "[--check] [--json]", summary: "show this node, its quorum and its log forwarding",
+    explanation: "status shows the state of the agent, its quorum and its log forwarding. With --check it prints only "
+      + "problems, and exits with status 1 if there are any.",
+    optionSource: .lastRun, ownOptions: ["check"]
+  ) { await StatusCommand(options: $0.options, dependencies: $0.dependencies).run() }
+}
+
 struct StatusCommand: Sendable {
   let options: Options
   let dependencies: CommandDependencies
 
-  func run() async -> Never {
+  func run() async -> Int32 {
     let status = await NodeStatus.observe(options.settings, context: dependencies.context)
     let problems = status.problems
     if options.wantsJSON {
-      Machine.write(status.json.prettyText)
+      dependencies.output.write(status.json.prettyText)
     } else if options.checks {
-      Machine.write(problems.map { $0 + "\n" }.joined())
+      dependencies.output.write(problems.map { $0 + "\n" }.joined())
     } else {
-      Machine.write(Self.text(status))
+      dependencies.output.write(Self.text(status))
     }
-    Machine.exit(options.checks && !problems.isEmpty ? 1 : 0)
+    return options.checks && !problems.isEmpty ? 1 : 0
   }
 
   static func text(_ status: NodeStatus) -> String {
