@@ -74,7 +74,7 @@ let package = Package(
         "Bootstrap", "TestSupport",
       ]),
     test("DecisionsTests", ["Base", "Consul", "Model", "Artifacts", "Decisions"]),
-    test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
+    test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host", "TestSupport"]),
     test("ConsulTests", ["Base", "Consul"]),
     test("AWSTests", ["Base", "AWS"]),
     test("HostTests", ["Base", "AWS", "Host"]),
