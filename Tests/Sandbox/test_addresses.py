@@ -147,4 +147,4 @@ def test_a_reboot_under_systemd_with_a_new_address_is_adapted_to_by_the_sidecar(
     until(lambda: all(all(a in raft(m) for a in wanted) and raft(m).count("true") == 3 for m in members), 90, lambda: raft(members[0]) + member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout)
     assert len(raft(members[0]).strip().splitlines()) == 4
     assert member.configuration["bind_addr"] == "10.0.1.77" and "bootstrap_expect" not in member.configuration
-    assert "this machine's address has changed" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout
+    assert "the address of this machine has changed" in member.run("journalctl", "-u", "consul-bootstrap", "--no-pager").stdout

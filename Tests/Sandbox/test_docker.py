@@ -151,7 +151,7 @@ def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, 
         member.write("/run/boot_id", boot)
         member.run("mount", "--bind", "/run/boot_id", "/proc/sys/kernel/random/boot_id", check=True)
         run = member.start_bootstrap("sidecar")
-        line = next(line for line in run.stdout if "looks after" in line or "error" in line)
+        line = next(line for line in run.stdout if "monitors" in line or "error" in line)
         member.signal_run(15)
         run.communicate(timeout=20)
         assert run.returncode == 0
@@ -159,10 +159,10 @@ def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, 
         return line
 
     docker(member, "stop", "consul")
-    assert "looks after the agent" in sidecar("one\n") and state() == "running"
+    assert "monitors the agent" in sidecar("one\n") and state() == "running"
     docker(member, "stop", "consul")
-    assert "looks after the agent" in sidecar("one\n") and state() == "exited"
-    assert "looks after the agent" in sidecar("two\n") and state() == "running"
+    assert "monitors the agent" in sidecar("one\n") and state() == "exited"
+    assert "monitors the agent" in sidecar("two\n") and state() == "running"
 
 
 def test_the_containers_log(sandbox, host):

@@ -173,7 +173,7 @@ def test_a_supervised_agent_and_this_program_from_their_first_lines(sandbox, ins
     assert sandbox.aws.client("logs").list_tags_log_group(logGroupName=group)["tags"] == {"team": "platform"}
     # SIGHUP is the agent's and ours.
     instance.signal_run(signal.SIGHUP)
-    until(lambda: any("signal=hangup" in m for m in events(sandbox, instance, "consul", group)) and "the options are as before" in instance.log)
+    until(lambda: any("signal=hangup" in m for m in events(sandbox, instance, "consul", group)) and "the options have not changed" in instance.log)
     # The report may be two seconds old: of before the sidecar took over.
     wanted = {"consul": "ok", "bootstrap": "ok"}
     until(lambda: {s["source"]: s["condition"] for s in status(instance, "--log", "consul")["forwarding"]["streams"]} == wanted)
@@ -181,7 +181,7 @@ def test_a_supervised_agent_and_this_program_from_their_first_lines(sandbox, ins
     assert found["healthy"] and found["agent"]["leader"]
     assert instance.bootstrap("status", "--check", "--log", "consul").returncode == 0
     text = instance.bootstrap("status").stdout
-    assert "all is well" in text and "leader" in text and "consul: ok -> " + group in text
+    assert "no problems" in text and "leader" in text and "consul: ok -> " + group in text
 
 
 def test_a_boot_that_fails_has_told_cloudwatch_why(sandbox, instance):
@@ -319,7 +319,7 @@ def test_the_unit_is_ready_at_once_watched_confined_and_reloads(sandbox):
     assert result.returncode == 0, result.stderr
     show = lambda name: member.run("systemctl", "show", "--value", f"--property={name}", "consul-bootstrap").stdout.strip()
     assert (show("Type"), show("WatchdogUSec"), show("ActiveState"), show("NotifyAccess")) == ("notify", "2min", "active", "main")
-    until(lambda: show("StatusText") == "looking after the agent")
+    until(lambda: show("StatusText") == "monitoring the agent")
     pid = show("MainPID")
     until(lambda: any("New leader elected" in m for m in events(sandbox, member, "consul")))
     # The configuration file is the machine's: it was not copied, and a reload reads it.

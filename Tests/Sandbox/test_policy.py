@@ -108,11 +108,11 @@ def test_an_agent_of_amazons_and_who_watches_it(sandbox):
     options = ["--group", "consul", "--expect", "1", "--log", "file:/var/log/app.log", "--log-agent", "awslogs"]
     document = policy(*options)
     assert {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"} < set(actions(document))
-    look = lambda: {f["subject"]: f["verdict"] for f in json.loads(instance.bootstrap("doctor", "--json", *options).stdout)["findings"]}
+    look = lambda: {f["subject"]: f["severity"] for f in json.loads(instance.bootstrap("doctor", "--json", *options).stdout)["findings"]}
     sandbox.aws.set_policy(document)
     assert look()["logs:DescribeLogStreams"] == "ok"
     sandbox.aws.set_policy(without(document, "logs:DescribeLogStreams"))
-    assert look()["logs:DescribeLogStreams"] == "wrong"
+    assert look()["logs:DescribeLogStreams"] == "problem"
 
 
 def test_resources_are_narrow(sandbox):

@@ -147,4 +147,4 @@ def test_docker(sandbox, host, tmp_path, form):  # noqa: F811
     assert member.lookup("consul.service.consul") == [member.address]
     # The doctor asks the image's Consul about the configuration.
     options = yaml.safe_load(example("docker.yaml"))["runcmd"][0][1:]
-    assert "ok    configuration: Consul accepts what a run would write" in member.bootstrap("doctor", *options, timeout=60).stdout
+    assert "ok      configuration: Consul accepts the configuration that a run would write" in member.bootstrap("doctor", *options, timeout=60).stdout
