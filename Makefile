@@ -31,7 +31,7 @@ version := $(shell git describe --exact-match --match 'v*' --dirty 2> /dev/null 
   echo "$$(cat VERSION)$$(git describe --always --exclude '*' --dirty=.dirty 2> /dev/null | sed 's/^/+g/')")
 say = @printf '\033[1m==> %s\033[0m\n' '$(1)'
 
-.PHONY: all build static test unit sandbox-test lint demo bench fuzz dist docs reproduce sandbox-up sandbox-down clean deps-build deps-sandbox
+.PHONY: all build static test unit sandbox-test lint lint-python demo bench fuzz dist docs reproduce sandbox-up sandbox-down clean deps-build deps-sandbox
 
 all: static
 
@@ -110,10 +110,13 @@ $(static): $(sources) $(libcurl) .ci/check-static $(build)/version | deps-build
 	@objcopy --update-section .cb_version=$(build)/version.section --remove-section .swift_modhash --remove-section .note.gnu.build-id $@.new && mv $@.new $@
 	@file $@ && ls -l $@ | awk '{printf "%.1f MB\n", $$5 / 1e6}'
 
-lint: | deps-build
+lint: lint-python | deps-build
 	swift format lint --strict --recursive Sources Tests Package.swift
 	$(call apt_install,shellcheck)
 	shellcheck packer/*.sh userdata/*.sh .ci/run .ci/dist .ci/private-apt .ci/check-static Sources/CCurl/static-libcurl.sh Tests/Sandbox/sandbox Tests/Fuzz/run
+
+lint-python: $(venv)/ready
+	@$(venv)/bin/ruff check Tests/Sandbox && $(venv)/bin/ruff format --check --quiet Tests/Sandbox
 
 unit: | deps-build
 	$(call say,unit tests)

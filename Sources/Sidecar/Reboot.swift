@@ -25,8 +25,8 @@ extension Sidecar {
     if let restart = steps.restartAgent { try await executor.perform(restart) }
   }
 
-  /// Docker starts a container again after a crash, but not after a leave, and a shutdown of the machine is one. At most
-  /// once for each boot, so that a container that is stopped by hand stays stopped.
+  /// Docker starts a container again after a crash, but not after a leave, and a shutdown is a leave. Starts it at
+  /// most once for each boot, so that a container that is stopped by hand stays stopped.
   func startContainer(_ instance: LocatedInstance) async throws {
     guard settings.start == .docker else { return }
     let record = settings.stateDirectory + "/boot-id"
