@@ -137,8 +137,6 @@ struct AWSChecks: Sendable {
           eligible + (missing.isEmpty ? "" : "; missing: \(missing.joined(separator: ", "))"),
           hint: "a run waits for them up to --wait-timeout (\(settings.waitTimeout.humanReadable)); "
             + "see aws autoscaling describe-scaling-activities"))
-    } else if !readiness.includesThisInstance {
-      report(.note("group", "\(eligible), but this instance is not one of them; a run waits until it is"))
     } else {
       report(.ok("group", eligible))
     }
