@@ -57,6 +57,7 @@ let package = Package(
       name: "TestSupport", dependencies: ["Base", "AWS", "Consul", "CDeflate"], path: "Tests/TestSupport",
       swiftSettings: swiftSettings),
     test("TestSupportTests", ["Base", "AWS", "Consul", "TestSupport"]),
+    test("BaseTests", ["Base", "TestSupport"]),
     test("ArtifactsTests", ["Base", "Consul", "Model", "Artifacts"]),
     test("ExecutionTests", ["Base", "AWS", "Consul", "Model", "Execution", "TestSupport"]),
     test("ObserversTests", ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "TestSupport"]),
