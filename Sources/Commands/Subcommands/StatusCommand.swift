@@ -44,7 +44,7 @@ struct StatusCommand: Sendable {
       lines.append("forwarding  by process \(forwarding.pid), as of \(ago(forwarding.time, status.time))")
       for stream in forwarding.streams { lines += text(stream, status.time) }
       if let external = forwarding.agent {
-        lines.append("            \(external.name) \(external.isRunning ? "runs" : "does not run")")
+        lines.append("            \(external.name) \(external.isRunning ? "is running" : "is not running")")
         for stream in external.streams {
           lines.append("  \(stream.source): \(stream.isStalled ? "stalled" : "ok") -> \(stream.group) \(stream.stream)")
           lines.append(
@@ -62,11 +62,11 @@ struct StatusCommand: Sendable {
 
   private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
     let status = stream.status
-    var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
+    var lines = ["  \(status.source): \(stream.condition.humanReadable) -> \(status.group) \(status.stream)"]
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
     lines.append(
-      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acceptance "
-        + (status.lastAcceptance.map { ago($0, now) } ?? "never"))
+      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acknowledged "
+        + (status.lastAcknowledged.map { ago($0, now) } ?? "never"))
     let losses = status.losses
     if status.retries + status.rejected + losses.lines + losses.bytes + losses.files > 0 {
       lines.append(
