@@ -25,7 +25,7 @@ import Testing
     let stream: [String: JSONValue] = [
       "source": "file:/var/log/app.log", "group": "/consul/dc1", "stream": "i-0aaa/app", "condition": "ok",
       "sent_events": 1200, "sent_bytes": 345_678, "retries": 0, "rejected_events": 0, "lost_lines": 0, "lost_bytes": 0,
-      "lost_files": 0, "last_acceptance": "2025-12-31T23:59:58.000Z", "last_error": .null, "behind_bytes": 0,
+      "lost_files": 0, "last_acknowledged": "2025-12-31T23:59:58.000Z", "last_error": .null, "behind_bytes": 0,
       "lag_seconds": 0,
     ]
     let report: JSONValue = [
@@ -57,7 +57,7 @@ import Testing
   @Test func `retries, losses and the last error of a stream`() async {
     putReport([
       "condition": "parked", "retries": 3, "rejected_events": 1, "lost_lines": 2, "lost_bytes": 5_000_000,
-      "lost_files": 1, "last_error": "access denied", "behind_bytes": .null, "last_acceptance": .null,
+      "lost_files": 1, "last_error": "access denied", "behind_bytes": .null, "last_acknowledged": .null,
       "lag_seconds": 90,
     ])
     #expect(
@@ -73,10 +73,10 @@ import Testing
     let most = JSONValue.integer(.max), least = JSONValue.integer(.min)
     putReport([
       "sent_events": most, "sent_bytes": most, "retries": most, "rejected_events": most, "lost_lines": most,
-      "lost_bytes": least, "lost_files": most, "behind_bytes": most,
+      "lost_bytes": least, "lost_files": most, "behind_bytes": most, "lag_seconds": most,
     ])
     let text = await output().joined(separator: "\n")
-    #expect(text.contains("9223372036854775807 retries, 9223372036854775807 rejected, lost: 9223372036854775807 lines"))
+    #expect(text.contains("9007199254740992 retries, 9007199254740992 rejected, lost: 9007199254740992 lines, 0 B"))
   }
 
   @Test func `an external agent and its streams`() async {

@@ -147,7 +147,7 @@ def test_the_end_flushes_and_the_next_start_continues(sandbox, instance):
         )
     )
     stream = next(x for x in status["streams"] if x["source"] == "file:/var/log/app.log")
-    assert stream["behind_bytes"] == 0 and stream["last_error"] is None and stream["last_acceptance"]
+    assert stream["behind_bytes"] == 0 and stream["last_error"] is None and stream["last_acknowledged"]
     run.signal(signal.SIGTERM)
     run.finish()
 
@@ -165,7 +165,7 @@ def test_without_create_permissions_an_existing_stream_is_used(sandbox, instance
     logs.create_log_stream(logGroupName=GROUP, logStreamName=f"{instance.id}/var/log/app.log")
     run.signal(signal.SIGKILL)
     output = run.finish()
-    assert output.count("may not make stream") == 1
+    assert output.count("assuming that it exists") == 1
     run = instance.start_bootstrap("sidecar", "--log", "file:/var/log/app.log")
     until(lambda: len(events(sandbox, instance, "var/log/app.log")) == 2)
     run.signal(signal.SIGTERM)
@@ -178,9 +178,9 @@ def test_a_missing_permission_parks_forwarding_and_not_the_agent(sandbox, instan
     sandbox.aws.faults.append(Fault("denied", action="PutLogEvents"))
     instance.reboot("#!/bin/sh\nexec consul-bootstrap --expect 1 --log file:/var/log/app.log\n")
     healthy(instance)
-    until(lambda: "log forwarding of file:/var/log/app.log waits" in instance.log)
+    until(lambda: "log forwarding of file:/var/log/app.log is parked" in instance.log)
     assert "logs:PutLogEvents" in instance.log and instance.consul("/v1/status/leader")
-    assert instance.log.count("log forwarding of file:/var/log/app.log waits") == 1
+    assert instance.log.count("log forwarding of file:/var/log/app.log is parked") == 1
 
 
 def test_the_agents_journal_under_systemd(sandbox):
@@ -415,8 +415,8 @@ def test_rejected_events_are_kept_and_stalled_streams_are_reported(sandbox, inst
     run.signal(signal.SIGKILL)
     output = run.finish()
     assert (
-        "CloudWatch Logs refused events" in output
-        and output.count("log forwarding of file:/var/log/app.log waits") == 1
+        "CloudWatch Logs rejected events" in output
+        and output.count("log forwarding of file:/var/log/app.log is parked") == 1
     )
     report = json.loads(instance.read("/var/lib/consul-bootstrap/log-status.json"))
     report["time"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 61))
@@ -481,13 +481,13 @@ def test_a_child_that_writes_as_fast_as_it_can_while_the_service_is_unavailable(
         )
     )
     numbers = [int(m.split()[0]) for m in got if " chatter " in m]
-    notices = [int(m.split()[1]) for m in got if m.startswith("consul-bootstrap: ") and "given up" in m]
+    notices = [int(m.split()[1]) for m in got if m.startswith("consul-bootstrap: ") and "were dropped" in m]
     # The report may be two seconds old.
     stream = lambda: (s := status(instance)["forwarding"]["streams"]) and (s[0]["behind_bytes"], s[0]["lost_lines"])
     until(lambda: stream() == (0, sum(notices)), stream)
     with capsys.disabled():
         print(
-            f"\n{written:,} lines, {sum(notices):,} given up in {len(notices)} places, peak {peak:.1f} MiB, queue "
+            f"\n{written:,} lines, {sum(notices):,} dropped in {len(notices)} places, peak {peak:.1f} MiB, queue "
             f"{queue / 1e6:.1f} MB"
         )
     # Every gap has a notice with its length.
@@ -727,7 +727,7 @@ def test_an_external_agent_is_configured_started_and_monitored(sandbox):
     line(arrives=True)
     until(lambda: check().returncode == 0)
     member.run("systemctl", "stop", "awslogsd", check=True)
-    until(lambda: "awslogs does not run" in check().stdout)
+    until(lambda: "awslogs is not running" in check().stdout)
     # The other one.
     control = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
     member.write(control, '#!/bin/sh\necho "$@" > /run/called; systemctl start amazon-cloudwatch-agent\n', mode=0o755)

@@ -75,13 +75,12 @@ struct StatusCommand: Sendable {
   private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
     let status = stream.status, losses = status.losses
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
-    let acknowledged = status.lastAcceptance.map { ago($0, now) } ?? "never"
+    let acknowledged = status.lastAcknowledged.map { ago($0, now) } ?? "never"
     var lines = [
-      "  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)",
+      "  \(status.source): \(stream.condition.humanReadable) -> \(status.group) \(status.stream)",
       "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); "
         + "last acknowledged \(acknowledged)",
     ]
-    // The numbers come from a file: a sum of them may overflow.
     if [status.retries, status.rejected, losses.lines, losses.bytes, losses.files].contains(where: { $0 > 0 }) {
       lines.append(
         "    \(status.retries) retries, \(status.rejected) rejected, "
