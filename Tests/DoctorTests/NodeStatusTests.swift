@@ -163,7 +163,7 @@ import Testing
         $0.lastError = "access denied"
       },
       stream {
-        $0.waited = .seconds(301)
+        $0.waited = .seconds(300)
         $0.lastError = "throttled"
       },
       stream { $0.lastError = "throttled" },
@@ -182,6 +182,6 @@ import Testing
   @Test func `an external agent that does not run is a problem`() async {
     put([], agent: LogAgentReport(name: "awslogs", isRunning: false, streams: []))
     let problems = await problems()
-    #expect(problems.count == 1 && problems[0].hasPrefix("awslogs "))
+    #expect(problems == ["awslogs is not running"])
   }
 }

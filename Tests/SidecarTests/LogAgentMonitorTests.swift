@@ -130,4 +130,43 @@ import Testing
     #expect(monitor.report.streams[0].error?.contains("DescribeLogStreams answered AccessDenied") == true)
     #expect(context.sink.records(.warning).count == 1)
   }
+
+  @Test func `a stalled stream is a problem that names its group and its last event`() async throws {
+    context.launcher.run(Self.systemctl)
+    let monitor = try monitor()
+    try await monitoring(monitor) {
+      try await fixture.until(within: .seconds(600)) { monitor.report.streams[0].isStalled }
+      #expect(
+        monitor.report.problems == [
+          "file:/var/log/app.log is stalled: g var/log/app.log has received nothing since it was created"
+        ])
+      fixture.aws.refuse("DescribeLogStreams", .throttled)
+      try await fixture.until { monitor.report.streams[0].error != nil }
+    }
+    #expect(
+      monitor.report.problems.first?.hasPrefix(
+        "file:/var/log/app.log is stalled: g var/log/app.log has received nothing since it was created (CloudWatchLogs "
+          + "DescribeLogStreams answered Throttling (HTTP 400): Rate exceeded") == true)
+  }
+
+  /// A file without lines has nothing that could arrive.
+  @Test func `a file that is empty or does not exist is never behind`() async throws {
+    context.launcher.run(Self.systemctl)
+    context.files.truncate(LogFixture.path)
+    let monitor = try monitor()
+    try await monitoring(monitor) {
+      try await context.clock.sleep(for: .seconds(400))
+      context.files.delete(LogFixture.path)
+      try await context.clock.sleep(for: .seconds(400))
+    }
+    #expect(monitor.report.problems == [] && monitor.report.streams[0].lastLine == nil)
+  }
+
+  @Test func `the second of an agent's units counts, too`() async throws {
+    context.launcher.run(Self.systemctl, end: .exited(3))
+    context.launcher.run(Self.systemctl, ["is-active", "--quiet", "awslogs.service"])
+    let monitor = try monitor()
+    try await monitoring(monitor) { try await context.clock.sleep(for: .seconds(100)) }
+    #expect(monitor.report.isRunning && monitor.report.problems == [])
+  }
 }

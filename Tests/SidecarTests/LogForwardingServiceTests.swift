@@ -156,4 +156,137 @@ struct LogFixture: Sendable {
     }
     #expect(fixture.context.sink.records(.warning).map(\.message) == ["logs are not forwarded yet"])
   }
+
+  // MARK: Names
+
+  /// Guards against logs in a stream of another name while AWS does not name the group.
+  @Test func `the logs wait for the group's name while AWS fails, and the reason is logged once`() async throws {
+    var fixture = LogFixture()
+    fixture.settings.logGroup = "/consul/{group}"
+    fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
+    fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied, times: 3)
+    try await fixture.running(fixture.service) { [fixture] in
+      try await fixture.aws.call("DescribeAutoScalingInstances", number: 4)
+      #expect(fixture.context.clock.uptime() == .seconds(30))
+      let logStreams = fixture.aws.logStreams
+      #expect(logStreams == ["g": ["other"]])
+      try await fixture.until { fixture.aws.logStreams["/consul/web"] == ["var/log/app.log"] }
+    }
+    #expect(
+      fixture.context.sink.lines == [
+        "warning logs are not forwarded yet reason=\"cannot find this instance's group for the log's name: access "
+          + "denied   AutoScaling DescribeAutoScalingInstances answered AccessDenied (HTTP 403, request request-1): not "
+          + "authorized   hint: allow autoscaling:DescribeAutoScalingInstances for these credentials\""
+      ])
+  }
+
+  @Test func `an instance in no group has logs of its own name`() async throws {
+    var fixture = LogFixture()
+    fixture.settings.logGroup = "/consul/{group}"
+    fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: nil)])
+    try await fixture.running(fixture.service) { [fixture] in
+      try await fixture.until { fixture.aws.logStreams["/consul/no-group"] == ["var/log/app.log"] }
+    }
+  }
+
+  @Test func `a service that waits for the group's name ends when it is cancelled`() async throws {
+    var fixture = LogFixture()
+    fixture.settings.logGroup = "/consul/{group}"
+    fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied)
+    try await fixture.running(fixture.service) { [fixture] in
+      try await fixture.aws.call("DescribeAutoScalingInstances", number: 2)
+    }
+    #expect(fixture.aws.logStreams == ["g": ["other"]])
+  }
+
+  @Test func `without logs nothing runs`() async {
+    var fixture = LogFixture()
+    fixture.settings.logs = []
+    fixture.settings.metricsAddress = .loopback(port: 1)
+    await fixture.service.run()
+    #expect(fixture.context.files.changes.isEmpty && fixture.aws.calls.isEmpty)
+  }
+
+  // MARK: Report and metrics
+
+  /// Guards against a report written every two seconds, and against one that `status` takes for stale.
+  @Test func `the report is written when it has changed, and otherwise every 15 seconds`() async throws {
+    let fixture = LogFixture(), clock = fixture.context.clock
+    func writes() -> Int {
+      fixture.context.files.changes.count { $0 == .write(LogFixture.report, mode: 0o644, owner: nil) }
+    }
+    try await fixture.running(fixture.service) {
+      try await fixture.until { try fixture.readReport()?.streams.first?.status.sentEvents == 1 }
+      let before = writes()
+      // Reports are due every two seconds: the first that is 15 s old comes after 16.
+      try await clock.sleep(for: .seconds(15))
+      #expect(writes() == before)
+      try await clock.sleep(for: .seconds(2))
+      #expect(writes() == before + 1)
+      fixture.context.files.grow(LogFixture.path, by: "2\n")
+      try await fixture.until(within: .seconds(5)) { try fixture.readReport()?.streams.first?.status.sentEvents == 2 }
+      #expect(writes() >= before + 2)
+    }
+  }
+
+  @Test func `the metrics are served while the service runs`() async throws {
+    var fixture = LogFixture()
+    let address = ServedAddress.loopback(port: 9107), textServer = fixture.context.textServer
+    fixture.settings.metricsAddress = address
+    textServer.allow(address)
+    try await fixture.running(fixture.service) { [fixture] in
+      try await fixture.until {
+        textServer.text(at: address)?.contains(
+          #"consul_bootstrap_log_sent_events_total{source="file:/var/log/app.log"} 1"#) == true
+      }
+      #expect(textServer.text(at: address)?.contains(#"_healthy{source="file:/var/log/app.log"} 1"#) == true)
+    }
+    #expect(textServer.text(at: address) == nil)
+  }
+
+  @Test func `metrics that cannot be served are logged, and the logs are forwarded`() async throws {
+    var fixture = LogFixture()
+    let address = ServedAddress.loopback(port: 9107)
+    fixture.settings.metricsAddress = address
+    fixture.context.textServer.fail(address, errno: 98)
+    try await fixture.running(fixture.service) { [fixture] in try await fixture.until { fixture.messages == ["1"] } }
+    #expect(
+      fixture.context.sink.lines == [
+        "warning cannot serve the metrics of the log forwarding "
+          + #"reason="listen at 127.0.0.1:9107: Address already in use""#
+      ])
+  }
+
+  // MARK: An external agent
+
+  @Test func `an external agent is monitored, and its end is logged once`() async throws {
+    var fixture = LogFixture()
+    fixture.settings.logAgent = .awslogs
+    fixture.context.launcher.run("/bin/systemctl")
+    try await fixture.running(fixture.service) { [fixture] in
+      try await fixture.until { try fixture.readReport()?.agent?.isRunning == true }
+      fixture.context.launcher.run("/bin/systemctl", end: .exited(3))
+      try await fixture.until { try fixture.readReport()?.agent?.isRunning == false }
+      try await fixture.context.clock.sleep(for: .seconds(200))
+      fixture.context.launcher.run("/bin/systemctl")
+      try await fixture.until { try fixture.readReport()?.agent?.isRunning == true }
+    }
+    #expect(fixture.messages.isEmpty && fixture.aws.calls("PutLogEvents").isEmpty)
+    #expect(
+      fixture.context.sink.lines == [
+        "warning log forwarding: awslogs is not running", "info log forwarding: resolved: awslogs is not running",
+      ])
+  }
+
+  @Test func `an external agent without a file for the syslog forwards nothing, and that is logged`() async throws {
+    var fixture = LogFixture()
+    fixture.settings.logs = [.init(source: .syslog)]
+    fixture.settings.logAgent = .awslogs
+    await fixture.service.run()
+    #expect(
+      fixture.context.sink.lines == [
+        "warning logs are not forwarded: this machine's syslog is not a file "
+          + #"hint="install rsyslog, or leave out --log-agent""#
+      ])
+  }
 }

@@ -81,7 +81,6 @@ struct StatusCommand: Sendable {
       "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); "
         + "last acknowledged \(acknowledged)",
     ]
-    // The numbers come from a file: a sum of them may overflow.
     if [status.retries, status.rejected, losses.lines, losses.bytes, losses.files].contains(where: { $0 > 0 }) {
       lines.append(
         "    \(status.retries) retries, \(status.rejected) rejected, "
