@@ -64,11 +64,11 @@ package struct OptionParser: Sendable {
   private func refuseOptionsOfOthers(_ options: Options, _ command: Subcommand?) throws {
     if options.isDryRun, let command, !command.ownOptions.contains("dry-run") {
       throw Failure(
-        .usage, "--dry-run does not go with \(command.name)",
+        .usage, "--dry-run cannot be combined with \(command.name)",
         hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
     }
     if options.checks, command?.ownOptions.contains("check") != true {
-      throw Failure(.usage, "--check goes with status only", hint: "consul-bootstrap status --check")
+      throw Failure(.usage, "--check is only for status", hint: "consul-bootstrap status --check")
     }
   }
 
@@ -123,7 +123,7 @@ package struct OptionParser: Sendable {
       }
       if case .list = option.shape {
       } else if line.values[name] != nil {
-        throw Failure(.usage, "--\(name) is given twice", hint: "give it once")
+        throw Failure(.usage, "--\(name) is set twice", hint: "set it once")
       }
       line.values[name, default: []].append(Value(text: text, origin: "--\(name)"))
     }
@@ -134,7 +134,7 @@ package struct OptionParser: Sendable {
     let commands = Subcommand.all.map(\.name)
     let list = "the commands are \(commands.joined(separator: ", ")); see consul-bootstrap --help"
     let guess = nearestName(to: word, among: commands).map { "did you mean \($0)? " } ?? ""
-    return Failure(.usage, "there is no command \(word)", hint: guess + list)
+    return Failure(.usage, "unknown command \(word)", hint: guess + list)
   }
 
   private func missingValue(_ name: String) -> Failure {
@@ -144,7 +144,7 @@ package struct OptionParser: Sendable {
   private func unknown(_ kind: String, _ name: String) -> Failure {
     let guess = nearestName(to: name, among: Option.all.map(\.name) + ["config", "help", "version"])
     return Failure(
-      .usage, "there is no \(kind)\(name)",
+      .usage, "unknown \(kind)\(name)",
       hint: guess.map { "did you mean \(kind == "option --" ? "--" : "")\($0)?" } ?? "see consul-bootstrap --help")
   }
 
@@ -158,7 +158,7 @@ package struct OptionParser: Sendable {
       guard let option = Option.all.first(where: { $0.environmentName == variable }) else {
         let guess = nearestName(to: variable, among: Option.all.map(\.environmentName))
         throw Failure(
-          .usage, "there is no environment variable \(variable)",
+          .usage, "unknown environment variable \(variable)",
           hint: guess.map { "did you mean \($0)?" } ?? "see consul-bootstrap --help")
       }
       guard !text.isEmpty else { continue }
@@ -176,7 +176,7 @@ package struct OptionParser: Sendable {
     guard text.hasPrefix("[") else { return text.split(separator: ",").map(String.init) }
     guard let items = (try? JSONValue(parsing: text))?.array?.map(\.string), !items.contains(nil) else {
       throw Failure(
-        .usage, "\(variable) begins with [ but is no JSON array of texts", hint: #"for example ["a=1", "b=2"]"#)
+        .usage, "\(variable) begins with [ but is not a JSON array of strings", hint: #"for example ["a=1", "b=2"]"#)
     }
     return items.compactMap { $0 }
   }
@@ -249,7 +249,7 @@ package struct OptionParser: Sendable {
         throw Failure(.usage, "\(path): \(key) takes one value, not a list")
       }
       guard !texts.contains(nil) else {
-        throw Failure(.usage, "\(path): \(key) must be a text, a number or true or false")
+        throw Failure(.usage, "\(path): \(key) must be a string, a number or a boolean")
       }
       values[key] = texts.compactMap { $0 }.map { Value(text: $0, origin: "\(path): \(key)") }
     }
@@ -272,15 +272,16 @@ package struct OptionParser: Sendable {
   private func finish(_ options: inout Options) throws {
     switch (options.groups.isEmpty, options.tags.isEmpty) {
     case (false, false):
-      throw Failure(.usage, "--group and --tag exclude each other", hint: "find the servers by group or by tag")
+      throw Failure(
+        .usage, "--group and --tag are mutually exclusive", hint: "discover the servers by group or by tag, not both")
     case (false, true):
       guard options.groups.count <= 100 else { throw Failure(.usage, "more than 100 groups", hint: "use --tag") }
       options.settings.membership = .groups(options.groups)
     case (true, false):
       guard options.settings.expect != nil || options.settings.role == .client else {
         throw Failure(
-          .usage, "--tag needs --expect", details: ["tags carry no desired capacity"],
-          hint: "say how many servers: --expect 5")
+          .usage, "--tag requires --expect", details: ["tags carry no desired capacity"],
+          hint: "set the number of servers, for example --expect 5")
       }
       options.settings.membership = .tags(options.tags)
     case (true, true): break
@@ -305,7 +306,7 @@ package struct OptionParser: Sendable {
     for overlay in options.sets where Redaction.redacted(overlay.value) != overlay.value {
       throw Failure(
         .usage, "\(overlay.origin) is a secret",
-        details: ["command lines and environments are there for every user of the machine to read"],
+        details: ["every user of the machine can read command lines and environments"],
         hint: "write it into a file that only root can read, and lay that over with --merge FILE")
     }
     options.settings.overlays = overlays + options.sets

@@ -1,8 +1,8 @@
-/// What a shell needs to complete our options, made from the option table.
+/// Completion scripts, generated from the definitions of options and commands.
 package enum Completion: String, Sendable, CaseIterable {
   case bash, zsh, fish
 
-  /// Where each shell looks for the completions of installed programs, below /usr/share or /usr/local/share.
+  /// Where each shell finds the completions of installed programs, below /usr/share or /usr/local/share.
   package var path: String {
     switch self {
     case .bash: "bash-completion/completions/consul-bootstrap"
@@ -24,7 +24,7 @@ package enum Completion: String, Sendable, CaseIterable {
   private enum Value {
     case words([String])
     case file, directory, user
-    /// A word of the person's own.
+    /// Free text.
     case any
     case none
   }
@@ -48,7 +48,7 @@ package enum Completion: String, Sendable, CaseIterable {
 
   private static let commands = Subcommand.all
 
-  /// The first sentence of a help text: completions have a line.
+  /// The first clause of a help text: a completion has one line.
   private static func brief(_ text: String) -> String { text.split(separator: ";").first.map(String.init) ?? text }
 
   // MARK: bash

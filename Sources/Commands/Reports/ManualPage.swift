@@ -1,6 +1,6 @@
 internal import Base
 
-/// The manual page, in man(7)'s macros, made from the same definitions as `--help`.
+/// The manual page, in man(7)'s macros, generated from the same definitions as `--help`.
 package enum ManualPage {
   /// Below /usr/share or /usr/local/share.
   package static let path = "man/man8/consul-bootstrap.8"

@@ -105,7 +105,7 @@ extension Option {
 private func logRequest(_ value: String) throws(OptionValueError) -> Settings.LogRequest {
   guard value.hasPrefix("{") else { return Settings.LogRequest(source: try logSource(value)) }
   guard let members = (try? JSONValue(parsing: value))?.object else {
-    throw OptionValueError(expectation: "begins with { but is no JSON object")
+    throw OptionValueError(expectation: "begins with { but is not a JSON object")
   }
   guard let source = members["source"]?.string else {
     throw OptionValueError(expectation: "needs a source, for example \"file:/var/log/app.log\"")
@@ -124,7 +124,7 @@ private func logRequest(_ value: String) throws(OptionValueError) -> Settings.Lo
     default:
       throw OptionValueError(
         expectation:
-          "has an unknown member \(key); there are source, group, stream, retention, multiline-start, timestamp-key")
+          "has an unknown member \(key); known are source, group, stream, retention, multiline-start, timestamp-key")
     }
   }
   return request
