@@ -44,7 +44,7 @@ package struct BootstrapRun: Sendable {
   }
 
   /// What the phases of one run share.
-  private struct Execution {
+  private struct Parts {
     let instance: LocatedInstance
     let hooks: LifecycleHooks
     let executor: StepExecutor
@@ -85,7 +85,7 @@ package struct BootstrapRun: Sendable {
     }
   }
 
-  private func prepare(at instance: LocatedInstance, _ verified: @escaping @Sendable (Outcome) -> Void) -> Execution {
+  private func prepare(at instance: LocatedInstance, _ verified: @escaping @Sendable (Outcome) -> Void) -> Parts {
     let spool = makeSpool()
     // Under supervise the logs stay this process's.
     let early = forwardingEnded.map { ended in
@@ -97,7 +97,7 @@ package struct BootstrapRun: Sendable {
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
     let executor = StepExecutor(
       context: context, lifecycleHooks: hooks, agentOutput: spool, agentStarts: { supervisorStarted($0, sidecar) })
-    return Execution(
+    return Parts(
       instance: instance, hooks: hooks, executor: executor, sidecar: sidecar, early: early, verified: verified)
   }
 
@@ -115,7 +115,7 @@ package struct BootstrapRun: Sendable {
 
   // MARK: The phases
 
-  private func carryOut(_ plan: Plan, _ run: Execution) async throws -> Outcome {
+  private func carryOut(_ plan: Plan, _ run: Parts) async throws -> Outcome {
     report(plan)
     if let obstacle = plan.obstacle { throw obstacle }
     let agent = run.executor.supervisedAgent
@@ -124,6 +124,7 @@ package struct BootstrapRun: Sendable {
       if let supervisor = agent.supervisor { return try await supervise(plan, supervisor, run) }
       return try await finish(plan, run)
     } catch {
+      // Also for a step between the agent's start and `supervise`.
       await agent.stop()
       throw error
     }
@@ -139,7 +140,7 @@ package struct BootstrapRun: Sendable {
   }
 
   /// The rest of a run that supervises no agent.
-  private func finish(_ plan: Plan, _ run: Execution) async throws -> Outcome {
+  private func finish(_ plan: Plan, _ run: Parts) async throws -> Outcome {
     let outcome = Outcome(plan: plan, health: try await verify(plan, run), agentEnd: nil)
     // A sidecar continues with the logs; without one, this run has to send all of them.
     await run.early?.end(handsOver: plan.startsSidecar)
@@ -149,7 +150,7 @@ package struct BootstrapRun: Sendable {
     return outcome
   }
 
-  private func verify(_ plan: Plan, _ run: Execution) async throws -> Health? {
+  private func verify(_ plan: Plan, _ run: Parts) async throws -> Health? {
     var health: Health?
     for step in plan.steps.verify {
       if case .healthy(let found) = try await run.executor.perform(step) { health = found }
@@ -160,7 +161,7 @@ package struct BootstrapRun: Sendable {
   /// The agent is healthy, whatever fails here: each failure is reported, and none undoes the boot.
   /// - Returns: the failure to complete the launch hook, which is for the caller to report.
   /// - Throws: `CancellationError`.
-  private func followUp(_ plan: Plan, _ run: Execution) async throws -> Failure? {
+  private func followUp(_ plan: Plan, _ run: Parts) async throws -> Failure? {
     var hookFailure: Failure?
     for step in plan.steps.after {
       do {
@@ -193,7 +194,7 @@ package struct BootstrapRun: Sendable {
     case sidecarEnded
   }
 
-  private func supervise(_ plan: Plan, _ supervisor: Supervisor, _ run: Execution) async throws -> Outcome {
+  private func supervise(_ plan: Plan, _ supervisor: Supervisor, _ run: Parts) async throws -> Outcome {
     try await withThrowingTaskGroup(of: Event.self) { group in
       group.addTask { .agentEnded(try await run.executor.supervisedAgent.end()) }
       group.addTask { .verified(try await verify(plan, run)) }

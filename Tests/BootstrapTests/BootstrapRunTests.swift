@@ -153,7 +153,7 @@ import Bootstrap
 
   private enum Moment: CaseIterable { case observation, validation, verification, followUp }
 
-  /// A user who stops a boot decides about the instance; the hook's own timeout does if nobody does.
+  /// The user stopped the boot, it did not fail: what happens to the instance is the decision of the user.
   @Test(arguments: Moment.allCases)
   private func `a cancelled run abandons nothing and reports no final error`(_ moment: Moment) async throws {
     let reached = Gate()

@@ -112,6 +112,22 @@ import Bootstrap
     #expect(fixture.calls.value == ["supervisor started", "verified 1"])
   }
 
+  @Test func `an agent that ends much later has its last line sent, too`() async throws {
+    let fixture = fixture(.supervise, .consul)
+    fixture.supervise { $0.write("==> Starting Consul agent...") }
+    let task = Task { try await fixture.start() }
+    let process = try await fixture.test.launcher.process()
+    try await fixture.calls.wait { $0.contains("verified 1") ? () : nil }
+    try await fixture.test.clock.sleep(for: .seconds(10))
+    process.write("agent: synced")
+    let stream = "i-0aaa/consul"
+    _ = try await fixture.aws.messages(group: Self.group, stream: stream, count: 2)
+    process.write("agent: last line")
+    process.finish(.exited(0))
+    #expect(try await task.value.agentEnd == .exited(0))
+    #expect(fixture.aws.messages(group: Self.group, stream: stream).last == "agent: last line")
+  }
+
   @Test func `under supervise a failed boot has sent the agent's output`() async throws {
     var fixture = fixture(.supervise, .consul)
     fixture.settings.verifyTimeout = .seconds(60)

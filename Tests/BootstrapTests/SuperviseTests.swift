@@ -64,7 +64,7 @@ import Bootstrap
     #expect(fixture.aws.completedHooks == ["launching web i-0aaa ABANDON"])
   }
 
-  /// It once was status 0, with a launch hook that nobody completed.
+  /// It once was status 0, and left the launch hook pending.
   @Test func `an agent that leaves before it is healthy is a failed boot`() async throws {
     fixture.supervise { process in
       fixture.agent.set { $0.leader = nil }
@@ -81,7 +81,7 @@ import Bootstrap
     #expect(failure?.hint == "check the agent's output above, and whether another program stopped the agent")
   }
 
-  /// The agent's status is the run's; whoever sent the signal decides about the instance.
+  /// The status of the agent is that of the run. The user stopped the boot, it did not fail.
   @Test func `an agent that a signal stops before it is healthy ends the run with its status`() async throws {
     let supervisors = Watched<[Supervisor]>([])
     fixture.supervise { _ in fixture.agent.set { $0.leader = nil } }

@@ -69,7 +69,7 @@ import Testing
   }
 
   @Test(arguments: [Int32(1), 13])
-  func `a user without rights is told to become root`(_ errno: Int32) async throws {
+  func `a user without permission gets the hint to run as root`(_ errno: Int32) async throws {
     test.system.setRoot(false)
     files.fail(.createDirectory, "/opt/consul", errno: errno)
     #expect(try await test.failure(of: directory)?.hint == "run as root")
@@ -114,7 +114,7 @@ import Testing
     #expect(try await test.perform(.removeFile("/etc/consul.d/old.json")) == .alreadyDone)
   }
 
-  /// An uninstall would otherwise leave it for ever.
+  /// An uninstall would otherwise leave it behind.
   @Test func `a link whose target is gone is removed, too`() async throws {
     files.link("/etc/consul.d/old.json", to: "/nowhere")
     #expect(try await test.perform(.removeFile("/etc/consul.d/old.json")) == .done)

@@ -72,14 +72,14 @@ import Testing
         + "the agent does not answer on 127.0.0.1:8500: no connection in time")
   }
 
-  @Test func `a server without a leader is told about ports between servers and a lost quorum`() async throws {
+  @Test func `the hint for a server without a leader names ports and Outage Recovery`() async throws {
     agent.set { $0.leader = nil }
     await #expect(throws: unhealthy("the agent knows no leader", hint: Self.leaderHint)) {
       try await verify(requirements(wan: wan(isRequired: true)))
     }
   }
 
-  @Test func `a client without a leader is told about ports to the servers`() async throws {
+  @Test func `the hint for a client without a leader names the ports to the servers`() async throws {
     agent.set { $0.leader = nil }
     await #expect(
       throws: unhealthy(

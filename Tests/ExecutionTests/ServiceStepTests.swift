@@ -91,7 +91,7 @@ import Testing
     #expect(test.transport.requests.map(\.method) == ["PUT"])
   }
 
-  @Test func `a reload that ACLs refuse is told about the missing rule`() async throws {
+  @Test func `the hint for a reload that ACLs refuse names the missing rule`() async throws {
     let agent = FakeConsulAgent(test) { $0.requiredToken = "another" }
     #expect(
       try await test.failure(of: apiReload)

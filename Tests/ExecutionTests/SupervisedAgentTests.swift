@@ -71,7 +71,7 @@ import Testing
     #expect(test.launcher.launches.isEmpty && started.value.isEmpty)
   }
 
-  @Test func `who waits for the end and is cancelled stops the agent`() async throws {
+  @Test func `a cancelled wait for the end stops the agent`() async throws {
     test.launcher.start("/usr/bin/consul") { $0.on(15, finish: .exited(0)) }
     let executor = executor()
     try await executor.perform(step)
