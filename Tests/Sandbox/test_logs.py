@@ -269,7 +269,7 @@ def test_a_supervised_agent_and_this_program_from_their_first_lines(sandbox, ins
     until(
         lambda: (
             any("signal=hangup" in m for m in events(sandbox, instance, "consul", group))
-            and "the options are as before" in instance.log
+            and "the options have not changed" in instance.log
         )
     )
     # The report may be two seconds old: of before the sidecar took over.
@@ -284,7 +284,7 @@ def test_a_supervised_agent_and_this_program_from_their_first_lines(sandbox, ins
     assert found["healthy"] and found["agent"]["leader"]
     assert instance.bootstrap("status", "--check", "--log", "consul").returncode == 0
     text = instance.bootstrap("status").stdout
-    assert "all is well" in text and "leader" in text and "consul: ok -> " + group in text
+    assert "no problems" in text and "leader" in text and "consul: ok -> " + group in text
 
 
 def test_a_failed_boot_reports_its_error_to_cloudwatch(sandbox, instance):
