@@ -358,7 +358,10 @@ def test_records_of_many_lines_fields_of_their_own_and_times(sandbox, instance):
     until(lambda: events(sandbox, instance, "var/log/more.log") == ["1 more"] and events(sandbox, instance, "syslog"))
     run.signal(signal.SIGTERM)
     output = run.finish()
-    assert "cannot read the options again; keeping the present ones" in output and "must be consul, bootstrap" in output
+    assert (
+        "cannot read the options again; keeping the present ones" in output
+        and "must be one of consul, bootstrap" in output
+    )
     assert (
         sandbox.aws.client("logs").describe_log_groups(logGroupNamePrefix="/app")["logGroups"][0]["retentionInDays"]
         == 14

@@ -318,7 +318,11 @@ def test_a_full_disk_and_a_read_only_directory(instance):
         "--set",
         f'http_config.response_headers.X-Filler="{"x" * 8000}"',
     )
-    assert result.returncode == 14 and "No space left" in result.stderr and "make room" in result.stderr
+    assert (
+        result.returncode == 14
+        and "No space left" in result.stderr
+        and "free space on the file system" in result.stderr
+    )
     assert instance.run("ls", "-A", "/tmp/full").stdout.split() == ["zero"]
     instance.run("sh", "-c", "mkdir -p /tmp/ro && mount -t tmpfs -o ro tmpfs /tmp/ro", check=True)
     result = instance.bootstrap(*ONE, "--start", "none", "--config-dir", "/tmp/ro")
