@@ -487,7 +487,7 @@ def test_a_child_that_writes_as_fast_as_it_can_while_the_service_is_unavailable(
     until(lambda: stream() == (0, sum(notices)), stream)
     with capsys.disabled():
         print(
-            f"\n{written:,} lines, {sum(notices):,} given up in {len(notices)} places, peak {peak:.1f} MiB, queue "
+            f"\n{written:,} lines, {sum(notices):,} dropped in {len(notices)} places, peak {peak:.1f} MiB, queue "
             f"{queue / 1e6:.1f} MB"
         )
     # Every gap has a notice with its length.
