@@ -137,7 +137,7 @@ def test_servers_in_containers(sandbox, host):
     # Pinned by digest: the image that the digest names.
     image = docker(member, "inspect", "--format", "{{.Id}}", "consul:test")
     pinned = member.bootstrap(*options[:-1], image)
-    assert pinned.returncode == 0 and "was created by another command; replacing it" in pinned.stderr, pinned.stderr
+    assert pinned.returncode == 0 and "the options of container consul have changed" in pinned.stderr, pinned.stderr
     assert json.loads(docker(member, "inspect", "consul"))[0]["Config"]["Image"] == image
 
 

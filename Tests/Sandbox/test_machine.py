@@ -338,7 +338,8 @@ def test_a_consul_that_is_missing_not_executable_or_crashes(instance):
     result = instance.bootstrap(*ONE, "--consul", "/usr/local/bin/broken-consul")
     assert result.returncode == 15
     assert (
-        "the Consul agent does not start: it ended 3 times" in result.stderr and "the disk is on fire" in result.stderr
+        "the Consul agent does not start: it crashed 3 times" in result.stderr
+        and "the disk is on fire" in result.stderr
     )
 
 
@@ -373,7 +374,7 @@ def test_an_agent_that_never_becomes_healthy_is_reported_with_what_is_missing(sa
     sandbox.launch(group="consul", boot=False)
     result = instance.bootstrap("--expect", "2", "--verify-timeout", "3s")
     assert result.returncode == 16
-    assert "no leader is known" in result.stderr and "[INFO]" in result.stderr and "hint:" in result.stderr
+    assert "the agent knows no leader" in result.stderr and "[INFO]" in result.stderr and "hint:" in result.stderr
     assert not any("consul agent" in line for line in processes(instance))
 
 
@@ -390,7 +391,7 @@ def test_the_supervised_agent_is_restarted_after_a_crash_and_its_leave_is_final(
     first = instance.run("pgrep", "-x", "consul").stdout.strip()
     instance.run("sh", "-c", f"kill -9 {first}", check=True)
     until(lambda: (pid := instance.run("pgrep", "-x", "consul").stdout.strip()) and pid != first and pid)
-    assert "the agent crashed; starting it again" in instance.log
+    assert "the agent crashed; restarting it" in instance.log
     until(lambda: instance.consul("/v1/status/leader"))
     instance.run("consul", "leave")
     until(lambda: instance.status is not None)

@@ -133,13 +133,13 @@ def test_an_external_log_agent_and_its_monitoring(sandbox):
         actions(document)
     )
     look = lambda: {
-        f["subject"]: f["verdict"]
+        f["subject"]: f["severity"]
         for f in json.loads(instance.bootstrap("doctor", "--json", *options).stdout)["findings"]
     }
     sandbox.aws.set_policy(document)
     assert look()["logs:DescribeLogStreams"] == "ok"
     sandbox.aws.set_policy(without(document, "logs:DescribeLogStreams"))
-    assert look()["logs:DescribeLogStreams"] == "wrong"
+    assert look()["logs:DescribeLogStreams"] == "problem"
 
 
 def test_resources_are_narrow(sandbox):

@@ -77,11 +77,11 @@ def test_a_terminal_shows_no_json(instance):
 
 def test_colours_on_a_terminal_only(instance):
     coloured = run(instance, "doctor", "--expect", "3")
-    assert b"\x1b[31mwrong\x1b[0m" in coloured and b"\x1b[32mok\x1b[0m" in coloured
+    assert b"\x1b[31mproblem\x1b[0m" in coloured and b"\x1b[32mok\x1b[0m" in coloured
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"CI": "true"}):
         assert b"\x1b[3" not in run(instance, "doctor", "--expect", "3", environment=environment), environment
     plain = instance.bootstrap("doctor", "--expect", "3", environment={"TERM": "xterm"})
-    assert "\x1b" not in plain.stdout + plain.stderr and "wrong group: 1 of 3 servers count" in plain.stdout
+    assert "\x1b" not in plain.stdout + plain.stderr and "problem group: 1 of 3 servers are eligible" in plain.stdout
 
 
 def test_a_log_has_complete_lines_with_times(instance):
