@@ -94,10 +94,10 @@ struct MachineChecks: Sendable {
     switch DataDirectoryDecision(observation, settings) {
     case .fresh: tell(.ok("data", "\(settings.dataDirectory) is empty"))
     case .keep(let reason): tell(.ok("data", "\(settings.dataDirectory): \(reason)"))
-    case .moveAside(let target, let reason):
+    case .rename(let target, let reason):
       tell(
         .note(
-          "data", "baked state: \(settings.dataDirectory) was \(reason); a run moves it aside to \(target)",
+          "data", "baked state: \(settings.dataDirectory) was \(reason); a run renames it to \(target)",
           hint: "remove it from the image: its instances would share one node id"))
     }
     for file in observation.machine.otherConfigurationFiles where file.setsBootstrap {
@@ -141,7 +141,12 @@ struct MachineChecks: Sendable {
   }
 
   private func resolvers(_ name: String) async {
-    let servers = MachineObserver(settings: settings, context: context).nameServers()
+    let servers: [IPv4Address]
+    do {
+      servers = try MachineObserver(settings: settings, context: context).nameServers()
+    } catch {
+      return tell(.wrong("dns", error))
+    }
     guard !servers.isEmpty else { return tell(.note("dns", "/etc/resolv.conf names no IPv4 name server")) }
     for server in servers {
       let start = context.uptime()

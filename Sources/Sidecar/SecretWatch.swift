@@ -15,7 +15,7 @@ extension Sidecar {
       throw error.failure("read the secrets", role: await instance.client.roleName())
     }
     var changed: [(SecretReference?, String)] = []
-    if let key = secrets.gossipKey, !secrets.gossipKeyIsToBeMade, let old = current.gossipKey, key != old {
+    if let key = secrets.gossipKey, !secrets.gossipKeyIsMissing, let old = current.gossipKey, key != old {
       changed.append(
         (
           settings.gossipKey,

@@ -178,7 +178,7 @@ def test_the_wait_reports_who_is_missing_and_why(sandbox):
     until(lambda: "waiting for the group" in first.log)
     assert f"{standby.id} (lifecycle state Standby)" in first.log
     assert f"{late.id} (not known to EC2 yet)" in first.log
-    assert '"counted":1' in first.log and '"expected":3' in first.log and '"elapsed":' in first.log
+    assert '"eligible":1' in first.log and '"expected":3' in first.log and '"elapsed":' in first.log
     sandbox.aws.set_lifecycle(standby.id, "InService")
     standby.boot(user_data)
     late.boot(user_data)

@@ -136,7 +136,7 @@ def test_a_container_of_somebody_elses_is_left_alone(sandbox, host):
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "consul:test", timeout=90)
     assert result.returncode == 15 and "another program created container consul" in result.stderr
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "missing:test", timeout=90)
-    assert result.returncode == 15 and "missing:test does not say which version of Consul it is" in result.stderr
+    assert result.returncode == 15 and "cannot determine the version of Consul: image missing:test does not print it" in result.stderr
 
 
 def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, host):

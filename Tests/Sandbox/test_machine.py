@@ -62,7 +62,7 @@ def test_a_dry_run_changes_nothing(sandbox, instance, user):
     assert "a new cluster, bootstrap_expect 1" in result.stdout and "Nothing was changed." in result.stdout
     data = json.loads(instance.bootstrap("--dry-run", "--json", *ONE, user=user).stdout)
     assert data["decision"]["name"] == "new cluster" and data["configuration"]["bootstrap_expect"] == 1
-    assert data["group"]["instances"][0]["counted"] is True
+    assert data["group"]["instances"][0]["eligible"] is True
 
 
 def test_a_dry_run_writes_no_file_and_starts_nothing_but_consul_version(instance):

@@ -57,7 +57,7 @@ def test_five_at_once_make_one_gossip_key_and_nobody_else_sees_it(sandbox):
     assert len(base64.b64decode(key)) == 32
     parameter = sandbox.aws.client("ssm").get_parameter(Name="/consul/gossip", WithDecryption=True)["Parameter"]
     assert parameter["Value"] == key and parameter["Type"] == "SecureString" and parameter["Version"] == 1
-    assert sum(" info made the gossip key" in m.log for m in members) == 1
+    assert sum(" info created the gossip key" in m.log for m in members) == 1
     assert len({tuple(peers(m)) for m in members}) == 1 and len(peers(members[0])) == 5
     member = members[0]
     dry = member.bootstrap("--dry-run", "--expect", "5", "--gossip-key", "ssm:/consul/gossip")

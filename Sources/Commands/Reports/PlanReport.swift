@@ -70,9 +70,9 @@ package struct PlanReport: Sendable {
     let rows = readiness.evaluated.map { evaluated -> [String] in
       let instance = evaluated.instance
       let states = [instance.lifecycleState, instance.instanceState].compactMap { $0 }.joined(separator: ", ")
-      var eligibility = "counted"
-      if case .ineligible(let reason) = evaluated.eligibility { eligibility = "not counted: \(reason)" }
-      if !readiness.isLocal(instance), evaluated.eligibility.address != nil { eligibility = "counted for the WAN" }
+      var eligibility = "eligible"
+      if case .ineligible(let reason) = evaluated.eligibility { eligibility = "not eligible: \(reason)" }
+      if !readiness.isLocal(instance), evaluated.eligibility.address != nil { eligibility = "eligible for the WAN" }
       if instance.instanceID == plan.identity.instanceID { eligibility += " (this instance)" }
       return [
         instance.instanceID, instance.privateIP?.description ?? "-", instance.availabilityZone,
@@ -146,14 +146,14 @@ package struct PlanReport: Sendable {
     if let readiness = plan.readiness {
       object["group"] = .object([
         "expected": readiness.expected.map { .integer(Int64($0)) } ?? .null,
-        "counted": .integer(Int64(readiness.members.count)), "complete": .bool(readiness.isComplete),
+        "eligible": .integer(Int64(readiness.members.count)), "complete": .bool(readiness.isComplete),
         "missing": .strings(readiness.isComplete ? [] : readiness.missing(identity: identity)),
         "instances": .array(readiness.evaluated.map(Self.json)),
         "other_zones": .array(
           readiness.otherZones.map { zone in
             .object([
               "availability_zone": .string(zone.name), "expected": zone.expected.map { .integer(Int64($0)) } ?? .null,
-              "counted": .integer(Int64(zone.members.count)),
+              "eligible": .integer(Int64(zone.members.count)),
             ])
           }),
       ])
@@ -168,7 +168,7 @@ package struct PlanReport: Sendable {
       "instance_id": .string(instance.instanceID), "group": text(instance.group),
       "availability_zone": .string(instance.availabilityZone), "lifecycle_state": text(instance.lifecycleState),
       "instance_state": text(instance.instanceState), "private_ip": text(instance.privateIP?.description),
-      "vpc_id": text(instance.vpcID), "counted": .bool(evaluated.eligibility.address != nil),
+      "vpc_id": text(instance.vpcID), "eligible": .bool(evaluated.eligibility.address != nil),
     ]
     if case .ineligible(let reason) = evaluated.eligibility { members["reason"] = .string(reason) }
     return .object(members)
