@@ -60,7 +60,9 @@ struct MembershipWaiter: Sendable {
     let start = context.uptime()
     let patience = Self.patience(settings, rejoins: rejoins)
     var leaderlessSince: Duration?
-    for attempt in 0... {
+    var attempt = 0
+    while true {
+      defer { attempt += 1 }
       do {
         observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
       } catch let error as AWSError {
@@ -100,7 +102,6 @@ struct MembershipWaiter: Sendable {
       }
       try await pause(attempt, limit: limit)
     }
-    preconditionFailure("the loop above ends by return or throw")
   }
 
   private func pause(_ attempt: Int, limit: Duration) async throws {
