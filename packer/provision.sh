@@ -31,7 +31,8 @@ need() {
   if command -v apt-get > /dev/null; then
     # cloud-init of a fresh instance may hold the lock.
     apt-get -qq -o DPkg::Lock::Timeout=300 update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends ca-certificates curl unzip gpg gpg-agent > /dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
+      ca-certificates curl unzip gpg gpg-agent > /dev/null
   else
     # Amazon Linux has curl-minimal, which is curl.
     dnf -q -y install unzip gnupg2-minimal shadow-utils
@@ -54,7 +55,8 @@ verify_consul() {
   mkdir -m 700 "$GNUPGHOME"
   gpg --batch --quiet --import "$work/key.asc"
   # The pinned key or one of its subkeys must have signed: the last field of VALIDSIG is the primary key.
-  signer=$(gpg --batch --status-fd 1 --verify "$work/$sums.sig" "$work/$sums" 2> /dev/null | awk '$2 == "VALIDSIG" {print $NF}')
+  signer=$(gpg --batch --status-fd 1 --verify "$work/$sums.sig" "$work/$sums" 2> /dev/null |
+    awk '$2 == "VALIDSIG" {print $NF}')
   if [ "$signer" != "$fingerprint" ]; then
     echo "provision: $sums is not signed by $fingerprint (but by ${signer:-an unknown key}); nothing is installed" >&2
     exit 1

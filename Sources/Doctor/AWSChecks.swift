@@ -4,16 +4,15 @@ internal import Decisions
 internal import Model
 internal import Observers
 
-/// The doctor's look at AWS: endpoints, clock, every call of a run with these options.
+/// Checks AWS: endpoints, clock, and every call of a run with these options.
 struct AWSChecks: Sendable {
   let settings: Settings
   let context: RuntimeContext
-  let planner: Planner
   let client: AWSClient
   let identity: Identity
-  let tell: @Sendable (Finding) -> Void
+  let report: @Sendable (Finding) -> Void
 
-  /// Services refuse signatures that are more than five minutes off; a run corrects from four on.
+  /// Seconds. Services refuse signatures that are more than five minutes off; a run corrects from four on.
   private static let tolerableSkew: Int64 = 240
 
   private var services: [AWSService] {
@@ -28,7 +27,7 @@ struct AWSChecks: Sendable {
     return services
   }
 
-  /// - Returns: whether any can be reached.
+  /// - Returns: whether any endpoint can be reached.
   func endpoints() async -> Bool {
     var offset: Duration?, reached = false
     for service in services {
@@ -37,28 +36,29 @@ struct AWSChecks: Sendable {
         let reach = try await client.reach(service)
         reached = true
         offset = offset ?? reach.clockOffset
-        tell(.ok("endpoint \(service.name)", reach.url, time: context.uptime() - start))
+        report(.ok("endpoint \(service.name)", reach.url, time: context.uptime() - start))
       } catch {
-        tell(.wrong("endpoint \(service.name)", error))
+        report(.problem("endpoint \(service.name)", error))
       }
     }
     if let seconds = offset?.components.seconds {
       if abs(seconds) > Self.tolerableSkew {
-        tell(
-          .wrong(
+        report(
+          .problem(
             "clock",
-            "this machine's clock is \(abs(seconds)) s \(seconds > 0 ? "behind" : "ahead of") AWS's; AWS refuses signatures that are 5 min off",
-            hint: "set it (timedatectl, chronyc makestep) and keep it: 169.254.169.123 is Amazon's time server"))
+            "this machine's clock is \(skew(seconds)); AWS refuses signatures that are more than 5 min off",
+            hint: "set it (timedatectl, chronyc makestep), and synchronize it with 169.254.169.123, "
+              + "the Amazon Time Sync Service"))
       } else {
-        tell(
-          .ok(
-            "clock", abs(seconds) <= 1 ? "as AWS's" : "\(abs(seconds)) s \(seconds > 0 ? "behind" : "ahead of") AWS's"))
+        report(.ok("clock", abs(seconds) <= 1 ? "in sync with AWS" : skew(seconds)))
       }
     }
     return reached
   }
 
-  /// - Returns: the group, if it could be seen.
+  private func skew(_ seconds: Int64) -> String { "\(abs(seconds)) s \(seconds > 0 ? "behind" : "ahead of") AWS" }
+
+  /// - Returns: the group; nil if a call that shows it failed.
   func calls() async -> GroupObservation? {
     var identity = identity
     let autoScaling = AutoScaling(client: client)
@@ -79,12 +79,12 @@ struct AWSChecks: Sendable {
     }
     if case .tags = settings.membership {
     } else {
-      let described = await call("autoscaling:DescribeAutoScalingGroups", "look at the group") {
+      let described = await call("autoscaling:DescribeAutoScalingGroups", "describe the group") {
         try await autoScaling.describeAutoScalingGroups(groups.isEmpty ? ["consul-bootstrap-doctor"] : groups)
       }
       if described == nil { isKnown = false }
     }
-    let described = await call("ec2:DescribeInstances", "look at the instances") {
+    let described = await call("ec2:DescribeInstances", "describe the instances") {
       try await EC2(client: client).describeInstances([.init("instance-id", [identity.instanceID])])
     }
     if described == nil { isKnown = false }
@@ -96,68 +96,57 @@ struct AWSChecks: Sendable {
   }
 
   private func group(_ identity: Identity) async -> GroupObservation? {
-    if settings.membership == .ownGroup, identity.groupName == nil {
-      tell(
-        .wrong(
-          "group", "this instance belongs to no Auto Scaling group",
-          hint: "name the servers' group with --group, or find them with --tag key=value"))
-      return nil
-    }
     do {
       return try await GroupObserver(
         membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: client
       ).observe(identity, groupName: identity.groupName)
     } catch let error as AWSError {
-      tell(.wrong("group", error.failure("look at the group", role: await client.roleName())))
+      report(.problem("group", error.failure("describe the group", role: await client.roleName())))
     } catch {
-      tell(.wrong("group", error))
+      report(.problem("group", error))
     }
     return nil
   }
 
-  /// Is the group what a run waits for?
-  func judge(_ readiness: Readiness) {
-    if settings.role == .server, let failure = readiness.expectationFailure { return tell(.wrong("group", failure)) }
+  /// Whether the group is what a run waits for.
+  func evaluate(_ readiness: Readiness) {
+    if settings.role == .server, let failure = readiness.expectationFailure {
+      return report(.problem("group", failure))
+    }
     let count = readiness.members.count
     if settings.role == .client {
-      tell(
+      report(
         count > 0
-          ? .ok("group", "\(count) \(count == 1 ? "server counts" : "servers count")")
-          : .wrong("group", "no server runs", hint: "a client waits for one: check --group or --tag"))
+          ? .ok("group", count == 1 ? "1 server is eligible" : "\(count) servers are eligible")
+          : .problem("group", "no server is eligible", hint: "a client waits for a server: check --group or --tag"))
       return
     }
-    let expected = readiness.expected ?? 0
+    let eligible = "\(count) of \(readiness.expected ?? 0) servers are eligible"
     if !readiness.isComplete {
       let missing = readiness.missing(identity: identity)
-      tell(
-        .wrong(
+      report(
+        .problem(
           "group",
-          "\(count) of \(expected) servers count"
-            + (missing.isEmpty ? "" : "; missing: \(missing.joined(separator: ", "))"),
-          hint:
-            "a run waits for them up to --wait-timeout (\(settings.waitTimeout.humanReadable)); see aws autoscaling describe-scaling-activities"
-        ))
-    } else if !readiness.includesThisInstance {
-      tell(
-        .note(
-          "group",
-          "\(count) of \(expected) servers count; this instance is none of them, and a server that is none waits"))
+          eligible + (missing.isEmpty ? "" : "; missing: \(missing.joined(separator: ", "))"),
+          hint: "a run waits for them up to --wait-timeout (\(settings.waitTimeout.humanReadable)); "
+            + "see aws autoscaling describe-scaling-activities"))
     } else {
-      tell(.ok("group", "\(count) of \(expected) servers count"))
+      report(.ok("group", eligible))
     }
     for zone in readiness.otherZones where !zone.isComplete {
-      tell(
+      report(
         .note(
-          "group", "\(zone.members.count) of \(zone.expected.map(String.init) ?? "?") servers are known in \(zone.name)"
+          "group",
+          "\(zone.members.count) of \(zone.expected.map(String.init) ?? "?") servers are eligible in \(zone.name)"
         ))
     }
   }
 
   private func tryHook(_ hook: String, _ autoScaling: AutoScaling, _ identity: Identity) async {
     guard let group = identity.groupName else {
-      tell(
-        .wrong(
-          "autoscaling:CompleteLifecycleAction", "this instance is in no group and has no lifecycle hook",
+      report(
+        .problem(
+          "autoscaling:CompleteLifecycleAction", "this instance belongs to no Auto Scaling group, so no hook holds it",
           hint: "leave out --lifecycle-hook"))
       return
     }
@@ -173,11 +162,11 @@ struct AWSChecks: Sendable {
       change(&only)
       do {
         _ = try await SecretReader(settings: only, context: context, client: client).read(missingKey: .create)
-        tell(.ok("secret", "\(reference) is there and of the right form"))
+        report(.ok("secret", "\(reference) exists and is valid"))
       } catch let error as AWSError {
-        tell(.wrong("secret", error.failure("read \(reference)", role: await client.roleName())))
+        report(.problem("secret", error.failure("read \(reference)", role: await client.roleName())))
       } catch {
-        tell(.wrong("secret", error))
+        report(.problem("secret", error))
       }
     }
     await one(settings.gossipKey) {
@@ -190,7 +179,7 @@ struct AWSChecks: Sendable {
     await one(settings.tls.key) { $0.tls.key = settings.tls.key }
   }
 
-  /// As the sidecar makes them, one after another.
+  /// Creates groups and streams as the sidecar does.
   private func logs(_ identity: Identity) async {
     guard !settings.logs.isEmpty else { return }
     let logs = CloudWatchLogs(client: client)
@@ -199,9 +188,9 @@ struct AWSChecks: Sendable {
       do {
         groupName = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID)
       } catch {
-        tell(
-          .wrong(
-            "logs", "the log group's name needs this instance's group, which is not known: \(error.explained)",
+        report(
+          .problem(
+            "logs", "cannot expand {group} in the names of the logs: \(error.explained)",
             hint: "allow autoscaling:DescribeAutoScalingInstances"))
         return
       }
@@ -210,12 +199,12 @@ struct AWSChecks: Sendable {
     for destination in destinations {
       let (group, stream, retention) = (destination.group, destination.stream, destination.retention)
       if settings.logAgent != nil {
-        _ = await call("logs:DescribeLogStreams", "see what the agent sends to \(group)") {
+        _ = await call("logs:DescribeLogStreams", "read the last event time of \(group)") {
           try await logs.lastEventTime(group: group, stream: stream)
         }
         continue
       }
-      let made: Void? = await call("logs:CreateLogStream", "make stream \(stream) in \(group)") {
+      let created: Void? = await call("logs:CreateLogStream", "create log stream \(stream) in \(group)") {
         do { try await logs.createLogStream(group: group, stream: stream) } catch let error as AWSError
           where error.code == "ResourceNotFoundException"
         {
@@ -224,8 +213,10 @@ struct AWSChecks: Sendable {
           try await logs.createLogStream(group: group, stream: stream)
         }
       }
-      guard made != nil else { continue }
-      _ = await call("logs:PutLogEvents", "send to \(group)") { try await logs.tryPuttingLogEvents(group: group) }
+      guard created != nil else { continue }
+      _ = await call("logs:PutLogEvents", "send events to \(group)") {
+        try await logs.tryPuttingLogEvents(group: group)
+      }
     }
   }
 
@@ -236,12 +227,12 @@ struct AWSChecks: Sendable {
     let start = context.uptime()
     do {
       let result = try await body()
-      tell(.ok(action, "allowed", time: context.uptime() - start))
+      report(.ok(action, "allowed", time: context.uptime() - start))
       return result
     } catch let error as AWSError {
-      tell(.wrong("\(error.service.name):\(error.action)", error.failure(purpose, role: await client.roleName())))
+      report(.problem("\(error.service.name):\(error.action)", error.failure(purpose, role: await client.roleName())))
     } catch {
-      tell(.wrong(action, error))
+      report(.problem(action, error))
     }
     return nil
   }

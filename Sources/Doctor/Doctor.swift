@@ -4,127 +4,87 @@ internal import Decisions
 package import Model
 package import Observers
 
-/// What the doctor found out about one thing that a boot depends on.
-package struct Finding: Sendable, Equatable {
-  package enum Verdict: String, Sendable {
-    case ok
-    /// Worth knowing; a boot copes with it.
-    case note
-    case wrong
-  }
-
-  /// One word, or an action, an endpoint, a port.
-  package let subject: String
-  package let verdict: Verdict
-  package let message: String
-  /// How to mend it.
-  package var hint: String?
-  /// How long it took, where that tells something.
-  package var time: Duration?
-
-  static func ok(_ subject: String, _ message: String, time: Duration? = nil) -> Finding {
-    Finding(subject: subject, verdict: .ok, message: message, time: time)
-  }
-
-  static func note(_ subject: String, _ message: String, hint: String? = nil) -> Finding {
-    Finding(subject: subject, verdict: .note, message: message, hint: hint)
-  }
-
-  static func wrong(_ subject: String, _ message: String, hint: String? = nil) -> Finding {
-    Finding(subject: subject, verdict: .wrong, message: message, hint: hint)
-  }
-
-  static func wrong(_ subject: String, _ error: any Error) -> Finding {
-    guard let failure = error as? Failure else {
-      return wrong(subject, error.explained)
-    }
-    return wrong(subject, ([failure.message] + failure.details).joined(separator: "; "), hint: failure.hint)
-  }
-
-  package var json: JSONValue {
-    .object([
-      "subject": .string(subject), "verdict": .string(verdict.rawValue), "message": .string(message),
-      "hint": hint.map(JSONValue.string) ?? .null,
-      "milliseconds": time.map { .integer($0.wholeMilliseconds) } ?? .null,
-    ])
-  }
-}
-
-/// Tries everything that a boot depends on, once each and without waiting for what may come later.
+/// Checks everything that a boot depends on, once each; it does not wait for what may come later.
 package struct Doctor: Sendable {
   let settings: Settings
   let context: RuntimeContext
   let planner: Planner
   let metadata: MetadataClient
   let credentials: CredentialCache
-  let tell: @Sendable (Finding) -> Void
+  let report: @Sendable (Finding) -> Void
 
+  /// - Parameter report: called with each finding as soon as it is known.
   package init(
     settings: Settings, context: RuntimeContext, planner: Planner, metadata: MetadataClient,
     credentials: CredentialCache,
-    tell: @escaping @Sendable (Finding) -> Void
+    report: @escaping @Sendable (Finding) -> Void
   ) {
     self.settings = settings
     self.context = context
     self.planner = planner
     self.metadata = metadata
     self.credentials = credentials
-    self.tell = tell
+    self.report = report
   }
 
+  /// - Throws: `CancellationError` only; whatever fails is a finding.
   package func run() async throws {
-    let machine = MachineChecks(settings: settings, context: context, tell: tell)
+    let machine = MachineChecks(settings: settings, context: context, report: report)
     let binary = await machine.consul()
     let identity = await identity()
-    var readiness: Readiness?, client: AWSClient?, group: GroupObservation?, name: String?
+    var client: AWSClient?, group: GroupObservation?, name: String?
     if let identity {
       let found = planner.client(for: identity).withoutRetries()
       let host = found.host(of: .ec2)
       if IPv4Address(host) == nil { name = host }
-      let cloud = AWSChecks(
-        settings: settings, context: context, planner: planner, client: found, identity: identity, tell: tell)
-      if await hasCredentials(), await cloud.endpoints() {
+      let aws = AWSChecks(settings: settings, context: context, client: found, identity: identity, report: report)
+      if await hasCredentials(), await aws.endpoints() {
         client = found
-        group = await cloud.calls()
-        readiness = group.map { Readiness($0, identity: identity, settings: settings) }
-        if let readiness { cloud.judge(readiness) }
+        group = await aws.calls()
       }
+      let readiness = group.map { Readiness($0, identity: identity, settings: settings) }
+      if let readiness { aws.evaluate(readiness) }
       names(identity)
       if let readiness {
-        await PeerChecks(settings: settings, context: context, identity: identity, tell: tell).ports(readiness)
+        await PeerChecks(settings: settings, context: context, identity: identity, report: report).ports(readiness)
       }
     }
     try Task.checkCancellation()
-    guard let binary, let identity else { return await machine.check(nil, name: name) }
+    guard let binary, let identity, var observation = await observation(binary, identity) else {
+      return await machine.check(nil, name: name)
+    }
+    await machine.check(observation, name: name)
+    observation.group = group
+    if let client {
+      await machine.configuration(observation, planner.locatedInstance(identity, client, binary), planner)
+    }
+    try Task.checkCancellation()
+  }
+
+  /// - Returns: nil if no other check of this machine can build on it.
+  private func observation(_ binary: MachineObserver.Binary, _ identity: Identity) async -> Observation? {
     do {
-      let observer = MachineObserver(settings: settings, context: context)
-      var observation = Observation(
-        identity: identity, machine: try await observer.observe(binary, identity: identity), group: nil,
-        time: context.now())
-      await machine.check(observation, name: name)
-      observation.group = group
-      if let client {
-        await machine.configuration(observation, planner.locatedInstance(identity, client, binary), planner)
-      }
+      let machine = try await MachineObserver(settings: settings, context: context).observe(binary, identity: identity)
+      return Observation(identity: identity, machine: machine, group: nil, time: context.now())
     } catch {
-      tell(.wrong("configuration", error))
+      report(.problem("configuration", error))
+      return nil
     }
   }
 
-  /// - Returns: nil if there is nothing to go on with.
+  /// - Returns: nil if no check of AWS can build on it.
   private func identity() async -> Identity? {
     let start = context.uptime()
     do {
       let identity = try await IdentityObserver(settings: settings, context: context, metadata: metadata).observe()
-      tell(
+      let version = metadata.usesVersion1 ? "IMDSv1, as --imdsv1 allows" : "IMDSv2"
+      report(
         .ok(
-          "metadata",
-          "\(identity.instanceID) in \(identity.availabilityZone), \(identity.privateIP)"
-            + (metadata.usesVersion1 ? "; by version 1, which --imdsv1 allows" : ", version 2"),
+          "metadata", "\(identity.instanceID) in \(identity.availabilityZone), \(identity.privateIP), \(version)",
           time: context.uptime() - start))
       return identity
     } catch {
-      tell(.wrong("metadata", error))
+      report(.problem("metadata", error))
       return nil
     }
   }
@@ -132,11 +92,11 @@ package struct Doctor: Sendable {
   private func hasCredentials() async -> Bool {
     do {
       let found = try await credentials.credentials()
-      let expiry = found.expiration.map { ", good for \(max(.zero, $0 - context.now()).humanReadable)" } ?? ""
-      tell(.ok("credentials", "from \(found.source)\(expiry)"))
+      let expiry = found.expiration.map { ", valid for \(max(.zero, $0 - context.now()).humanReadable)" } ?? ""
+      report(.ok("credentials", "from \(found.source)\(expiry)"))
       return true
     } catch {
-      tell(.wrong("credentials", error))
+      report(.problem("credentials", error))
       return false
     }
   }
@@ -145,9 +105,9 @@ package struct Doctor: Sendable {
     do {
       let datacenter = try settings.datacenterName(for: identity)
       try Plan.checkNames(identity, settings)
-      tell(.ok("names", "node \(settings.nodeName.expanded(for: identity)) in datacenter \(datacenter)"))
+      report(.ok("names", "node \(settings.nodeName.expanded(for: identity)) in datacenter \(datacenter)"))
     } catch {
-      tell(.wrong("names", error))
+      report(.problem("names", error))
     }
   }
 }

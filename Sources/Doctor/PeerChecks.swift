@@ -4,17 +4,19 @@ internal import Decisions
 internal import Model
 internal import Observers
 
-/// The doctor's knock at the peers' ports: open, refused (nothing listens yet), or dropped by somebody between us.
+/// Probes the ports of the peers: open, refused (no listener yet), or filtered on the way.
 struct PeerChecks: Sendable {
   let settings: Settings
   let context: RuntimeContext
   let identity: Identity
-  let tell: @Sendable (Finding) -> Void
+  let report: @Sendable (Finding) -> Void
 
   /// In the VPC an answer takes a millisecond.
   private static let timeout = Duration.seconds(1)
-  /// A fleet's doctor need not knock at everybody: what one security group does it does to all.
-  private static let mostPeers = 25
+  /// A large fleet needs no probe of every peer: the security group that filters one filters all.
+  private static let maximumPeers = 25
+  /// A datagram may be lost, and Linux limits its refusals to one machine to one a second (`icmp_ratelimit`).
+  private static let udpAttempts = 3
 
   private struct Port: Sendable {
     let number: Int64
@@ -22,6 +24,52 @@ struct PeerChecks: Sendable {
     let isUDP: Bool
 
     var text: String { "\(number) \(isUDP ? "udp" : "tcp")" }
+  }
+
+  private struct Probe: Sendable {
+    let address: IPv4Address
+    let port: Port
+  }
+
+  private struct ProbedPort: Sendable {
+    let port: Port
+    let result: ProbeResult
+  }
+
+  func ports(_ readiness: Readiness) async {
+    let probes = probes(readiness)
+    guard !probes.isEmpty else { return report(.note("peers", "no peers to probe yet")) }
+    let results = await withTaskGroup(of: (Int, ProbeResult).self) { group in
+      for (index, probe) in probes.enumerated() { group.addTask { (index, await result(of: probe)) } }
+      var results = [ProbeResult](repeating: .silent, count: probes.count)
+      for await (index, result) in group { results[index] = result }
+      return results
+    }
+    var peers: [(address: IPv4Address, ports: [ProbedPort])] = []
+    for (probe, result) in zip(probes, results) {
+      if peers.last?.address != probe.address { peers.append((probe.address, [])) }
+      peers[peers.count - 1].ports.append(ProbedPort(port: probe.port, result: result))
+    }
+    for (address, ports) in peers { evaluate(address, ports) }
+  }
+
+  // MARK: What is probed
+
+  private func probes(_ readiness: Readiness) -> [Probe] {
+    let others = readiness.members.filter { $0.instanceID != identity.instanceID }
+    if others.count > Self.maximumPeers {
+      report(.note("peers", "there are \(others.count) peers; only the first \(Self.maximumPeers) are probed"))
+    }
+    var probes = others.prefix(Self.maximumPeers).flatMap { member in
+      ports(ofOtherZone: false).map { Probe(address: member.address, port: $0) }
+    }
+    if settings.role == .server {
+      let remote = readiness.otherZones.flatMap(\.members).prefix(Self.maximumPeers)
+      for address in remote.compactMap({ $0.wanAddress(settings) }) {
+        probes += ports(ofOtherZone: true).map { Probe(address: address, port: $0) }
+      }
+    }
+    return probes
   }
 
   /// Consul documentation, "Required Ports".
@@ -41,82 +89,55 @@ struct PeerChecks: Sendable {
     ]
   }
 
-  func ports(_ readiness: Readiness) async {
-    var knocks: [(address: IPv4Address, port: Port)] = []
-    let others = readiness.members.filter { $0.instanceID != identity.instanceID }
-    if others.count > Self.mostPeers {
-      tell(.note("peers", "there are \(others.count); the first \(Self.mostPeers) are knocked at"))
+  private func result(of probe: Probe) async -> ProbeResult {
+    let (address, number) = (probe.address, probe.port.number)
+    guard probe.port.isUDP else { return await context.ports.connect(address, port: number, timeout: Self.timeout) }
+    var result = ProbeResult.silent
+    for _ in 0..<Self.udpAttempts where result == .silent {
+      result = await context.ports.ask(address, port: number, datagram: Memberlist.ping, timeout: Self.timeout)
     }
-    for member in others.prefix(Self.mostPeers) { knocks += ports(ofOtherZone: false).map { (member.address, $0) } }
-    if settings.role == .server {
-      for member in readiness.otherZones.flatMap(\.members).prefix(Self.mostPeers) {
-        if let address = member.wanAddress(settings) { knocks += ports(ofOtherZone: true).map { (address, $0) } }
-      }
-    }
-    guard !knocks.isEmpty else { return tell(.note("peers", "there are none to knock at yet")) }
-    let answers = await withTaskGroup(of: (Int, ProbeResult).self) { group in
-      for (index, knock) in knocks.enumerated() { group.addTask { (index, await answer(knock.address, knock.port)) } }
-      var answers = [ProbeResult](repeating: .silent, count: knocks.count)
-      for await (index, answer) in group { answers[index] = answer }
-      return answers
-    }
-    var byPeer: [(address: IPv4Address, results: [(port: Port, answer: ProbeResult)])] = []
-    for (knock, answer) in zip(knocks, answers) {
-      if byPeer.last?.address != knock.address { byPeer.append((knock.address, [])) }
-      byPeer[byPeer.count - 1].results.append((knock.port, answer))
-    }
-    for (address, results) in byPeer { report(address, results) }
+    return result
   }
 
-  /// A datagram may be lost; and a Linux that has just refused some says so to the same machine only once a second (`icmp_ratelimit`).
-  private static let udpAttempts = 3
+  // MARK: What it means
 
-  private func answer(_ address: IPv4Address, _ port: Port) async -> ProbeResult {
-    guard port.isUDP else { return await context.ports.connect(address, port: port.number, timeout: Self.timeout) }
-    for _ in 1..<Self.udpAttempts {
-      let answer = await context.ports.ask(address, port: port.number, datagram: Memberlist.ping, timeout: Self.timeout)
-      guard answer == .silent else { return answer }
-    }
-    return await context.ports.ask(address, port: port.number, datagram: Memberlist.ping, timeout: Self.timeout)
-  }
-
-  private func report(_ address: IPv4Address, _ results: [(port: Port, answer: ProbeResult)]) {
-    let filtered = results.filter { result in
-      switch result.answer {
+  private func evaluate(_ address: IPv4Address, _ ports: [ProbedPort]) {
+    let subject = "peer \(address)"
+    let hidden = ports.filter { isHiddenByEncryption($0, ports) }
+    let filtered = ports.filter { probed in
+      switch probed.result {
       case .unreachable: true
-      case .silent: !(result.port.isUDP && settings.gossipKey != nil && isOpen(result.port.number, results))
+      case .silent: !isHiddenByEncryption(probed, ports)
       case .open, .refused: false
       }
     }
-    let list = { (answer: ProbeResult) in
-      results.filter { $0.answer == answer }.map(\.port.text).joined(separator: ", ")
-    }
-    let subject = "peer \(address)"
-    if !filtered.isEmpty {
+    if let first = filtered.first {
       let names = filtered.map { "\($0.port.text) (\($0.port.name))" }.joined(separator: ", ")
-      let word = if case .unreachable(let words)? = filtered.first?.answer { words.lowercased() } else { "no answer" }
-      tell(
-        .wrong(
-          subject,
-          (filtered.count == results.count ? "filtered, or that machine is not up yet: " : "filtered: ")
-            + "\(names): \(word)",
-          hint:
-            "allow it in the security groups of both sides and the subnets' network ACLs: who listens answers, and who does not refuses"
-        ))
+      let reason = if case .unreachable(let words) = first.result { words.lowercased() } else { "no answer" }
+      let what = filtered.count == ports.count ? "filtered, or the instance is not running yet" : "filtered"
+      report(
+        .problem(
+          subject, "\(what): \(names): \(reason)",
+          hint: "allow these ports in the security groups of both instances and in the network ACLs of their subnets; "
+            + "a port that is not filtered answers or refuses"))
+    }
+    let list = { (result: ProbeResult) in
+      ports.filter { $0.result == result }.map(\.port.text).joined(separator: ", ")
     }
     let open = list(.open), refused = list(.refused)
     var parts: [String] = []
     if !open.isEmpty { parts.append("open: \(open)") }
     if !refused.isEmpty { parts.append("refused, nothing listens yet: \(refused)") }
-    if results.contains(where: {
-      $0.answer == .silent && $0.port.isUDP && settings.gossipKey != nil && isOpen($0.port.number, results)
-    }) {
-      parts.append("udp: encrypted gossip answers no stranger")
+    if !hidden.isEmpty {
+      parts.append(
+        "unknown: \(hidden.map(\.port.text).joined(separator: ", ")), as encrypted gossip does not answer the probe")
     }
-    if !parts.isEmpty { tell(.ok(subject, parts.joined(separator: "; "))) }
+    if !parts.isEmpty { report(.ok(subject, parts.joined(separator: "; "))) }
   }
 
-  private func isOpen(_ number: Int64, _ results: [(port: Port, answer: ProbeResult)]) -> Bool {
-    results.contains { !$0.port.isUDP && $0.port.number == number && $0.answer == .open }
+  /// An agent with a gossip key ignores a datagram without it: silence says nothing where its tcp port is open.
+  private func isHiddenByEncryption(_ probed: ProbedPort, _ ports: [ProbedPort]) -> Bool {
+    guard probed.result == .silent, probed.port.isUDP, settings.gossipKey != nil else { return false }
+    return ports.contains { !$0.port.isUDP && $0.port.number == probed.port.number && $0.result == .open }
   }
 }

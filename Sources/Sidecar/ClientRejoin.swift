@@ -1,17 +1,17 @@
-internal import Decisions
-internal import AWS
 internal import Base
 internal import Consul
+internal import Decisions
 internal import Execution
 internal import Model
 internal import Observers
 
 /// Joins a client again after all its servers have been replaced.
 extension Sidecar {
-  /// An agent whose every known server is gone does not look for others (consul#5516).
-  func rejoinServers(_ instance: LocatedInstance) async throws {
-    let hasServer = try await agent().members(wan: false).contains { $0.isServer && $0.isAlive }
-    guard !hasServer else { return }
+  /// An agent whose every known server is gone does not discover others (consul#5516).
+  func rejoinServers(_ instance: LocatedInstance, _ pollState: inout PollState) async throws {
+    guard let members = try await members(wan: false, &pollState),
+      !members.contains(where: { $0.isServer && $0.isAlive })
+    else { return }
     let servers = try await planner.readiness(at: instance).members.map(\.address)
     context.log.warning(
       "the agent knows no living server; joining it again", ["servers": .strings(servers.map(\.description))])
@@ -26,7 +26,7 @@ extension Sidecar {
     }
     guard joined > 0 else { return }
     context.log.info("joined the servers again", ["count": .integer(Int64(joined))])
-    // So that an agent that is restarted finds them, too.
+    // So that a restarted agent finds them, too.
     let steps = try await planner.plan(at: instance, .stay).sidecarSteps
     try await StepExecutor(context: context).perform(steps.writeConfiguration)
   }

@@ -1,17 +1,17 @@
 internal import AWS
 package import Base
 internal import Consul
-package import Model
-package import Observers
 internal import Decisions
 package import LogForwarding
+package import Model
+package import Observers
 internal import Synchronization
 
-/// Stays beside the agent and keeps it joined: to the servers of other datacenters, to servers that have all been replaced.
-/// Whatever goes wrong here is said, tried again, and never the agent's trouble.
+/// Runs beside the agent: keeps it joined to the servers of other datacenters and to servers that have all been
+/// replaced, and runs log forwarding. Errors are logged and retried; they never affect the agent.
 package final class Sidecar: Sendable {
   let context: RuntimeContext
-  /// What the agent writes, where it runs under us.
+  /// Holds the output of a supervised agent; nil where the agent is no child of this process.
   private let spool: Spool?
   private let state: Mutex<State>
 
@@ -19,9 +19,11 @@ package final class Sidecar: Sendable {
     var settings: Settings
     var planner: Planner
     var service: LogForwardingService?
-    /// Everything that it does; cancelled by a reload, and begun anew.
+    /// Log forwarding and polls with these settings; a reload cancels it and starts it anew.
     var work: Task<Void, Never>?
-    var wantsReload = false
+    var needsRestart = false
+    /// The reason that was logged last for an unreadable configuration.
+    var configurationError: String?
   }
 
   var settings: Settings { state.withLock { $0.settings } }
@@ -33,25 +35,28 @@ package final class Sidecar: Sendable {
     state = Mutex(State(settings: settings, planner: planner))
   }
 
-  /// While every wanted server is there, AWS is asked only every so many looks: 5 minutes by default.
+  /// While nothing is missing, every so many polls call AWS: 5 minutes by default.
   static let pollsPerAWSCall = 10
   /// Metadata may be late at boot.
-  private static let locatePause = Duration.seconds(5)
-  /// A WAN join crosses zones: longer than a question to the agent.
+  private static let retryPause = Duration.seconds(5)
+  /// A WAN join crosses zones: longer than a read from the agent.
   static let joinTimeout = Duration.seconds(10)
   static let agentTimeout = Duration.seconds(2)
 
-  /// What is remembered from look to look.
-  struct Memory {
+  /// What a poll leaves for the next.
+  struct PollState {
     var polls = 0
     var wasComplete = false
     var servers: Readiness?
-    /// Secrets that were said to have changed.
-    var told: Set<String> = []
+    /// Secrets whose change, and files whose error, has been logged.
+    var reported: Set<String> = []
+    /// The pools whose members ACLs hide, as logged.
+    var hiddenPools: Set<String> = []
   }
 
-  /// As a process of its own: finds out where it is, puts right what a reboot may have changed, and stays until cancelled.
-  /// - Parameter ready: called once it has begun to look.
+  /// As a process of its own: locates the instance, repairs what a reboot may have changed, and stays until cancelled.
+  /// - Parameter ready: called once the polls begin.
+  /// - Throws: `CancellationError` only; any other error is logged and retried.
   package func run(ready: @Sendable () -> Void) async throws {
     while true {
       do {
@@ -60,9 +65,11 @@ package final class Sidecar: Sendable {
         try await startContainer(instance)
         ready()
         return await stay(at: instance)
-      } catch let failure as Failure {
-        warn("not ready yet; trying again", failure)
-        try await context.clock.sleep(for: Self.locatePause)
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        context.log.warning("the sidecar cannot start yet; retrying", ["reason": .string(error.explained)])
+        try await context.clock.sleep(for: Self.retryPause)
       }
     }
   }
@@ -70,9 +77,9 @@ package final class Sidecar: Sendable {
   /// Until cancelled.
   package func stay(at instance: LocatedInstance) async {
     repeat {
-      // Under one lock: a reload comes either before this read or after the new work can be cancelled.
+      // Under one lock: a reload comes either before this read, or after the new work can be cancelled.
       let work = state.withLock { state in
-        state.wantsReload = false
+        state.needsRestart = false
         let service = LogForwardingService(
           settings: state.settings, context: context, instance: instance, spool: spool)
         let work = Task {
@@ -90,20 +97,20 @@ package final class Sidecar: Sendable {
       } onCancel: {
         work.cancel()
       }
-    } while !Task.isCancelled && state.withLock { $0.wantsReload }
+    } while !Task.isCancelled && state.withLock { $0.needsRestart }
   }
 
-  /// Goes on with other settings. What is read by then is sent first, for no longer than `--flush-timeout`.
+  /// Continues with other settings. Logs that have been read by now are sent first, for at most `--flush-timeout`.
   package func reload(_ settings: Settings) {
     let planner = planner.with(settings)
     let (service, work, isNew) = state.withLock { state in
       let isNew = state.settings != settings
       state.settings = settings
       state.planner = planner
-      if isNew { state.wantsReload = true }
+      if isNew { state.needsRestart = true }
       return (state.service, state.work, isNew)
     }
-    context.log.info(isNew ? "the options have changed; going on with the new ones" : "the options are as before")
+    context.log.info(isNew ? "the options have changed; restarting with the new ones" : "the options have not changed")
     guard isNew, let work else { return }
     Task {
       await service?.flush()
@@ -111,38 +118,51 @@ package final class Sidecar: Sendable {
     }
   }
 
-  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`.
+  /// Before the cancellation: sends pending logs, for at most `--flush-timeout`.
   package func flush() async { await state.withLock { $0.service }?.flush() }
 
   private func watchAgent(at instance: LocatedInstance) async {
-    var memory = Memory()
+    var pollState = PollState()
     var generator = SystemRandomNumberGenerator()
     while !Task.isCancelled {
-      // Half to one and a half times the interval: machines that booted together do not call together.
+      // Half to one and a half times the interval: instances that booted together do not call together.
       let share = Double.random(in: 0.5...1.5, using: &generator)
       do { try await context.clock.sleep(for: settings.sidecarInterval * share) } catch { return }
       do {
-        try await poll(instance, &memory)
-      } catch let failure as Failure {
-        warn("cannot look after the agent now", failure)
+        try await poll(instance, &pollState)
       } catch let error as AgentError {
         context.log.debug("the agent does not answer the sidecar", ["reason": .string(error.explanation)])
       } catch {
         if Task.isCancelled { return }
-        context.log.warning("cannot look after the agent now", ["reason": .string("\(error)")])
+        context.log.warning("the sidecar's poll failed; retrying", ["reason": .string(error.explained)])
       }
-      memory.polls += 1
+      pollState.polls += 1
     }
   }
 
-  private func warn(_ message: String, _ failure: Failure) {
-    context.log.warning(message, ["reason": .string(failure.lines.joined(separator: " "))])
+  private func poll(_ instance: LocatedInstance, _ pollState: inout PollState) async throws {
+    let callsAWS = pollState.polls % Self.pollsPerAWSCall == 0
+    if callsAWS, !settings.secretReferences.isEmpty { try await watchSecrets(instance, &pollState) }
+    switch settings.role {
+    case .client: try await rejoinServers(instance, &pollState)
+    case .server where settings.layout == .datacenterPerAZ:
+      try await completeWAN(instance, callsAWS: callsAWS, &pollState)
+    case .server: break
+    }
   }
 
-  /// The agent's configuration on disk; an unreadable file is logged.
+  // MARK: The agent
+
+  /// The agent's configuration on disk. An unreadable file is logged once for each reason.
   var current: CurrentConfiguration {
     let current = CurrentConfiguration(reading: settings.configurationPath, context.files)
-    if case .unreadable(let reason) = current.content {
+    var reason: String?
+    if case .unreadable(let words) = current.content { reason = words }
+    let isNew = state.withLock { state in
+      defer { state.configurationError = reason }
+      return state.configurationError != reason
+    }
+    if isNew, let reason {
       context.log.warning("cannot read the agent's configuration", ["reason": .string(reason)])
     }
     return current
@@ -151,18 +171,26 @@ package final class Sidecar: Sendable {
   func agent(timeout: Duration = agentTimeout) -> AgentClient {
     let current = current
     return AgentClient(
-      address: current.agentAddress(settings), token: current.agentToken,
-      transport: context.transport,
+      address: current.agentAddress(settings), token: current.agentToken, transport: context.transport,
       timeout: timeout)
   }
 
-  private func poll(_ instance: LocatedInstance, _ memory: inout Memory) async throws {
-    let isTurn = memory.polls % Self.pollsPerAWSCall == 0
-    if isTurn, !settings.secretReferences.isEmpty { try await watchSecrets(instance, &memory) }
-    switch settings.role {
-    case .client: try await rejoinServers(instance)
-    case .server where settings.layout == .datacenterPerAZ: try await completeWAN(instance, isTurn: isTurn, &memory)
-    case .server: break
+  /// The members of a gossip pool; nil, logged once, where the agent's ACLs hide them.
+  /// - Throws: `AgentError`.
+  func members(wan: Bool, _ pollState: inout PollState) async throws -> [SerfMember]? {
+    let pool = wan ? "WAN" : "LAN"
+    var members: [SerfMember] = []
+    do { members = try await agent().members(wan: wan) } catch AgentError.refused(status: 403, _) {}
+    // An agent is a member of its own pool: where it lists none, its ACLs leave them out.
+    guard members.isEmpty else {
+      pollState.hiddenPools.remove(pool)
+      return members
     }
+    if pollState.hiddenPools.insert(pool).inserted {
+      context.log.warning(
+        "the agent's ACLs hide the members of the \(pool) pool: the sidecar cannot keep the agent joined",
+        ["hint": "set --agent-token to a token with node:read and agent:write"])
+    }
+    return nil
   }
 }

@@ -1,18 +1,21 @@
-internal import AWS
 internal import Base
 internal import Consul
 internal import Decisions
-internal import Model
 internal import Observers
 
 /// Joins servers of other datacenters over the WAN until the pool is complete.
 extension Sidecar {
-  func completeWAN(_ instance: LocatedInstance, isTurn: Bool, _ memory: inout Memory) async throws {
-    let alive = Set(try await agent().members(wan: true).filter(\.isAlive).compactMap(\.address))
-    if isTurn || !memory.wasComplete || memory.servers == nil {
-      memory.servers = try await planner.readiness(at: instance)
+  /// - Parameter callsAWS: whether this poll reads the group from AWS even if nothing is missing.
+  func completeWAN(_ instance: LocatedInstance, callsAWS: Bool, _ pollState: inout PollState) async throws {
+    guard let members = try await members(wan: true, &pollState) else { return }
+    let alive = Set(members.filter(\.isAlive).compactMap(\.address))
+    let servers: Readiness
+    if let known = pollState.servers, pollState.wasComplete, !callsAWS {
+      servers = known
+    } else {
+      servers = try await planner.readiness(at: instance)
+      pollState.servers = servers
     }
-    guard let servers = memory.servers else { return }
     let wanted = selectWANPeers(servers, settings)
     var missing = wanted.filter { !alive.contains($0) }
     for address in missing {
@@ -25,12 +28,12 @@ extension Sidecar {
       }
     }
     let isComplete = missing.isEmpty && servers.knowsOtherZones
-    if isComplete, !memory.wasComplete {
+    if isComplete, !pollState.wasComplete {
       context.log.info("the WAN pool is complete", ["others": .integer(Int64(wanted.count))])
-    } else if !isComplete, memory.wasComplete {
+    } else if !isComplete, pollState.wasComplete {
       context.log.warning(
         "servers of other zones are missing from the WAN pool", ["missing": .strings(missing.map(\.description))])
     }
-    memory.wasComplete = isComplete
+    pollState.wasComplete = isComplete
   }
 }

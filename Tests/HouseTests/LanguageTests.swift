@@ -37,7 +37,7 @@ import Testing
         for (regex, instead) in words {
           #expect(
             line.firstMatch(of: regex) == nil,
-            "\(file.path(percentEncoded: false)):\(number + 1): \(instead): \(line.trimmingCharacters(in: .whitespaces))"
+            "\(file.path(percentEncoded: false)):\(number + 1): \(instead): \(line)"
           )
         }
       }

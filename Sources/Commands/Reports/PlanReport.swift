@@ -28,13 +28,14 @@ package struct PlanReport: Sendable {
     let identity = plan.identity
     var lines = ["This instance"]
     lines.append(
-      "  \(identity.instanceID), \(identity.privateIP), \(identity.availabilityZone)\(identity.vpcID.map { ", \($0)" } ?? "")"
+      "  \(identity.instanceID), \(identity.privateIP), \(identity.availabilityZone)"
+        + (identity.vpcID.map { ", \($0)" } ?? "")
     )
     if let group = identity.groupName { lines.append("  in Auto Scaling group \(group)") }
     if let readiness = plan.readiness {
       lines += ["", "Instances considered"] + candidateLines(readiness)
       lines.append(
-        "  \(readiness.members.count) of \(readiness.expected.map(String.init) ?? "?") count: "
+        "  \(readiness.members.count) of \(readiness.expected.map(String.init) ?? "?") are eligible: "
           + (readiness.isComplete ? "the group is complete" : "the group is not complete"))
       let missing = readiness.missing(identity: identity)
       if !readiness.isComplete, !missing.isEmpty { lines.append("  missing: \(missing.joined(separator: ", "))") }
@@ -92,7 +93,7 @@ package struct PlanReport: Sendable {
     switch plan.decision {
     case .newCluster(let expect, _): "a new cluster, bootstrap_expect \(expect)"
     case .join(let through, _):
-      "join the cluster that \(through.map(\.description).joined(separator: ", ")) belong\(through.count == 1 ? "s" : "") to"
+      "join the cluster of \(through.map(\.description).joined(separator: ", "))"
     case .joinAsClient(let servers, _):
       "join \(servers.count == 1 ? "the server" : "any of the \(servers.count) servers") as a client"
     case .rejoin: "rejoin with the state on this machine"

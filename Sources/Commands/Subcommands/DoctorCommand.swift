@@ -17,7 +17,7 @@ extension Subcommand {
   }
 }
 
-/// A line for each check, as soon as it is known.
+/// Prints a line for each check as soon as it is done.
 struct DoctorCommand: Sendable {
   let options: Options
   let dependencies: CommandDependencies
@@ -34,29 +34,28 @@ struct DoctorCommand: Sendable {
       if !options.wantsJSON { output.write(text(finding)) }
     }
     try await doctor.run()
-    let list = findings.withLock { $0 }, wrong = list.count { $0.verdict == .wrong }
+    let list = findings.withLock { $0 }, problems = list.count { $0.severity == .problem }
     if options.wantsJSON {
-      output.write(JSONValue.object(["healthy": .bool(wrong == 0), "findings": .array(list.map(\.json))]).prettyText)
-    } else {
       output.write(
-        wrong == 0
-          ? "\nall that a boot depends on is there\n"
-          : "\n\(wrong) \(wrong == 1 ? "thing is" : "things are") to be mended\n")
+        JSONValue.object(["healthy": .bool(problems == 0), "findings": .array(list.map(\.json))]).prettyText)
+    } else {
+      let found = problems == 1 ? "1 problem found" : "\(problems) problems found"
+      output.write(problems == 0 ? "\nall checks passed\n" : "\n\(found)\n")
     }
-    return wrong == 0 ? 0 : 1
+    return problems == 0 ? 0 : 1
   }
 
   private func text(_ finding: Finding) -> String {
     let color: TextColor =
-      switch finding.verdict {
+      switch finding.severity {
       case .ok: .green
       case .note: .yellow
-      case .wrong: .red
+      case .problem: .red
       }
-    let name = finding.verdict.rawValue, margin = String(repeating: " ", count: 6 - name.count)
+    let name = finding.severity.rawValue, margin = String(repeating: " ", count: 8 - name.count)
     let time = finding.time.map { " (\($0.wholeMilliseconds) ms)" } ?? ""
     var text = "\(dependencies.output.colored(name, color))\(margin)\(finding.subject): \(finding.message)\(time)\n"
-    if let hint = finding.hint, finding.verdict != .ok { text += "      hint: \(hint)\n" }
+    if let hint = finding.hint, finding.severity != .ok { text += "        hint: \(hint)\n" }
     return text
   }
 }

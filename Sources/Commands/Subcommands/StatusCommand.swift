@@ -1,7 +1,5 @@
 internal import Base
 internal import Doctor
-internal import Decisions
-internal import Model
 internal import LogForwarding
 
 extension Subcommand {
@@ -31,47 +29,63 @@ struct StatusCommand: Sendable {
   }
 
   static func text(_ status: NodeStatus) -> String {
-    let agent = status.agent
-    var lines: [String] = []
-    if let error = agent.error {
-      lines.append("agent       does not answer on \(agent.address): \(error)")
-    } else {
-      lines.append("agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")")
-      let alive = agent.aliveServers.map { "\($0) alive" } ?? "how many live is not to be seen (ACLs)"
-      lines.append("servers     \(agent.raftPeers) in raft, \(alive), a quorum is \(agent.quorum)")
-    }
-    if let forwarding = status.forwarding {
-      lines.append("forwarding  by process \(forwarding.pid), as of \(ago(forwarding.time, status.time))")
-      for stream in forwarding.streams { lines += text(stream, status.time) }
-      if let external = forwarding.agent {
-        lines.append("            \(external.name) \(external.isRunning ? "runs" : "does not run")")
-        for stream in external.streams {
-          lines.append("  \(stream.source): \(stream.isStalled ? "stalled" : "ok") -> \(stream.group) \(stream.stream)")
-          lines.append(
-            "    last line \(stream.lastLine.map(\.iso8601) ?? "none"), last event received \(stream.lastEvent.map(\.iso8601) ?? "none")"
-              + (stream.error.map { "; \($0)" } ?? ""))
-        }
-      }
-    } else {
-      lines.append("forwarding  " + (status.expectsForwarding ? "no sidecar has reported" : "none (--log)"))
-    }
+    let lines = text(status.agent) + forwarding(status)
     let problems = status.problems
-    lines.append(problems.isEmpty ? "all is well" : "to be looked at:")
-    return (lines + problems.map { "  \($0)" }).joined(separator: "\n") + "\n"
+    let result = problems.isEmpty ? ["no problems"] : ["problems:"] + problems.map { "  \($0)" }
+    return (lines + result).joined(separator: "\n") + "\n"
+  }
+
+  private static func text(_ agent: NodeStatus.Agent) -> [String] {
+    if let error = agent.error { return ["agent       does not answer on \(agent.address): \(error)"] }
+    let alive =
+      switch agent.aliveServers {
+      case .known(let count): "\(count) alive"
+      case .hiddenByACLs: "number alive hidden by ACLs"
+      case .unknown(let reason): "number alive unknown (\(reason))"
+      }
+    return [
+      "agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")",
+      "servers     \(agent.raftPeers) in raft, \(alive), a quorum is \(agent.quorum)",
+    ]
+  }
+
+  private static func forwarding(_ status: NodeStatus) -> [String] {
+    switch status.report {
+    case .absent: return ["forwarding  \(status.expectsForwarding ? "no report" : "off (no --log)")"]
+    case .unreadable: return ["forwarding  unreadable report"]
+    case .present(let report):
+      var lines = ["forwarding  by process \(report.pid), reported \(ago(report.time, status.time))"]
+      lines += report.streams.flatMap { text($0, status.time) }
+      return lines + (report.agent.map(text) ?? [])
+    }
+  }
+
+  private static func text(_ agent: LogAgentReport) -> [String] {
+    ["            \(agent.name) \(agent.isRunning ? "is running" : "is not running")"]
+      + agent.streams.flatMap { stream in
+        [
+          "  \(stream.source): \(stream.isStalled ? "stalled" : "ok") -> \(stream.group) \(stream.stream)",
+          "    last line \(stream.lastLine.map(\.iso8601) ?? "none"), "
+            + "last event received \(stream.lastEvent.map(\.iso8601) ?? "none")"
+            + (stream.error.map { "; \($0)" } ?? ""),
+        ]
+      }
   }
 
   private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
-    let status = stream.status
-    var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
+    let status = stream.status, losses = status.losses
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
-    lines.append(
-      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acceptance "
-        + (status.lastAcceptance.map { ago($0, now) } ?? "never"))
-    let losses = status.losses
-    if status.retries + status.rejected + losses.lines + losses.bytes + losses.files > 0 {
+    let acknowledged = status.lastAcknowledged.map { ago($0, now) } ?? "never"
+    var lines = [
+      "  \(status.source): \(stream.condition.humanReadable) -> \(status.group) \(status.stream)",
+      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); "
+        + "last acknowledged \(acknowledged)",
+    ]
+    // The numbers come from a file: a sum of them may overflow.
+    if [status.retries, status.rejected, losses.lines, losses.bytes, losses.files].contains(where: { $0 > 0 }) {
       lines.append(
-        "    \(status.retries) retries, \(status.rejected) rejected, lost: \(losses.lines) lines, \(bytes(losses.bytes))"
-          + (losses.files > 0 ? ", \(losses.files) times a file before it was read" : ""))
+        "    \(status.retries) retries, \(status.rejected) rejected, "
+          + "lost: \(losses.lines) lines, \(bytes(losses.bytes)), \(losses.files) files")
     }
     if let error = status.lastError { lines.append("    \(error)") }
     return lines

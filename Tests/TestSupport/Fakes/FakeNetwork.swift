@@ -131,6 +131,7 @@ package final class FakeTextServer: TextServer {
   private struct State {
     var outcomes: [ServedAddress.Key: FileError?] = [:]
     var texts: [ServedAddress.Key: @Sendable () -> String] = [:]
+    var served: Set<ServedAddress.Key> = []
   }
 
   private let state = Watched(State())
@@ -153,11 +154,17 @@ package final class FakeTextServer: TextServer {
     return text()
   }
 
+  /// Waits until something has been served, even if it ended since.
+  package func hasServed(at address: ServedAddress) async throws {
+    try await state.wait { $0.served.contains(address.key) ? () : nil }
+  }
+
   package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws -> any Sendable {
     try state.update { state in
       guard let outcome = state.outcomes[address.key] else { forgotten("a text served at \(address.key)") }
       if let error = outcome { throw error }
       state.texts[address.key] = text
+      state.served.insert(address.key)
     }
     return Holder { [state] in state.update { $0.texts[address.key] = nil } }
   }

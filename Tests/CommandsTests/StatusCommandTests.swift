@@ -1,0 +1,159 @@
+import Base
+import TestSupport
+import Testing
+
+@testable import Commands
+
+@Suite(.timeLimit(.minutes(1))) struct StatusCommandTests {
+  private let command = CommandFixture()
+  private let agent: FakeConsulAgent
+  private static let report = "/var/lib/consul-bootstrap/log-status.json"
+
+  init() {
+    agent = FakeConsulAgent(command.test)
+    agent.setCluster([("a", "10.0.1.10"), ("b", "10.0.1.11"), ("c", "10.0.1.12")])
+  }
+
+  /// The output of `status` without problems, the last line included.
+  private func output(_ arguments: String...) async -> [String] {
+    #expect(await command.run(["status"] + arguments) == 0)
+    return command.output.lines
+  }
+
+  /// Members of a stream in the report, with the changes.
+  private func putReport(_ changes: [String: JSONValue], agent: JSONValue = .null) {
+    let stream: [String: JSONValue] = [
+      "source": "file:/var/log/app.log", "group": "/consul/dc1", "stream": "i-0aaa/app", "condition": "ok",
+      "sent_events": 1200, "sent_bytes": 345_678, "retries": 0, "rejected_events": 0, "lost_lines": 0, "lost_bytes": 0,
+      "lost_files": 0, "last_acknowledged": "2025-12-31T23:59:58.000Z", "last_error": .null, "behind_bytes": 0,
+      "lag_seconds": 0,
+    ]
+    let report: JSONValue = [
+      "time": "2025-12-31T23:59:59.000Z", "pid": 77, "streams": [.object(stream.merging(changes) { $1 })],
+      "agent": agent,
+    ]
+    command.test.files.put(Self.report, report.prettyText)
+  }
+
+  @Test func `a healthy node without logs`() async {
+    #expect(
+      await output() == [
+        "agent       answers on 127.0.0.1:8500, leader 10.0.1.10:8300",
+        "servers     3 in raft, 3 alive, a quorum is 2", "forwarding  off (no --log)", "no problems", "",
+      ])
+  }
+
+  @Test func `a healthy node with logs`() async {
+    putReport([:])
+    #expect(
+      await output() == [
+        "agent       answers on 127.0.0.1:8500, leader 10.0.1.10:8300",
+        "servers     3 in raft, 3 alive, a quorum is 2", "forwarding  by process 77, reported 1.0 s ago",
+        "  file:/var/log/app.log: ok -> /consul/dc1 i-0aaa/app",
+        "    1200 events, 345.6 kB sent; 0 B behind, lag 0.0 s; last acknowledged 2.0 s ago", "no problems", "",
+      ])
+  }
+
+  @Test func `retries, losses and the last error of a stream`() async {
+    putReport([
+      "condition": "parked", "retries": 3, "rejected_events": 1, "lost_lines": 2, "lost_bytes": 5_000_000,
+      "lost_files": 1, "last_error": "access denied", "behind_bytes": .null, "last_acknowledged": .null,
+      "lag_seconds": 90,
+    ])
+    #expect(
+      await output().dropFirst(4) == [
+        "    1200 events, 345.6 kB sent; bytes behind unknown, lag 90 s; last acknowledged never",
+        "    3 retries, 1 rejected, lost: 2 lines, 5.0 MB, 1 files", "    access denied", "problems:",
+        "  file:/var/log/app.log is parked: access denied", "",
+      ])
+  }
+
+  /// The sum of these numbers trapped; the report is a file.
+  @Test func `numbers of any size are shown`() async {
+    let most = JSONValue.integer(.max), least = JSONValue.integer(.min)
+    putReport([
+      "sent_events": most, "sent_bytes": most, "retries": most, "rejected_events": most, "lost_lines": most,
+      "lost_bytes": least, "lost_files": most, "behind_bytes": most,
+    ])
+    let text = await output().joined(separator: "\n")
+    #expect(text.contains("9007199254740992 retries, 9007199254740992 rejected, lost: 9007199254740992 lines"))
+  }
+
+  @Test func `an external agent and its streams`() async {
+    putReport(
+      [:],
+      agent: [
+        "name": "awslogs", "running": false,
+        "streams": [
+          [
+            "source": "syslog", "group": "g", "stream": "s", "last_line": "2025-12-31T23:59:59.000Z",
+            "last_event": .null, "behind_since": .null, "stalled": false, "error": "throttled",
+          ]
+        ],
+      ])
+    #expect(
+      await output().dropFirst(5).prefix(3) == [
+        "            awslogs is not running", "  syslog: ok -> g s",
+        "    last line 2025-12-31T23:59:59.000Z, last event received none; throttled",
+      ])
+  }
+
+  @Test func `hidden and unknown numbers of living servers are told apart`() async {
+    agent.set { $0.refusals["/v1/agent/members"] = (403, "Permission denied") }
+    #expect(await output()[1] == "servers     3 in raft, number alive hidden by ACLs, a quorum is 2")
+    let other = CommandFixture()
+    FakeConsulAgent(other.test).set {
+      $0.leader = "10.0.1.10:8300"
+      $0.refusals["/v1/agent/members"] = (500, "rpc error")
+    }
+    #expect(await other.run(["status"]) == 0)
+    #expect(
+      other.output.lines.dropFirst() == [
+        "servers     0 in raft, number alive unknown (HTTP 500: rpc error), a quorum is 1",
+        "forwarding  off (no --log)", "problems:", "  cannot count the alive servers: HTTP 500: rpc error", "",
+      ])
+  }
+
+  @Test func `a report that cannot be read and one that is missing are told apart`() async {
+    command.test.files.put(Self.report, "[]")
+    #expect(
+      await output().dropFirst(2) == [
+        "forwarding  unreadable report", "problems:",
+        "  cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding", "",
+      ])
+    let missing = CommandFixture()
+    FakeConsulAgent(missing.test).setCluster([("a", "10.0.1.10")])
+    #expect(await missing.run(["status", "--log", "syslog"]) == 0)
+    #expect(
+      missing.output.lines.dropFirst(2) == [
+        "forwarding  no report", "problems:", "  logs are not forwarded: no sidecar has reported", "",
+      ])
+  }
+
+  @Test func `--check prints the problems only and exits with 1, and with 0 without problems`() async {
+    #expect(await command.run(["status", "--check"]) == 0)
+    #expect(command.output.text == "")
+    agent.set { $0.leader = nil }
+    command.test.files.put(Self.report, "[]")
+    #expect(await command.run(["status", "--check"]) == 1)
+    #expect(
+      command.output.lines == [
+        "the agent knows no leader",
+        "cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding", "",
+      ])
+  }
+
+  @Test func `--json prints one document, with --check the exit status too`() async throws {
+    agent.set { $0.leader = nil }
+    #expect(await command.run(["status", "--json", "--check"]) == 1)
+    #expect(
+      try JSONValue(parsing: command.output.text) == [
+        "time": "2026-01-01T00:00:00.000Z", "healthy": false, "problems": ["the agent knows no leader"],
+        "agent": [
+          "address": "127.0.0.1:8500", "error": .null, "configuration_error": .null, "leader": .null, "raft_peers": 3,
+          "alive_servers": 3, "alive_servers_reason": .null,
+        ],
+        "forwarding": .null, "forwarding_error": .null,
+      ])
+  }
+}
