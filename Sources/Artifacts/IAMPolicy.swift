@@ -1,8 +1,8 @@
 package import Base
 package import Model
 
-/// The least that a role needs for a run with these settings, its sidecar included; resources are narrowed where AWS's service
-/// authorization reference lists a resource type for the action.
+/// The minimal policy of a role for a run with these settings and its sidecar. Resources are restricted wherever AWS's
+/// service authorization reference lists a resource type for the action.
 package struct IAMPolicy: Sendable, Equatable {
   package struct Statement: Sendable, Equatable {
     package let sid: String
@@ -13,8 +13,8 @@ package struct IAMPolicy: Sendable, Equatable {
   package let statements: [Statement]
 
   /// - Parameters:
-  ///   - region: of the resources; `*` for any.
-  ///   - account: twelve digits, or `*` for any.
+  ///   - region: region of the resources; `*` for any.
+  ///   - account: account of the resources, twelve digits; `*` for any.
   package init(_ settings: Settings, region: String, account: String) {
     let names = ResourceNames(region: region, account: account)
     let groups = settings.groupResourceNames(names)
@@ -22,7 +22,7 @@ package struct IAMPolicy: Sendable, Equatable {
     func allow(_ sid: String, _ actions: [String], _ resources: [String] = ["*"]) {
       if !actions.isEmpty { list.append(Statement(sid: sid, actions: actions, resources: resources)) }
     }
-    // Describe actions know no resources.
+    // Describe actions have no resource types.
     var describing = ["ec2:DescribeInstances"]
     if case .tags = settings.membership {} else { describing.append("autoscaling:DescribeAutoScalingGroups") }
     if settings.asksForOwnGroup { describing.append("autoscaling:DescribeAutoScalingInstances") }
@@ -61,16 +61,15 @@ package struct IAMPolicy: Sendable, Equatable {
   }
 }
 
-/// Amazon resource names, as the service authorization reference forms them.
+/// Amazon resource names (service authorization reference).
 private struct ResourceNames {
   let region: String
   let account: String
 
-  /// By the beginning of the region's name (botocore's `partitions.json`). No star may stand for one.
+  /// Partitions by the prefix of the region's name (botocore's `partitions.json`). An ARN allows no wildcard for one.
   private static let partitions = [
     "cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
-    "us-isof-": "aws-iso-f",
-    "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
+    "us-isof-": "aws-iso-f", "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
   ]
 
   private var partition: String {
@@ -83,7 +82,7 @@ private struct ResourceNames {
 
   func parameter(_ name: String) -> String {
     if name.hasPrefix("arn:") { return name }
-    // GetParameter takes name:version and name:label; the resource is the parameter.
+    // GetParameter accepts name:version and name:label; the resource is the parameter.
     let plain = name.split(separator: ":", maxSplits: 1).first.map(String.init) ?? name
     return self.name("ssm", "parameter\(plain.hasPrefix("/") ? "" : "/")\(plain)")
   }
@@ -95,7 +94,7 @@ private struct ResourceNames {
     name("autoscaling", "autoScalingGroup:*:autoScalingGroupName/\(group)")
   }
 
-  /// The group itself, and the streams in it.
+  /// The log group itself, and its streams.
   func logGroup(_ pattern: String) -> [String] {
     [name("logs", "log-group:\(pattern)"), name("logs", "log-group:\(pattern):*")]
   }
@@ -106,14 +105,14 @@ extension Settings {
     membership == .ownGroup || lifecycleHook != nil || logNamesNeedGroup
   }
 
-  /// A server counts itself among the groups that it names; a client is in another.
+  /// Groups that this instance may belong to: a server is in a group that it names, a client in another.
   fileprivate func groupResourceNames(_ names: ResourceNames) -> [String] {
     guard role == .server, case .groups(let groups) = membership else { return [names.scalingGroup("*")] }
     return groups.map(names.scalingGroup)
   }
 
   fileprivate var logActions: [String] {
-    // AWS's own agents make what they need, and so does the sidecar.
+    // AWS's log agents create groups and streams, and so does the sidecar.
     var actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
     if logRetention != nil || logs.contains(where: { $0.retention != nil }) {
       actions.append("logs:PutRetentionPolicy")
@@ -123,13 +122,13 @@ extension Settings {
     return actions
   }
 
-  /// The names of the log groups; a star for what each instance fills in for itself.
+  /// Names of the log groups, with a wildcard for each field that differs between instances.
   fileprivate var logGroupPatterns: [String] {
     logs.map { log in
       NameTemplate.expand(log.group ?? logGroup) { field in
         switch field {
         case "datacenter" where layout == .single: datacenter
-        // Each file that matches has its own.
+        // Each file that matches a pattern has its own stream.
         case "source" where !log.source.isPattern: log.source.nameInStream
         default: "*"
         }
@@ -139,7 +138,7 @@ extension Settings {
 }
 
 extension [String] {
-  /// Each once, in the order of their first appearance.
+  /// Without repetitions, in the order of the first appearance.
   fileprivate var unique: [String] {
     var seen: Set<String> = []
     return filter { seen.insert($0).inserted }

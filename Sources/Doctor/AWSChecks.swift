@@ -96,13 +96,6 @@ struct AWSChecks: Sendable {
   }
 
   private func group(_ identity: Identity) async -> GroupObservation? {
-    if settings.membership == .ownGroup, identity.groupName == nil {
-      report(
-        .problem(
-          "group", "this instance belongs to no Auto Scaling group",
-          hint: "name the servers' group with --group, or find them with --tag key=value"))
-      return nil
-    }
     do {
       return try await GroupObserver(
         membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: client

@@ -8,7 +8,7 @@ extension StepExecutor {
   /// This program has some 20 MB.
   private static let programLimit = 128 << 20
 
-  func moveAside(_ path: String, to target: String) throws -> Bool {
+  func rename(_ path: String, to target: String) throws -> Bool {
     guard try context.files.status(path) != nil else { return false }
     try context.files.rename(path, to: target)
     return true

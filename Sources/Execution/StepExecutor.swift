@@ -80,7 +80,7 @@ package struct StepExecutor: Sendable {
     case .reloadAgent(.api(let address, let token), _):
       try await reload(agentAt: address, token: token)
       return .done
-    case .moveAside(let path, let target, _): return outcome(try moveAside(path, to: target))
+    case .rename(let path, let target, _): return outcome(try rename(path, to: target))
     case .createDirectory(let path, let mode, let owner): return outcome(try createDirectory(path, mode, owner))
     case .recordInstance(let path, let text):
       return outcome(try writeIfChanged(path, text, mode: 0o644, owner: nil))

@@ -48,7 +48,7 @@ extension Sidecar {
   private func configurationChanges(_ secrets: Secrets) -> [Change] {
     let current = current
     var changes: [Change] = []
-    if let reference = settings.gossipKey, let key = secrets.gossipKey, !secrets.gossipKeyIsToBeMade,
+    if let reference = settings.gossipKey, let key = secrets.gossipKey, !secrets.gossipKeyIsMissing,
       let old = current.gossipKey, key != old
     {
       let hint = "install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"

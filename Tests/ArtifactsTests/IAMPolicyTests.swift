@@ -4,7 +4,7 @@ import Testing
 @testable import Artifacts
 @testable import Model
 
-/// What a run may need to do, as narrow as AWS lets one say it.
+/// The minimal policy of a run.
 @Suite struct IAMPolicyTests {
   private func policy(_ region: String = "eu-west-1", _ change: (inout Settings) -> Void) -> IAMPolicy {
     var settings = Settings()
@@ -16,7 +16,7 @@ import Testing
     policy.statements.first { $0.actions.contains(action) }?.resources ?? []
   }
 
-  @Test func `a run that only looks needs to look, and nothing else`() {
+  @Test func `without options a run only describes`() {
     #expect(
       policy { _ in }.actions == [
         "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances",
@@ -28,14 +28,16 @@ import Testing
     #expect(policy { $0.membership = .tags([.init(key: "a", value: "b")]) }.actions == ["ec2:DescribeInstances"])
   }
 
-  /// A wildcard where each instance fills in for itself, and only there.
+  /// A wildcard only where the instances differ.
   @Test(arguments: [
     ("/consul/{datacenter}", Settings.Layout.single, "/consul/dc1"),
     ("/consul/{datacenter}", .datacenterPerAZ, "/consul/*"),
     ("/{group}/{az}", .single, "/*/*"), ("/app/{source}", .single, "/app/var/log/app.log"),
     ("/plain", .single, "/plain"),
   ])
-  func `log groups are named as far as they are known`(_ template: String, _ layout: Settings.Layout, _ name: String) {
+  func `log groups are restricted as far as their names are known`(
+    _ template: String, _ layout: Settings.Layout, _ name: String
+  ) {
     let found = policy {
       $0.layout = layout
       $0.logGroup = template
@@ -45,7 +47,7 @@ import Testing
     #expect(resources("logs:PutLogEvents", found) == [arn, arn + ":*"])
   }
 
-  @Test func `sources with groups of their own each have theirs`() {
+  @Test func `each source with a group of its own has that group as a resource`() {
     let found = policy {
       $0.logs = [.init(source: .consul), .init(source: .bootstrap), .init(source: .file(pattern: "/a/*.log"))]
       $0.logs[2].group = "/a/{source}"
@@ -58,7 +60,7 @@ import Testing
     #expect(found.actions.contains("logs:PutRetentionPolicy"))
   }
 
-  @Test func `secrets are named as their services name them`() {
+  @Test func `secrets have the ARNs of their services`() {
     let found = policy {
       $0.gossipKey = SecretReference("ssm:/consul/gossip")
       $0.createsGossipKey = true
@@ -92,8 +94,8 @@ import Testing
       ])
   }
 
-  /// Its group is another than the servers', and nobody knows its name.
-  @Test func `a client's hook may be any group's`() {
+  /// A client is in another group than the servers, whose name the settings do not contain.
+  @Test func `a client's hook may belong to any group`() {
     let found = policy {
       $0.role = .client
       $0.membership = .groups(["consul"])

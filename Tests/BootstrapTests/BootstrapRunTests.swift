@@ -19,7 +19,7 @@ import Bootstrap
         "this is i-0aaa", "decision: new cluster", "create directory /opt/consul (mode 750, owner consul)",
         "create directory /etc/consul.d (mode 755)",
         "record the instance ID in /var/lib/consul-bootstrap/instance.json",
-        "write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul accepts it",
+        "write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul has validated it",
         "write /etc/systemd/system/consul.service", "/bin/systemctl daemon-reload",
         "/bin/systemctl enable consul.service", "/bin/systemctl start consul.service",
         "write /var/lib/consul-bootstrap/options.json and /etc/systemd/system/consul-bootstrap.service, "

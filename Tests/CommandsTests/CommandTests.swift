@@ -60,7 +60,7 @@ import Testing
       fixture.errors.text == """
         consul-bootstrap: error: no server is expected
           the desired capacity of Auto Scaling group web is 0
-          hint: set the desired capacity, or the number of servers with --expect N, or correct --group
+          hint: raise the desired capacity, set --expect N, or correct --group
 
         """)
   }

@@ -123,7 +123,7 @@ struct OneFile: FileReader {
       ["--wait-timeout", "1h1m1s", "--set", "a.b.c=[1]"],
       ["CONSUL_BOOTSTRAP_TAG": #"["a=1,2","b="]"#, "CONSUL_BOOTSTRAP_EXPECT": "3"])
     #expect(options.settings.waitTimeout == .seconds(3661))
-    #expect(options.settings.overlays.map(\.value) == [["a": ["b": ["c": [1]]]]])
+    #expect(options.settings.overlays.map(\.value.value) == [["a": ["b": ["c": [1]]]]])
     #expect(options.settings.membership == .tags([.init(key: "a", value: "1,2"), .init(key: "b", value: "")]))
   }
 

@@ -12,7 +12,7 @@ import Testing
   private static let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
   private static let noPeers = "note peers: no peers to probe yet"
   private static let oneServer =
-    "note plan: 1 server survives no failure: with it the datacenter's state is gone; use 3 or 5"
+    "note plan: 1 server survives no failure: the state of the datacenter is lost with it; use 3 or 5"
 
   /// What a refused call is reported as.
   private func denied(_ action: String, _ purpose: String, title: String, isEC2OrQuery: Bool = true) -> String {
@@ -143,7 +143,7 @@ import Testing
       findings[0]
         == "problem secret: cannot read the gossip key, ssm:/gossip: access denied; SSM GetParameter answered "
         + "AccessDenied (HTTP 403): not authorized; hint: allow ssm:GetParameter for role web-node")
-    #expect(findings[1].hasPrefix("problem secret: there is no secret token, which should hold the agent's token; "))
+    #expect(findings[1].hasPrefix("problem secret: there is no secret token, which should contain the agent's token; "))
     #expect(findings[2].hasPrefix("problem secret: file:/ca.pem is not the CA certificate in PEM form; "))
   }
 

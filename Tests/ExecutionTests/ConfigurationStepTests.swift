@@ -16,7 +16,7 @@ import Testing
     ConfigurationFile(
       path: path, text: Secret(#"{"encrypt": "gossip-key"}"#), owner: .consul, validation: validation,
       stagedPath: staged))
-  private static let purpose = "cannot write \(path) (mode 640, owner consul) once Consul accepts it"
+  private static let purpose = "cannot write \(path) (mode 640, owner consul) once Consul has validated it"
 
   init() {
     files.makeDirectory("/etc/consul.d")

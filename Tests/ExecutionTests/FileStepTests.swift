@@ -88,7 +88,7 @@ import Testing
 
   @Test func `what is in the way is renamed, once`() async throws {
     files.put("/opt/consul/node-id", "another")
-    let step = Step.moveAside("/opt/consul", to: "/opt/consul.20260101T000000Z", reason: "another instance's")
+    let step = Step.rename("/opt/consul", to: "/opt/consul.20260101T000000Z", reason: "another instance's")
     #expect(try await test.perform(step) == .done)
     #expect(files.changes == [.rename("/opt/consul", to: "/opt/consul.20260101T000000Z")])
     #expect(files.text("/opt/consul.20260101T000000Z/node-id") == "another")
@@ -98,7 +98,7 @@ import Testing
   @Test func `a rename that fails changes nothing`() async throws {
     files.put("/opt/consul/node-id", "another")
     files.fail(.rename, "/opt/consul", errno: 30)
-    let step = Step.moveAside("/opt/consul", to: "/opt/consul.old", reason: "another instance's")
+    let step = Step.rename("/opt/consul", to: "/opt/consul.old", reason: "another instance's")
     #expect(
       try await test.failure(of: step)
         == cannot(

@@ -127,7 +127,7 @@ import Testing
         == Failure(
           .configurationRejected,
           "cannot write \(Self.path) and resolve consul.service.consul, ec2.eu-west-1.amazonaws.com; "
-            + "undo it if that fails", details: ["write \(Self.path): \(reason)"], hint: hint))
+            + "revert it if that fails", details: ["write \(Self.path): \(reason)"], hint: hint))
     #expect(test.launcher.launches.isEmpty)
   }
 }

@@ -45,7 +45,7 @@ import Testing
 
   private static let fileCases: [FileCase] = [
     .init(
-      .moveAside("/var/old", to: "/var/new", reason: "another's"), .rename, "/var/old",
+      .rename("/var/old", to: "/var/new", reason: "another's"), .rename, "/var/old",
       "rename /var/old to /var/new (another's)"),
     .init(
       .createDirectory("/opt", mode: 0o755, owner: nil), .createDirectory, "/opt", "create directory /opt (mode 755)"),
@@ -55,10 +55,10 @@ import Testing
     .init(.setHostName("consul-0aaa"), .write, "/etc/hostname", "set the host name to consul-0aaa"),
     .init(
       .writeConfiguration(configuration), .write, "/var/lib/staged.json",
-      "write /etc/consul.json (mode 640) once Consul accepts it"),
+      "write /etc/consul.json (mode 640) once Consul has validated it"),
     .init(
       .writeConfiguration(configuration), .write, "/etc/consul.json",
-      "write /etc/consul.json (mode 640) once Consul accepts it"),
+      "write /etc/consul.json (mode 640) once Consul has validated it"),
     .init(
       .writeSecretFile(path: "/etc/key.pem", Secret("PEM"), owner: nil), .write, "/etc/key.pem",
       "write /etc/key.pem (mode 640)"),
@@ -119,12 +119,12 @@ import Testing
 
   private static let systemctlStop = Command("/bin/systemctl", ["stop", "consul.service"])
   private static let commandCases: [CommandCase] = [
-    .init(.stopAgent(systemctlStop), "/bin/systemctl", "stop the agent that runs on another machine's data"),
+    .init(.stopAgent(systemctlStop), "/bin/systemctl", "stop the agent that runs on the data of another machine"),
     .init(.run(systemctlStop), "/bin/systemctl", "run `/bin/systemctl stop consul.service`"),
     .init(.reloadAgent(.command(systemctlStop), restartKeys: []), "/bin/systemctl", "reload the running agent"),
     .init(
       .writeConfiguration(configuration), "/usr/bin/consul",
-      "write /etc/consul.json (mode 640) once Consul accepts it"),
+      "write /etc/consul.json (mode 640) once Consul has validated it"),
     .init(.runContainer(container), "/usr/bin/docker", "run container consul from consul:1.20"),
     .init(
       .runSidecar(sidecar), "/bin/systemctl",

@@ -14,7 +14,10 @@ import Testing
   ]
 
   /// Where this holds; what is added later is added here, too.
-  static let places = ["README.md", "CONTRIBUTING.md", "userdata", "packer"]
+  static let places = [
+    "README.md", "CONTRIBUTING.md", "userdata", "packer", "Sources/Observers", "Sources/Decisions", "Sources/Artifacts",
+    "Sources/Model", "Tests/ObserversTests", "Tests/DecisionsTests", "Tests/ArtifactsTests",
+  ]
 
   private static func files(_ place: String) -> [URL] {
     let url = root.appending(path: place)

@@ -123,7 +123,7 @@ def discovery(sandbox, runs, sizes=(5, 50, 200)):
         }
         ours = [PROGRAM, "--dry-run", "--json", "--group", "bench", "--consul", "/usr/local/bin/consul-stub"]
         plan = json.loads(instance.run(*ours, check=True).stdout)
-        assert plan["group"]["counted"] == size
+        assert plan["group"]["eligible"] == size
         found = instance.run("sh", "-c", BEST, environment=cli)
         assert len(found.stdout.split()) == size, found.stdout + found.stderr
         row = {
@@ -234,7 +234,7 @@ def large(sandbox, runs):
         environment = {"AWS_ENDPOINT_URL": f"http://{AWS_ADDRESS}:8080"}
         command = [PROGRAM, "--dry-run", "--json", "--group", "bench", "--consul", "/usr/local/bin/consul-stub"]
         plan = json.loads(instance.run(*command, environment=environment, check=True).stdout)
-        assert plan["group"]["counted"] == size, plan["group"]["counted"]
+        assert plan["group"]["eligible"] == size, plan["group"]["eligible"]
         row = {
             "size": size,
             "bytes": sum(len(page) for page in Recorded.pages.values()),

@@ -185,7 +185,7 @@ def test_the_wait_reports_which_members_are_missing_and_why(sandbox):
     until(lambda: "waiting for the group" in first.log and first.log.endswith("\n"))
     assert f"{standby.id} (lifecycle state Standby)" in first.log
     assert f"{late.id} (not known to EC2 yet)" in first.log
-    assert '"counted":1' in first.log and '"expected":3' in first.log and '"elapsed":' in first.log
+    assert '"eligible":1' in first.log and '"expected":3' in first.log and '"elapsed":' in first.log
     sandbox.aws.set_lifecycle(standby.id, "InService")
     sandbox.aws.hidden.clear()
     standby.boot(user_data)

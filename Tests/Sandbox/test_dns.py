@@ -42,7 +42,7 @@ def test_systemd_resolved_forwards_consul_names_and_reverse_zones(machine):
     resolved(machine)
     options = ("--expect", "1", "--dns", "systemd-resolved", "--dns-reverse")
     dry = machine.bootstrap("--dry-run", *options)
-    assert f"write {RESOLVED} and resolve {CONSUL}, {AWS}; undo it if that fails" in dry.stdout
+    assert f"write {RESOLVED} and resolve {CONSUL}, {AWS}; revert it if that fails" in dry.stdout
     result = machine.bootstrap(*options)
     assert result.returncode == 0 and "names resolve through the agent" in result.stderr, result.stderr
     assert machine.configuration["recursors"] == ["10.0.0.2"]

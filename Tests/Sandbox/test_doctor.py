@@ -153,7 +153,7 @@ BROKEN = {
     ),
     "group-short": (["--expect", "3"], lambda s, i: None, "group", "1 of 3 servers are eligible"),
     "no-server": (["--role", "client", "--tag", "Name=other"], lambda s, i: None, "group", "no server is eligible"),
-    "names": ([*ONE, "--node-name", "node_{az}"], lambda s, i: None, "names", "no DNS label"),
+    "names": ([*ONE, "--node-name", "node_{az}"], lambda s, i: None, "names", "not a DNS label"),
     "configuration": ([*ONE, "--set", "bogus=1"], lambda s, i: None, "configuration", "bogus"),
     "baked-bootstrap": (
         ONE,

@@ -100,7 +100,7 @@ def test_one_group_over_both_zones_shares_its_desired_capacity(sandbox):
     assert result.returncode == 0  # this server has its data: it rejoins
     fresh = sandbox.launch(zone=A, group="consul")
     result = fresh.bootstrap("--dry-run", "--layout", "datacenter-per-az", "--group", "consul")
-    assert result.returncode == 2 and "desired capacity of 5 does not divide by its 2 zones" in result.stderr, (
+    assert result.returncode == 2 and "desired capacity of 5 is not a multiple of its 2 zones" in result.stderr, (
         result.stderr
     )
 

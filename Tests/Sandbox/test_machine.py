@@ -67,7 +67,7 @@ def test_a_dry_run_changes_nothing(sandbox, instance, user):
     assert "a new cluster, bootstrap_expect 1" in result.stdout and "Nothing was changed." in result.stdout
     data = json.loads(instance.bootstrap("--dry-run", "--json", *ONE, user=user).stdout)
     assert data["decision"]["name"] == "new cluster" and data["configuration"]["bootstrap_expect"] == 1
-    assert data["group"]["instances"][0]["counted"] is True
+    assert data["group"]["instances"][0]["eligible"] is True
 
 
 def test_a_dry_run_writes_no_file_and_starts_nothing_but_consul_version(instance):
@@ -128,7 +128,7 @@ def test_a_dry_run_on_an_instance_outside_any_group(sandbox):
         assert member.id in result.stdout
     assert "this instance is not listed" in result.stdout
     result = outsider.bootstrap("--dry-run", "--tag", "Name=consul", "--expect", "3")
-    assert result.returncode == 0 and "3 of 3 count" in result.stdout
+    assert result.returncode == 0 and "3 of 3 are eligible" in result.stdout
 
 
 def test_the_plan_is_what_a_run_does(instance):

@@ -101,7 +101,7 @@ def test_five_at_once_create_one_gossip_key_that_appears_nowhere_else(sandbox):
     assert len(base64.b64decode(key)) == 32
     parameter = sandbox.aws.client("ssm").get_parameter(Name="/consul/gossip", WithDecryption=True)["Parameter"]
     assert parameter["Value"] == key and parameter["Type"] == "SecureString" and parameter["Version"] == 1
-    assert sum(" info made the gossip key" in m.log for m in members) == 1
+    assert sum(" info created the gossip key" in m.log for m in members) == 1
     until(lambda: all(len(peers(m)) == 5 for m in members))
     member = members[0]
     dry = member.bootstrap("--dry-run", "--expect", "5", "--gossip-key", "ssm:/consul/gossip")
