@@ -41,10 +41,11 @@ let package = Package(
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
     .target(
       name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+    test("BaseTests", ["Base", "TestSupport"]),
     test("DecisionsTests", ["Base", "Consul", "Decisions"]),
     test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
-    test("ConsulTests", ["Base", "Consul"]),
-    test("AWSTests", ["Base", "AWS"]),
+    test("ConsulTests", ["Base", "Consul", "TestSupport"]),
+    test("AWSTests", ["Base", "AWS", "TestSupport"]),
     test("HostTests", ["Base", "AWS", "Host"]),
     test("CommandsTests", ["Base", "Commands", "Decisions"]),
     test("HouseTests", []),
