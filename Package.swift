@@ -47,7 +47,7 @@ let package = Package(
     test("ConsulTests", ["Base", "Consul", "TestSupport"]),
     test("AWSTests", ["Base", "AWS", "TestSupport"]),
     test("HostTests", ["Base", "AWS", "Host"]),
-    test("CommandsTests", ["Base", "Commands", "Decisions"]),
+    test("CommandsTests", ["AWS", "Base", "Bootstrap", "Commands", "Decisions"]),
     test("HouseTests", []),
   ]
 )

@@ -18,7 +18,7 @@ package struct SigV4: Sendable {
   package func sign(_ request: inout HTTPRequest, host: String, with credentials: Credentials, at time: Timestamp) {
     let date = time.basic
     request.headers.append(("X-Amz-Date", date))
-    if let token = credentials.sessionToken { request.headers.append(("X-Amz-Security-Token", token)) }
+    if let token = credentials.sessionToken { request.headers.append(("X-Amz-Security-Token", token.value)) }
 
     let headers = (request.headers + [("host", host)])
       .map { (name: $0.name.lowercased(), value: Self.trimmed($0.value)) }
@@ -33,7 +33,7 @@ package struct SigV4: Sendable {
     let day = String(date.prefix(8))
     let scope = "\(day)/\(region)/\(service)/aws4_request"
     let stringToSign = "AWS4-HMAC-SHA256\n\(date)\n\(scope)\n" + Digest.hex(Digest.sha256(Array(canonicalRequest.utf8)))
-    var key = Digest.hmac(key: Array("AWS4\(credentials.secretAccessKey)".utf8), day)
+    var key = Digest.hmac(key: Array("AWS4\(credentials.secretAccessKey.value)".utf8), day)
     for part in [region, service, "aws4_request"] { key = Digest.hmac(key: key, part) }
     let signature = Digest.hex(Digest.hmac(key: key, stringToSign))
     request.headers.append(

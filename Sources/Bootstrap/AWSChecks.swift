@@ -33,12 +33,12 @@ struct AWSChecks: Sendable {
     for service in services {
       let start = context.uptime()
       do {
-        let reach = try await client.reach(service)
+        let found = try await client.probe(service)
         reached = true
-        offset = offset ?? reach.clockOffset
-        tell(.ok("endpoint \(service.name)", reach.url, time: context.uptime() - start))
+        offset = offset ?? found
+        tell(.ok("endpoint \(service.name)", client.url(of: service), time: context.uptime() - start))
       } catch {
-        tell(.wrong("endpoint \(service.name)", error))
+        tell(.wrong("endpoint \(service.name)", error.asFailure("reach \(client.url(of: service))")))
       }
     }
     if let seconds = offset?.components.seconds {
@@ -64,7 +64,7 @@ struct AWSChecks: Sendable {
     let asksForGroup = settings.membership == .ownGroup || settings.lifecycleHook != nil
     var isKnown = true
     if asksForGroup {
-      let name = await call("autoscaling:DescribeAutoScalingInstances", "find this instance's group") {
+      let name = await call(.describeAutoScalingInstances, "find this instance's group") {
         try await autoScaling.groupName(ofInstance: identity.instanceID)
       }
       identity.groupName = name ?? nil
@@ -78,12 +78,12 @@ struct AWSChecks: Sendable {
     }
     if case .tags = settings.membership {
     } else {
-      let described = await call("autoscaling:DescribeAutoScalingGroups", "look at the group") {
+      let described = await call(.describeAutoScalingGroups, "look at the group") {
         try await autoScaling.describeAutoScalingGroups(groups.isEmpty ? ["consul-bootstrap-doctor"] : groups)
       }
       if described == nil { isKnown = false }
     }
-    let described = await call("ec2:DescribeInstances", "look at the instances") {
+    let described = await call(.describeInstances, "look at the instances") {
       try await EC2(client: client).describeInstances([.init("instance-id", [identity.instanceID])])
     }
     if described == nil { isKnown = false }
@@ -106,10 +106,8 @@ struct AWSChecks: Sendable {
       return try await GroupObserver(
         membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: client
       ).observe(identity, groupName: identity.groupName)
-    } catch let error as AWSError {
-      tell(.wrong("group", error.failure("look at the group", role: await client.roleName())))
     } catch {
-      tell(.wrong("group", error))
+      tell(.wrong("group", error.asFailure("look at the group")))
     }
     return nil
   }
@@ -156,11 +154,11 @@ struct AWSChecks: Sendable {
     guard let group = identity.groupName else {
       tell(
         .wrong(
-          "autoscaling:CompleteLifecycleAction", "this instance is in no group and has no lifecycle hook",
+          AWSAction.completeLifecycleAction.iamAction, "this instance is in no group and has no lifecycle hook",
           hint: "leave out --lifecycle-hook"))
       return
     }
-    _ = await call("autoscaling:CompleteLifecycleAction", "complete lifecycle hook \(hook)") {
+    _ = await call(.completeLifecycleAction, "complete lifecycle hook \(hook)") {
       try await autoScaling.tryCompletingLifecycleAction(hook: hook, group: group)
     }
   }
@@ -173,10 +171,8 @@ struct AWSChecks: Sendable {
       do {
         _ = try await SecretReader(settings: only, context: context, client: client).read(missingKey: .create)
         tell(.ok("secret", "\(reference) is there and of the right form"))
-      } catch let error as AWSError {
-        tell(.wrong("secret", error.failure("read \(reference)", role: await client.roleName())))
       } catch {
-        tell(.wrong("secret", error))
+        tell(.wrong("secret", error.asFailure("read \(reference)")))
       }
     }
     await one(settings.gossipKey) {
@@ -200,18 +196,18 @@ struct AWSChecks: Sendable {
       tell(
         .wrong(
           "logs", "the log group's name needs this instance's group, which is not known",
-          hint: "allow autoscaling:DescribeAutoScalingInstances")
+          hint: "allow \(AWSAction.describeAutoScalingInstances.iamAction)")
       )
       return
     }
     for (group, stream, retention) in destinations {
       if settings.logAgent != nil {
-        _ = await call("logs:DescribeLogStreams", "see what the agent sends to \(group)") {
+        _ = await call(.describeLogStreams, "see what the agent sends to \(group)") {
           try await logs.lastEventTime(group: group, stream: stream)
         }
         continue
       }
-      let made: Void? = await call("logs:CreateLogStream", "make stream \(stream) in \(group)") {
+      let made: Void? = await call(.createLogStream, "make stream \(stream) in \(group)") {
         do { try await logs.createLogStream(group: group, stream: stream) } catch let error as AWSError
           where error.code == "ResourceNotFoundException"
         {
@@ -221,23 +217,23 @@ struct AWSChecks: Sendable {
         }
       }
       guard made != nil else { continue }
-      _ = await call("logs:PutLogEvents", "send to \(group)") { try await logs.tryPuttingLogEvents(group: group) }
+      _ = await call(.putLogEvents, "send to \(group)") { try await logs.tryPuttingLogEvents(group: group) }
     }
   }
 
+  /// Names the finding by the action, or by the one that failed where several are called.
   /// - Returns: nil if it failed.
-  private func call<Result: Sendable>(_ action: String, _ purpose: String, _ body: () async throws -> Result) async
+  private func call<Result: Sendable>(_ action: AWSAction, _ purpose: String, _ body: () async throws -> Result) async
     -> Result?
   {
     let start = context.uptime()
     do {
       let result = try await body()
-      tell(.ok(action, "allowed", time: context.uptime() - start))
+      tell(.ok(action.iamAction, "allowed", time: context.uptime() - start))
       return result
-    } catch let error as AWSError {
-      tell(.wrong("\(error.service.name):\(error.action)", error.failure(purpose, role: await client.roleName())))
     } catch {
-      tell(.wrong(action, error))
+      let failed = (error as? AWSError)?.action ?? action
+      tell(.wrong(failed.iamAction, error.asFailure(purpose)))
     }
     return nil
   }

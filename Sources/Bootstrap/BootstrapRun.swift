@@ -219,8 +219,8 @@ package struct BootstrapRun: Sendable {
           hint: "leave out --lifecycle-hook")
       }
       try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instanceID, action)
-    } catch let error as AWSError {
-      throw error.failure("complete lifecycle hook \(hook)", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("complete lifecycle hook \(hook)")
     }
   }
 

@@ -33,7 +33,7 @@ package struct Finding: Sendable, Equatable {
   }
 
   static func wrong(_ subject: String, _ error: any Error) -> Finding {
-    guard let failure = error as? Failure else {
+    guard let failure = error.asFailure("check \(subject)") as? Failure else {
       return wrong(subject, error.explained)
     }
     return wrong(subject, ([failure.message] + failure.details).joined(separator: "; "), hint: failure.hint)

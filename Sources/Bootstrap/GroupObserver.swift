@@ -22,7 +22,7 @@ package struct GroupObserver: Sendable {
   private static let valuesPerFilter = 200
 
   /// - Parameter groupName: the group of this instance, where that is the membership.
-  /// - Throws: `AWSError`, or `Failure` for a group that does not exist.
+  /// - Throws: `AWSError`, `CredentialError` or `MetadataError`; `Failure` for a group that does not exist.
   package func observe(_ identity: Identity, groupName: String?) async throws -> GroupObservation {
     switch membership {
     case .ownGroup: try await observe(groups: [groupName].compactMap { $0 })

@@ -9,7 +9,7 @@ struct IdentityObserver: Sendable {
   let metadata: MetadataClient
 
   /// Metadata only; `Identity.interfaces` have no kinds yet.
-  /// - Throws: `Failure` with status 10.
+  /// - Throws: `MetadataError`.
   func observe() async throws -> Identity {
     let own = try await metadata.identity()
     async let vpcID = metadata.vpcID()
@@ -33,7 +33,7 @@ struct IdentityObserver: Sendable {
   }
 
   /// What metadata does not tell, EC2 does: which interfaces are EFA's or trunks. One call, and only where there is a choice.
-  /// - Throws: `AWSError` or `Failure`.
+  /// - Throws: `AWSError`, `CredentialError` or `MetadataError`.
   func interfaceKinds(of identity: Identity, _ client: AWSClient) async throws -> [NetworkInterface] {
     guard identity.interfaces.count > 1 else { return identity.interfaces }
     let described = try await EC2(client: client).describeInstances(

@@ -64,10 +64,8 @@ final class LogAgentMonitor: Sendable {
       if event != stream.lastEvent { stream.behindSince = nil }
       stream.lastEvent = event
       stream.error = nil
-    } catch let error as AWSError {
-      stream.error = error.explanation
     } catch {
-      stream.error = "\(error)"
+      stream.error = error.explained
     }
     let now = context.now()
     // To the second: the agents know no finer times.

@@ -106,7 +106,7 @@ final class LogForwardingService: Sendable {
           try await AutoScaling(client: instance.client).groupName(ofInstance: identity.instanceID) ?? Self.noGroup
         return values
       } catch let error as AWSError {
-        reason = error.failure("find this instance's group for the log's name", role: nil).lines.joined(separator: " ")
+        reason = error.explanation("find this instance's group for the log's name")
       } catch {
         reason = error.explained
       }

@@ -22,10 +22,10 @@ struct MembershipWaiter: Sendable {
     while true {
       do {
         if let name = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID) { return name }
-      } catch let error as AWSError {
-        guard waits, error.isRetryable, context.uptime() - start < settings.waitTimeout else {
-          throw error.failure("find the Auto Scaling group of \(identity.instanceID)", role: await client.roleName())
-        }
+      } catch {
+        guard let error = error as? AWSError, waits, error.isRetryable,
+          context.uptime() - start < settings.waitTimeout
+        else { throw error.asFailure("find the Auto Scaling group of \(identity.instanceID)") }
         context.log.warning("cannot find this instance's group yet", ["reason": .string(error.explanation)])
         try await context.clock.sleep(for: .seconds(2))
         continue
@@ -57,9 +57,9 @@ struct MembershipWaiter: Sendable {
       let elapsed = context.uptime() - start
       do {
         observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
-      } catch let error as AWSError {
-        guard waits, error.isRetryable, elapsed < patience else {
-          throw error.failure("look at \(subject(observation.identity))", role: await client.roleName())
+      } catch {
+        guard let error = error as? AWSError, waits, error.isRetryable, elapsed < patience else {
+          throw error.asFailure("look at \(subject(observation.identity))")
         }
         context.log.warning(
           "cannot look at \(subject(observation.identity)) now; trying again", ["reason": .string(error.explanation)])

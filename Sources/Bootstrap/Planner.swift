@@ -30,7 +30,12 @@ package struct Planner: Sendable {
   /// - Throws: `Failure` with status 10 or 15, or `CancellationError`.
   package func locate() async throws -> LocatedInstance {
     async let binary = MachineObserver(settings: settings, context: context).binary()
-    let identity = try await IdentityObserver(settings: settings, context: context, metadata: metadata).observe()
+    let identity: Identity
+    do {
+      identity = try await IdentityObserver(settings: settings, context: context, metadata: metadata).observe()
+    } catch {
+      throw error.asFailure("read this instance's metadata")
+    }
     context.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
@@ -46,8 +51,7 @@ package struct Planner: Sendable {
       region: region(of: identity), endpoints: EndpointResolver(environment: context.environment),
       credentials: credentials,
       transport: context.transport, retries: RetrySettings(environment: context.environment), clock: context.clock,
-      now: context.now,
-      log: context.log)
+      uptime: context.uptime, now: context.now, log: context.log)
   }
 
   private func region(of identity: Identity) -> String {
@@ -116,8 +120,8 @@ package struct Planner: Sendable {
         client: instance.client
       ).observe(identity, groupName: identity.groupName)
       return Readiness(group, identity: identity, settings: settings)
-    } catch let error as AWSError {
-      throw error.failure("look at \(waiter.subject(identity))", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("look at \(waiter.subject(identity))")
     }
   }
 
@@ -131,8 +135,8 @@ package struct Planner: Sendable {
         settings: settings, context: context, metadata: metadata
       )
       .interfaceKinds(of: observation.identity, client)
-    } catch let error as AWSError {
-      throw error.failure("look at this instance's network interfaces", role: await client.roleName())
+    } catch {
+      throw error.asFailure("look at this instance's network interfaces")
     }
     let waiter = MembershipWaiter(settings: settings, context: context, client: client)
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
@@ -163,10 +167,10 @@ package struct Planner: Sendable {
     while true {
       do {
         return try await reader.read(missingKey: mode.missingKey)
-      } catch let error as AWSError {
+      } catch {
         let patience = rejoins ? MembershipWaiter.rejoinPatience : settings.waitTimeout
-        guard mode.waits, error.isRetryable, context.uptime() - start < patience else {
-          throw error.failure("read the secrets", role: await client.roleName())
+        guard let error = error as? AWSError, mode.waits, error.isRetryable, context.uptime() - start < patience else {
+          throw error.asFailure("read the secrets")
         }
         context.log.warning("cannot read the secrets now; trying again", ["reason": .string(error.explanation)])
         try await context.clock.sleep(for: Self.secretPause)

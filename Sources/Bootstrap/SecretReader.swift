@@ -30,7 +30,7 @@ package struct SecretReader: Sendable {
     case refuse
   }
 
-  /// - Throws: `Failure` with status 11, 12 or 14; or `AWSError` that may pass.
+  /// - Throws: `Failure` with status 12 or 14; `CredentialError`, `MetadataError`, or an `AWSError` that is retryable.
   package func read(missingKey: MissingKey) async throws -> Secrets {
     var secrets = Secrets()
     if let reference = settings.gossipKey {
@@ -163,7 +163,7 @@ package struct SecretReader: Sendable {
     do {
       return try await call()
     } catch let error as AWSError where !error.isRetryable {
-      var failure = error.failure("\(verb) \(what), \(reference)", role: await client.roleName())
+      var failure = error.failure("\(verb) \(what), \(reference)")
       // The message names the key where it is KMS that refuses.
       if error.message?.lowercased().contains("kms") == true {
         failure.hint = "allow kms:Decrypt on the key that encrypts \(reference)"

@@ -265,8 +265,8 @@ package final class Sidecar: Sendable {
     do {
       secrets = try await SecretReader(settings: settings, context: context, client: instance.client).read(
         missingKey: .tolerate)
-    } catch let error as AWSError {
-      throw error.failure("read the secrets", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("read the secrets")
     }
     var changed: [(SecretReference?, String)] = []
     if let key = secrets.gossipKey, !secrets.gossipKeyIsToBeMade, let old = current.gossipKey, key.value != old {

@@ -48,8 +48,8 @@ import Testing
     request.headers = test.headers
     request.body = Array(test.body.utf8)
     let credentials = Credentials(
-      accessKeyID: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", sessionToken: test.token,
-      source: "test")
+      accessKeyID: "AKIDEXAMPLE", secretAccessKey: Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+      sessionToken: test.token.map { Secret($0) }, source: "test")
     SigV4(region: "eu-west-1", service: test.service)
       .sign(&request, host: test.host, with: credentials, at: Timestamp(iso8601: "2026-01-02T03:04:05Z")!)
     let headers = Dictionary(request.headers.map { ($0.name, $0.value) }, uniquingKeysWith: { _, last in last })

@@ -40,6 +40,17 @@ import Testing
     }
   }
 
+  /// What an error means for a run, and which option helps, is for the floors above to say.
+  @Test(arguments: ["AWS", "Consul"])
+  func `an adapter knows neither an exit status nor an option`(_ target: String) throws {
+    for file in try Self.swiftFiles(target) {
+      #expect(!file.text.contains(/\b(Failure|ExitStatus)\b/), "\(target)/\(file.name)")
+      // Those of the AWS command line, which hints name, belong to AWS.
+      let lines = file.text.split(separator: "\n").filter { $0.contains(/[ "`]--[a-z]/) && !$0.contains("(aws ") }
+      #expect(lines.isEmpty, "\(target)/\(file.name): \(lines)")
+    }
+  }
+
   /// Full Foundation takes the static binary from 20 MB to 60 MB; `@unchecked` and `try!` hide what is wrong.
   @Test(arguments: floors.keys.sorted())
   func `nobody escapes from checking`(_ target: String) throws {

@@ -41,7 +41,8 @@ private struct ObligingService: HTTPTransport {
     let client = AWSClient(
       region: "eu-west-1", endpoints: EndpointResolver(environment: [:]), credentials: credentials,
       transport: transport,
-      retries: RetrySettings(), clock: FastClock(), now: FastClock.wall, log: log)
+      retries: RetrySettings(), clock: FastClock(), uptime: Machine.uptime, now: FastClock.wall,
+      log: log)
     let forwarder = LogForwarder(
       [
         .init(

@@ -235,8 +235,7 @@ actor LogStream {
         let isMissing = error.code == "ResourceNotFoundException"
         if isMissing { isMade = false }
         if isMissing, let makingDenied {
-          note(
-            makingDenied.failure("make stream \(plan.stream) in \(plan.group)", role: nil).lines.joined(separator: " "))
+          note(makingDenied.explanation("make stream \(plan.stream) in \(plan.group)"))
           pause = Self.parkedPause
         } else if error.isRetryable || error.kind == .expiredCredentials || isMissing {
           status.retries += 1
@@ -244,11 +243,12 @@ actor LogStream {
           status.lastError = error.explanation
           log.debug("cannot send \(plan.source) now", ["reason": .string(error.explanation)])
         } else {
-          note(error.failure("send \(plan.source) to \(plan.group)", role: nil).lines.joined(separator: " "))
+          note(error.explanation("send \(plan.source) to \(plan.group)"))
           pause = Self.parkedPause
         }
-      } catch let failure as Failure {
-        note(failure.lines.joined(separator: " "))
+      } catch let error as any ExplainedError {
+        // No credentials: `CredentialError` or `MetadataError`.
+        note(error.explanation)
         pause = Self.parkedPause
       } catch {
         return false
