@@ -34,20 +34,51 @@ let package = Package(
     target("AWS", ["Base", "COpenSSL", "CExpat", "CDeflate"]),
     target("Consul", ["Base"]),
     target("Host", ["Base", "CAres", "CCurl", "CSpawn"]),
-    target("Decisions", ["Base", "Consul"]),
+    target("Model", ["Base", "AWS", "Consul"]),
+    target("Artifacts", ["Base", "AWS", "Consul", "Model"]),
+    target("Decisions", ["Base", "Consul", "Model", "Artifacts"]),
+    target("Observers", ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions"]),
+    target("Execution", ["Base", "AWS", "Consul", "Model"]),
     target("LogForwarding", ["Base", "AWS"]),
-    target("Bootstrap", ["Base", "AWS", "Consul", "Decisions", "LogForwarding"]),
-    target("Commands", ["Base", "AWS", "Consul", "Decisions", "LogForwarding", "Bootstrap", "Host"]),
+    target(
+      "Sidecar",
+      ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "Execution", "LogForwarding"]),
+    target("Doctor", ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "LogForwarding"]),
+    target("Bootstrap", ["Base", "AWS", "Model", "Decisions", "Observers", "Execution", "LogForwarding", "Sidecar"]),
+    target(
+      "Commands",
+      [
+        "Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "Execution", "LogForwarding",
+        "Sidecar",
+        "Doctor", "Bootstrap", "Host",
+      ]),
     .executableTarget(name: "consul-bootstrap", dependencies: ["Commands"], swiftSettings: swiftSettings),
     .target(
-      name: "TestSupport", dependencies: ["Base"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+      name: "TestSupport", dependencies: ["Base", "AWS", "Consul", "CDeflate"], path: "Tests/TestSupport",
+      swiftSettings: swiftSettings),
     test("BaseTests", ["Base", "TestSupport"]),
-    test("DecisionsTests", ["Base", "Consul", "Decisions"]),
+    test("TestSupportTests", ["Base", "AWS", "Consul", "TestSupport"]),
+    test("ArtifactsTests", ["Base", "AWS", "Consul", "Model", "Artifacts"]),
+    test("ExecutionTests", ["Base", "AWS", "Consul", "Model", "Execution", "TestSupport"]),
+    test("ObserversTests", ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "TestSupport"]),
+    test(
+      "SidecarTests",
+      ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "LogForwarding", "Sidecar", "TestSupport"]),
+    test(
+      "DoctorTests",
+      ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "LogForwarding", "Doctor", "TestSupport"]),
+    test(
+      "BootstrapTests",
+      [
+        "Base", "AWS", "Consul", "Model", "Decisions", "Observers", "Execution", "LogForwarding", "Sidecar",
+        "Bootstrap", "TestSupport",
+      ]),
+    test("DecisionsTests", ["Base", "Consul", "Model", "Artifacts", "Decisions"]),
     test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
     test("ConsulTests", ["Base", "Consul", "TestSupport"]),
     test("AWSTests", ["Base", "AWS", "TestSupport"]),
     test("HostTests", ["Base", "AWS", "Host"]),
-    test("CommandsTests", ["AWS", "Base", "Bootstrap", "Commands", "Decisions"]),
+    test("CommandsTests", ["AWS", "Base", "Commands", "Decisions", "Model", "Artifacts"]),
     test("HouseTests", []),
   ]
 )

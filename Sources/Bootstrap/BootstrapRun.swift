@@ -1,19 +1,23 @@
 internal import AWS
 package import Base
 package import Decisions
+package import Execution
 internal import LogForwarding
+package import Model
+package import Observers
+package import Sidecar
 
-/// The main job: observe, decide, act, prove; and under supervise, stay until the agent ends.
+/// The main job: observe, decide, act, verify; and under supervise, stay until the agent ends.
 package struct BootstrapRun: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
   private let planner: Planner
-  /// Signals go here once an agent runs under us; until then they cancel the run.
-  private let supervisorStarted: @Sendable (Supervisor, Sidecar) -> Void
-  /// Nil where a sidecar forwards the logs already; called once this run does not any more.
+  /// Nil if a sidecar forwards the logs already; called once this run forwards nothing any more.
   private let forwardingEnded: (@Sendable () -> Void)?
-  /// Of a run that fails, for the log that is forwarded: everybody else is told by who catches it.
+  /// Receives the error of a run that fails, for the log that is forwarded; the caller reports it everywhere else.
   private let finalError: @Sendable (Failure) -> Void
+  /// Signals go to the supervisor once it starts an agent; until then they cancel the run.
+  private let supervisorStarted: @Sendable (Supervisor, Sidecar) -> Void
 
   package init(
     settings: Settings, context: RuntimeContext, planner: Planner, forwardingEnded: (@Sendable () -> Void)?,
@@ -28,18 +32,18 @@ package struct BootstrapRun: Sendable {
     self.supervisorStarted = supervisorStarted
   }
 
-  /// What a run has to tell.
+  /// The result of a run.
   package struct Outcome: Sendable {
     package let plan: Plan
     /// Nil if nothing was started.
     package let health: Health?
-    /// Of the agent, when it was supervised to its end.
+    /// The end of a supervised agent.
     package let agentEnd: ProcessEnd?
   }
 
   /// - Parameter verified: called once the boot is a success, before staying with a supervised agent.
   /// - Throws: `Failure`, or `CancellationError`.
-  package func run(verified: @Sendable (Outcome) -> Void) async throws -> Outcome {
+  package func run(verified: @escaping @Sendable (Outcome) -> Void) async throws -> Outcome {
     let instance: LocatedInstance
     do {
       instance = try await planner.locate()
@@ -47,26 +51,29 @@ package struct BootstrapRun: Sendable {
       finalError(failure)
       throw failure
     }
-    let isSupervised = (settings.start ?? (context.system.isBootedBySystemd ? .systemd : .supervise)) == .supervise
-    // What the agent writes while the service is away, or before anything is sent.
-    let spool =
-      settings.forwards("consul") && settings.logAgent == nil && isSupervised
-      ? Spool(
-        directory: settings.stateDirectory + "/log-queue", limit: Int64(settings.logQueue), files: context.files,
-        log: context.log) : nil
-    // Logs matter most where no cluster comes of it. Under supervise they stay this process's.
+    let spool = makeSpool()
+    // Logs matter most where no cluster forms. Under supervise they stay this process's.
     let early = forwardingEnded.map { ended in
-      let duty = LogForwardingService(settings: settings, context: context, instance: instance, spool: spool)
-      return EarlyForwarding(duty, ended: isSupervised ? nil : ended)
+      EarlyForwarding(
+        LogForwardingService(settings: settings, context: context, instance: instance, spool: spool),
+        ended: isSupervised ? nil : ended)
     }
+    let hooks = LifecycleHooks(client: instance.client, instanceID: instance.identity.instanceID)
     do {
-      let outcome = try await carryOut(
-        try await planner.plan(at: instance, .run), instance, spool, early, verified: verified)
+      let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
+      let executor = StepExecutor(
+        context: context, lifecycleHooks: hooks, agentOutput: spool, agentStarts: { supervisorStarted($0, sidecar) })
+      let plan = try await planner.plan(at: instance, .run)
+      let outcome = try await carryOut(plan, executor, sidecar, instance, early, verified: verified)
       await early?.end()
       return outcome
+    } catch let error as FollowUpFailure {
+      finalError(error.failure)
+      await early?.end()
+      throw error.failure
     } catch {
       if let failure = error as? Failure {
-        await abandonHook(instance)
+        await abandon(hooks)
         finalError(failure)
       }
       await early?.end()
@@ -74,168 +81,136 @@ package struct BootstrapRun: Sendable {
     }
   }
 
-  /// Forwards the logs from the first line on, until a sidecar does.
-  private actor EarlyForwarding {
-    private let duty: LogForwardingService
-    private let work: Task<Void, Never>
-    private let ended: (@Sendable () -> Void)?
-    private var hasEnded = false
+  private var isSupervised: Bool {
+    (settings.start ?? (context.system.isBootedBySystemd ? .systemd : .supervise)) == .supervise
+  }
 
-    init(_ duty: LogForwardingService, ended: (@Sendable () -> Void)?) {
-      self.duty = duty
-      self.ended = ended
-      work = Task { await duty.run() }
-    }
+  /// Keeps what a supervised agent writes while the service is away, or before anything is sent.
+  private func makeSpool() -> Spool? {
+    guard settings.forwards(.consul), settings.logAgent == nil, isSupervised else { return nil }
+    return Spool(
+      directory: settings.stateDirectory + "/log-queue", limit: Int64(settings.logQueue), files: context.files,
+      log: context.log)
+  }
 
-    /// So long for what is on its way: a sidecar goes on with the rest.
-    private static let handingOver = Duration.seconds(2)
+  // MARK: The phases
 
-    func end(handsOver: Bool = false) async {
-      guard !hasEnded else { return }
-      hasEnded = true
-      if handsOver { await duty.flush(within: Self.handingOver) } else { await duty.flush() }
-      work.cancel()
-      await work.value
-      ended?()
+  private func carryOut(
+    _ plan: Plan, _ executor: StepExecutor, _ sidecar: Sidecar, _ instance: LocatedInstance, _ early: EarlyForwarding?,
+    verified: @escaping @Sendable (Outcome) -> Void
+  ) async throws -> Outcome {
+    report(plan)
+    if let obstacle = plan.obstacle { throw obstacle }
+    do {
+      for step in plan.steps.prepare + plan.steps.start { try await executor.perform(step) }
+      guard executor.supervisedAgent.supervisor != nil else {
+        let health = try await verify(plan, executor)
+        // The sidecar continues with the logs where this run stops; without one, this run has to send them.
+        await early?.end(handsOver: plan.startsSidecar)
+        let followUp = await followUp(plan, executor)
+        let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
+        verified(outcome)
+        if let followUp { throw FollowUpFailure(failure: followUp) }
+        return outcome
+      }
+      return try await supervise(plan, executor, sidecar, instance, early, verified: verified)
+    } catch {
+      await executor.supervisedAgent.stop()
+      throw error
     }
   }
 
-  private func carryOut(
-    _ plan: Plan, _ instance: LocatedInstance, _ spool: Spool?, _ early: EarlyForwarding?,
-    verified: @Sendable (Outcome) -> Void
-  ) async throws -> Outcome {
+  private func report(_ plan: Plan) {
     context.log.info(
       "decision: \(plan.decision.name)",
       ["evidence": .strings(plan.decision.evidence), "peers": .strings(plan.peers.map(\.description))])
     for warning in plan.warnings {
       if case .joinWithoutLeader = plan.decision { context.log.error(warning) } else { context.log.warning(warning) }
     }
-    if let obstacle = plan.obstacle { throw obstacle }
-    let executor = StepExecutor(context: context)
-    var goal: HealthRequirements?
-    var supervisor: Supervisor?
-    for step in plan.steps {
-      switch step {
-      case .superviseAgent(let command, let owner, let mayBindLowPorts):
-        supervisor = Supervisor(command, owner: owner, mayBindLowPorts: mayBindLowPorts, copy: spool, context: context)
-      case .verify(let wanted): goal = wanted
-      case .completeLifecycleAction, .resolveThroughAgent, .runSidecar, .setUpLogAgent: break
-      default: try await executor.perform(step)
-      }
-    }
-    guard let goal else {
-      try await completeHook(instance)
-      let outcome = Outcome(plan: plan, health: nil, agentEnd: nil)
-      verified(outcome)
-      return outcome
-    }
-    if let supervisor { return try await supervise(supervisor, spool, early, goal, plan, instance, verified: verified) }
-    let agent = BackgroundAgent(start: plan.start, consulPath: instance.consulPath, context: context)
-    let health = try await HealthCheck(goal, context: context).verify(
-      within: settings.verifyTimeout, crash: { await agent.crashReason() }, lastLines: { await agent.lastLines() })
-    let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
-    // The sidecar goes on with the logs where this run leaves them; without one, this run has to send them.
-    await early?.end(handsOver: plan.steps.contains { if case .runSidecar = $0 { true } else { false } })
-    try await performFollowUps(plan)
-    try await completeHook(instance)
-    verified(outcome)
-    return outcome
   }
 
+  private func verify(_ plan: Plan, _ executor: StepExecutor) async throws -> Health? {
+    var health: Health?
+    for step in plan.steps.verify {
+      if case .healthy(let found) = try await executor.perform(step) { health = found }
+    }
+    return health
+  }
+
+  /// The agent is healthy, whatever happens here: each failure is reported, and none undoes the boot.
+  /// - Returns: the failure to complete the launch hook, which is for the caller to report.
+  private func followUp(_ plan: Plan, _ executor: StepExecutor) async -> Failure? {
+    var hookFailure: Failure?
+    for step in plan.steps.after {
+      do {
+        try await executor.perform(step)
+      } catch let failure as Failure {
+        if case .completeLifecycleAction = step { hookFailure = failure } else { report(failure) }
+      } catch {
+        context.log.error("cannot \(step.title)", ["reason": .string(error.explained)])
+      }
+    }
+    return hookFailure
+  }
+
+  private func report(_ failure: Failure) {
+    context.log.error(
+      failure.message, ["details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null])
+  }
+
+  /// A failure after verification: the launch hook is not abandoned, and the agent goes on.
+  private struct FollowUpFailure: Error {
+    let failure: Failure
+  }
+
+  // MARK: Supervise
+
   private func supervise(
-    _ supervisor: Supervisor, _ spool: Spool?, _ early: EarlyForwarding?, _ goal: HealthRequirements, _ plan: Plan,
-    _ instance: LocatedInstance,
-    verified: @Sendable (Outcome) -> Void
+    _ plan: Plan, _ executor: StepExecutor, _ sidecar: Sidecar, _ instance: LocatedInstance, _ early: EarlyForwarding?,
+    verified: @escaping @Sendable (Outcome) -> Void
   ) async throws -> Outcome {
     enum Event: Sendable {
-      case ended(ProcessEnd)
-      case healthy(Health)
+      case agentEnded(ProcessEnd?)
+      case verified(Health?)
       case sidecarEnded
     }
-    let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
-    supervisorStarted(supervisor, sidecar)
     return try await withThrowingTaskGroup(of: Event.self) { group in
-      group.addTask { .ended(try await supervisor.run()) }
-      group.addTask {
-        let health = try await HealthCheck(goal, context: context).verify(
-          within: settings.verifyTimeout, crash: { await supervisor.crashReason() },
-          lastLines: { await supervisor.lastLines() })
-        return .healthy(health)
-      }
+      group.addTask { .agentEnded(try await executor.supervisedAgent.end()) }
+      group.addTask { .verified(try await verify(plan, executor)) }
       var health: Health?
-      // A failed proof throws from here; leaving the group then cancels the supervisor, which stops its agent.
+      // A failed verification throws from here; leaving the group then cancels the supervisor, which stops its agent.
       while let event = try await group.next() {
         switch event {
-        case .healthy(let proof):
-          health = proof
-          try await performFollowUps(plan)
-          try await completeHook(instance)
-          verified(Outcome(plan: plan, health: proof, agentEnd: nil))
+        case .verified(let found):
+          health = found
+          if let failure = await followUp(plan, executor) { report(failure) }
+          verified(Outcome(plan: plan, health: found, agentEnd: nil))
           group.addTask {
             await early?.end(handsOver: true)
             await sidecar.stay(at: instance)
             return .sidecarEnded
           }
         case .sidecarEnded: break
-        case .ended(let end):
+        case .agentEnded(let end):
           await sidecar.flush()
           group.cancelAll()
           return Outcome(plan: plan, health: health, agentEnd: end)
         }
       }
-      preconditionFailure("the supervisor's event ends the loop")
+      return Outcome(plan: plan, health: health, agentEnd: nil)
     }
   }
 
   // MARK: The launch hook
 
-  private func completeHook(_ instance: LocatedInstance) async throws {
-    guard let hook = settings.lifecycleHook else { return }
-    try await complete(hook, .proceed, instance)
-    context.log.info("completed lifecycle hook \(hook)", ["result": "CONTINUE"])
-  }
-
-  /// The failure that leads here is the news; what goes wrong now is only a warning.
-  private func abandonHook(_ instance: LocatedInstance) async {
+  /// The failure that leads here is the news; a failure to abandon the hook is only a warning.
+  private func abandon(_ hooks: LifecycleHooks) async {
     guard let hook = settings.lifecycleHook else { return }
     do {
-      try await complete(hook, .abandon, instance)
+      try await hooks.complete(hook, .abandon)
       context.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
     } catch {
-      context.log.warning(
-        "cannot complete lifecycle hook \(hook)",
-        ["reason": .string(error.explained)])
-    }
-  }
-
-  private func complete(
-    _ hook: String, _ action: AutoScaling.LifecycleActionResult, _ instance: LocatedInstance
-  ) async throws {
-    let api = AutoScaling(client: instance.client), instanceID = instance.identity.instanceID
-    do {
-      guard let group = try await api.groupName(ofInstance: instanceID) else {
-        throw Failure(
-          .awsFailed, "this instance is in no Auto Scaling group and has no lifecycle hook",
-          hint: "leave out --lifecycle-hook")
-      }
-      try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instanceID, action)
-    } catch {
-      throw error.asFailure("complete lifecycle hook \(hook)")
-    }
-  }
-
-  /// What needs a healthy agent. Its trouble is said, and is not the agent's.
-  private func performFollowUps(_ plan: Plan) async throws {
-    for step in plan.steps {
-      do {
-        switch step {
-        case .resolveThroughAgent, .runSidecar, .setUpLogAgent: try await StepExecutor(context: context).perform(step)
-        default: break
-        }
-      } catch let failure as Failure {
-        context.log.error(
-          failure.message, ["details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null])
-      }
+      context.log.warning("cannot complete lifecycle hook \(hook)", ["reason": .string(error.explained)])
     }
   }
 }

@@ -1,6 +1,11 @@
 internal import Base
 internal import Bootstrap
+internal import Doctor
+internal import Execution
+internal import Observers
+internal import Sidecar
 internal import Decisions
+internal import Model
 internal import Host
 internal import Synchronization
 
@@ -78,7 +83,7 @@ struct BootstrapCommand: Sendable {
         attributes.append(("servers", .integer(Int64(health.servers))))
         attributes.append(("voter", health.isVoter.map(JSONValue.bool) ?? "unknown (ACLs)"))
       }
-      if let wanted = outcome.plan.wanServersWanted {
+      if let wanted = outcome.plan.requirements?.wan?.addresses.count {
         attributes.append(("wan", .string("\(health.wanServers.map(String.init) ?? "?") of \(wanted)")))
       }
       context.log.info("healthy", attributes: attributes)

@@ -1,7 +1,12 @@
 internal import AWS
 internal import Base
 internal import Bootstrap
+internal import Doctor
+internal import Execution
+internal import Observers
+internal import Sidecar
 internal import Decisions
+internal import Model
 internal import Host
 
 /// The real context for a command, and a planner in it.
@@ -18,7 +23,7 @@ struct CommandDependencies: Sendable {
     let format = options.logFormat == .json ? Console.Format.json : .text
     console = Console(format: format, environment: environment)
     let ownLog =
-      options.settings.forwards("bootstrap") && !options.isDryRun
+      options.settings.forwards(.bootstrap) && !options.isDryRun
       ? OwnLog(path: Settings.ownLogPath, format: format) : nil
     self.ownLog = ownLog
     let log: Logger

@@ -1,5 +1,9 @@
 internal import Base
 internal import Bootstrap
+internal import Doctor
+internal import Execution
+internal import Observers
+internal import Sidecar
 internal import Host
 internal import Synchronization
 

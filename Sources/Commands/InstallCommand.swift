@@ -1,6 +1,12 @@
+internal import Artifacts
 internal import Base
 internal import Bootstrap
+internal import Doctor
+internal import Execution
+internal import Observers
+internal import Sidecar
 internal import Decisions
+internal import Model
 internal import Host
 
 /// `consul-bootstrap install` and `uninstall`: what an image has, on a machine that is there.
@@ -34,7 +40,7 @@ struct InstallCommand: Sendable {
       changes += 1
       installation = self.installation()
     }
-    for step in removes ? installation.removal : installation.steps where try await executor.perform(step) {
+    for step in removes ? installation.removal : installation.steps where try await executor.perform(step) == .done {
       changes += 1
     }
     if options.wantsJSON { return Machine.write(JSONValue.object(["changes": .integer(Int64(changes))]).prettyText) }

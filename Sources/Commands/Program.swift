@@ -1,6 +1,12 @@
+internal import Artifacts
 internal import Base
 internal import Bootstrap
+internal import Doctor
+internal import Execution
+internal import Observers
+internal import Sidecar
 internal import Decisions
+internal import Model
 internal import Host
 
 /// The composition root: the one place that knows `Host`.

@@ -1,6 +1,11 @@
 internal import Base
 internal import Bootstrap
+internal import Doctor
+internal import Execution
+internal import Observers
+internal import Sidecar
 internal import Decisions
+internal import Model
 internal import Host
 
 /// `consul-bootstrap sidecar`: stays until a signal ends it.

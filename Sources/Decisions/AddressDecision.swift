@@ -1,66 +1,10 @@
+package import Artifacts
 package import Base
-
-/// A network interface of an instance, as metadata and EC2 describe it.
-package struct NetworkInterface: Sendable, Equatable {
-  /// 0 is the primary one.
-  package let deviceNumber: Int
-  /// This machine's name for it, for example `eth1`; nil for another machine's.
-  package let name: String?
-  /// EC2's `interfaceType`: `interface`, `efa`, `efa-only`, `trunk`, …
-  package let kind: String
-  /// The primary one first.
-  package let privateIPs: [IPv4Address]
-  /// Public addresses, each with the private one that it is translated to.
-  package let publicIPs: [IPv4Address: IPv4Address]
-
-  package init(
-    deviceNumber: Int, name: String?, kind: String, privateIPs: [IPv4Address], publicIPs: [IPv4Address: IPv4Address]
-  ) {
-    self.deviceNumber = deviceNumber
-    self.name = name
-    self.kind = kind
-    self.privateIPs = privateIPs
-    self.publicIPs = publicIPs
-  }
-
-  /// Interfaces of these kinds are made for other traffic: EFA's for message passing, trunks for the interfaces of containers.
-  package static let skippedKinds: Set = ["efa", "efa-only", "trunk", "branch"]
-}
-
-/// Which of another instance's addresses its agent is met under: the one that corresponds to this machine's.
-package enum PeerAddressing: Sendable, Equatable {
-  case primary
-  /// The primary address of the interface with this device number.
-  case device(Int, isPublic: Bool)
-  case network(IPv4Network)
-
-  /// The address among an instance's interfaces; nil if it has none that corresponds.
-  package func address(in interfaces: [NetworkInterface]) -> IPv4Address? {
-    switch self {
-    case .primary: return interfaces.first { $0.deviceNumber == 0 }?.privateIPs.first
-    case .device(let number, let isPublic):
-      guard let interface = interfaces.first(where: { $0.deviceNumber == number }) else { return nil }
-      return isPublic ? interface.primaryPublicIP : interface.privateIPs.first
-    case .network(let network):
-      let addresses = interfaces.filter { !NetworkInterface.skippedKinds.contains($0.kind) }
-        .flatMap { $0.privateIPs + $0.publicIPs.keys.sorted() }
-      return addresses.first(where: network.contains)
-    }
-  }
-}
-
-extension NetworkInterface {
-  fileprivate var primaryPublicIP: IPv4Address? {
-    publicIPs.sorted { $0.key < $1.key }.first { $0.value == privateIPs.first }?.key
-  }
-}
+package import Model
 
 /// The addresses that the agent binds and advertises: from metadata, never guessed by Consul.
 package struct AddressDecision: Sendable, Equatable {
-  package let bind: IPv4Address
-  package let advertise: IPv4Address
-  /// Nil: the advertised one.
-  package let advertiseWAN: IPv4Address?
+  package let addresses: AgentConfiguration.Addresses
   package let peers: PeerAddressing
 
   /// - Throws: `Failure` with status 2 for a choice that fits none or several of this machine's addresses.
@@ -73,20 +17,17 @@ package struct AddressDecision: Sendable, Equatable {
         details: ["AWS translates it to \(bound.translatesTo.map(\.description) ?? "?")"],
         hint: "bind a private address, and advertise this one: --advertise \(bound.address)")
     }
-    bind = bound.address
     let choice = settings.advertise ?? settings.bind
     let advertised = settings.advertise == nil ? bound : try chooser.choose(choice, option: "--advertise")
-    advertise = advertised.address
     switch choice {
     case .private: peers = .primary
     case .network(let network): peers = .network(network)
     case .public, .interface, .address: peers = .device(advertised.deviceNumber, isPublic: !advertised.isLocal)
     }
-    guard settings.layout == .datacenterPerAZ, settings.wanAddress == .public else {
-      advertiseWAN = nil
-      return
-    }
-    advertiseWAN = try chooser.choose(.public, option: "--wan-address").address
+    let needsWAN = settings.layout == .datacenterPerAZ && settings.wanAddress == .public
+    addresses = AgentConfiguration.Addresses(
+      bind: bound.address, advertise: advertised.address,
+      advertiseWAN: needsWAN ? try chooser.choose(.public, option: "--wan-address").address : nil)
   }
 
   /// Whether the interfaces have to be known.

@@ -1,4 +1,5 @@
 package import Base
+package import Model
 internal import Consul
 
 /// New cluster or join: what keeps one cluster from becoming two.

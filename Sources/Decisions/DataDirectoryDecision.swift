@@ -1,4 +1,5 @@
 internal import Base
+package import Model
 
 /// What becomes of what the data directory holds: an image baked after Consul ran gives all its instances one node id.
 package enum DataDirectoryDecision: Sendable, Equatable {

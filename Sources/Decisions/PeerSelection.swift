@@ -1,4 +1,5 @@
 package import Base
+package import Model
 
 /// Whom `retry_join` names, in numeric order of address.
 package func selectPeers(

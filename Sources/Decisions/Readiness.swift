@@ -1,4 +1,5 @@
 package import Base
+package import Model
 
 /// A counted member.
 package struct Member: Sendable, Equatable {
@@ -56,13 +57,9 @@ package struct Readiness: Sendable, Equatable {
     case .single:
       members = counted
       otherZones = []
-      expected = settings.expect ?? group.desiredCapacity
-      expectationFailure =
-        expected != nil
-        ? nil
-        : Failure(
-          .usage, "how many servers to expect is not known", details: ["tags carry no desired capacity"],
-          hint: "say it with --expect N")
+      let share = Self.wholeGroup(group, expect: settings.expect)
+      expected = try? share.get()
+      if case .failure(let failure) = share { expectationFailure = failure } else { expectationFailure = nil }
     case .datacenterPerAZ:
       members = counted.filter { $0.availabilityZone == identity.availabilityZone }
       let share = Self.share(of: identity.availabilityZone, group, expect: settings.expect)
@@ -77,6 +74,25 @@ package struct Readiness: Sendable, Equatable {
           members: counted.filter { $0.availabilityZone == zone })
       }
     }
+  }
+
+  /// The servers of the one datacenter: what the groups desire.
+  private static func wholeGroup(_ group: GroupObservation, expect: Int?) -> Result<Int, Failure> {
+    if let expect { return .success(expect) }
+    guard let desired = group.desiredCapacity else {
+      return .failure(
+        Failure(
+          .usage, "the number of servers to expect is not known", details: ["tags carry no desired capacity"],
+          hint: "set it with --expect N"))
+    }
+    guard desired > 0 else {
+      let names = group.scalingGroups.map(\.name).joined(separator: ", ")
+      return .failure(
+        Failure(
+          .usage, "no server is expected", details: ["the desired capacity of Auto Scaling group \(names) is 0"],
+          hint: "set the desired capacity, or the number of servers with --expect N, or correct --group"))
+    }
+    return .success(desired)
   }
 
   /// The servers that a zone gets of what the groups desire: Auto Scaling spreads a group evenly over its zones.

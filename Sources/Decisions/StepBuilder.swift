@@ -1,39 +1,47 @@
+internal import Artifacts
 internal import Base
 internal import Consul
+internal import Model
 
-/// What is decided, to be laid out as steps.
+/// Lays out what is decided as steps.
 struct StepBuilder {
   let observation: Observation
   let settings: Settings
-  let decision: ClusterDecision
   let dataDirectory: DataDirectoryDecision
   let configuration: AgentConfiguration
   let start: Settings.Start
-  let goal: HealthRequirements
+  let requirements: HealthRequirements
 
   private var machine: MachineObservation { observation.machine }
   private var owner: FileOwner? { machine.agentOwner }
-  private var bindsLowPorts: Bool {
-    configuration.value["ports"]?.object?.values.contains { (1...1023).contains($0.integer ?? 0) } ?? false
-  }
   private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
 
   private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
 
-  /// In the order in which they are carried out.
-  func steps() throws(Failure) -> [Step] {
-    let resolver = try ResolverConfiguration(settings, observation.identity, machine, agent: dnsServer)
-    return files() + agent() + afterwards(resolver)
+  func steps() throws(Failure) -> Steps {
+    var steps = Steps()
+    steps.prepare = prepare()
+    steps.start = startAgent()
+    if start != .none { steps.verify = [.verify(requirements)] }
+    steps.after = try followUps()
+    return steps
   }
 
-  private var dnsServer: IPv4Address {
-    if settings.dnsAddress != nil { return IPv4Address("127.0.0.1")! }
-    return goal.agentAddress.split(separator: ":").first.flatMap { IPv4Address($0) } ?? observation.identity.privateIP
+  var sidecarSteps: SidecarSteps {
+    let restart: Step? =
+      switch start {
+      case .systemd: .run(systemctl("restart", SystemdUnit.name))
+      case .docker: .run(Command(machine.consulPath, ["restart", DockerContainer.agentName]))
+      case .supervise, .none: nil
+      }
+    return SidecarSteps(
+      configuration: configurationFile,
+      startContainer: start == .docker ? .runContainer(agentContainer) : nil, restartAgent: restart)
   }
 
-  // MARK: Before the agent
+  // MARK: Prepare
 
-  private func files() -> [Step] {
+  private func prepare() -> [Step] {
     let identity = observation.identity
     var steps: [Step] = []
     if case .moveAside(let target, let reason) = dataDirectory {
@@ -43,7 +51,7 @@ struct StepBuilder {
     steps.append(.createDirectory(settings.dataDirectory, mode: 0o750, owner: owner))
     steps.append(.createDirectory(settings.configDirectory, mode: 0o755, owner: nil))
     let record = JSONValue.object(["instance_id": .string(identity.instanceID)])
-    steps.append(.recordInstance(path: settings.stateDirectory + "/instance.json", text: record.prettyText))
+    steps.append(.recordInstance(path: settings.instanceRecordPath, text: record.prettyText))
     if let name = settings.hostName?.expanded(for: identity) { steps.append(.setHostName(name)) }
     let secrets = observation.secrets
     let materials = [("ca", secrets.ca), ("cert", secrets.cert), ("key", secrets.key)]
@@ -87,56 +95,60 @@ struct StepBuilder {
       stagedPath: staged)
   }
 
-  // MARK: The agent
+  // MARK: Start
 
-  private func agent() -> [Step] {
+  private func startAgent() -> [Step] {
     let command = Command(machine.consulPath, ["agent", "-config-dir=\(settings.configDirectory)"])
     switch start {
     case .systemd:
-      let unit = SystemdUnit(agent: command, leave: leave, owner: owner, bindsLowPorts: bindsLowPorts)
+      let unit = SystemdUnit(
+        agent: command, leave: leave, owner: owner, bindsLowPorts: configuration.bindsLowPorts)
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
       if machine.unit != .text(unit.text) { steps.append(.run(systemctl("daemon-reload"))) }
       steps += [.run(systemctl("enable", SystemdUnit.name)), .run(systemctl("start", SystemdUnit.name))]
       return steps + reload(.command(systemctl("reload", SystemdUnit.name)))
-    case .supervise: return [.superviseAgent(command, owner: owner, mayBindLowPorts: bindsLowPorts)]
+    case .supervise:
+      return [.superviseAgent(command, owner: owner, mayBindLowPorts: configuration.bindsLowPorts)]
     case .docker:
-      let docker = machine.consulPath
-      var steps: [Step] = [
-        .runContainer(
-          .agent(
-            docker: docker, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles,
-            bindsLowPorts: bindsLowPorts))
-      ]
-      steps += reload(.api(agentAddress: goal.agentAddress, token: goal.token))
+      var steps: [Step] = [.runContainer(agentContainer)]
+      steps += reload(.api(agentAddress: requirements.agentAddress, token: requirements.token))
       if let image = settings.registratorImage {
-        steps.append(.runContainer(.registrator(docker: docker, image: image, agentAddress: goal.agentAddress)))
+        steps.append(
+          .runContainer(
+            .registrator(docker: machine.consulPath, image: image, agentAddress: requirements.agentAddress)))
       }
       return steps
     case .none: return []
     }
   }
 
-  /// Nil where the agent does not leave when it is stopped.
-  private var leave: Command? {
-    configuration.value["leave_on_terminate"]?.bool == true
-      ? Command(machine.consulPath, ["leave", "-http-addr=http://\(goal.agentAddress)"]) : nil
+  private var agentContainer: DockerContainer {
+    .agent(
+      docker: machine.consulPath, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles,
+      bindsLowPorts: configuration.bindsLowPorts)
   }
 
-  private func reload(_ way: ReloadMethod) -> [Step] {
-    guard keepsAgent, case .text(let text) = machine.configuration else { return [] }
-    let changed = AgentConfiguration.changedKeys(try? JSONValue(parsing: text), configuration.value)
+  /// Nil if the agent does not leave when it stops.
+  private var leave: Command? {
+    guard configuration.document["leave_on_terminate"]?.bool == true else { return nil }
+    return Command(machine.consulPath, ["leave", "-http-addr=http://\(requirements.agentAddress)"])
+  }
+
+  private func reload(_ method: ReloadMethod) -> [Step] {
+    guard keepsAgent, case .present = machine.configuration.content else { return [] }
+    let changed = AgentConfiguration.changedKeys(machine.configuration.document, configuration.document)
       .subtracting(AgentConfiguration.joinKeys)
     guard !changed.isEmpty else { return [] }
     // Consul documentation, "Reloadable Configuration": of the keys written here only the log level is.
-    return [.reloadAgent(way, restartKeys: changed.subtracting(["log_level"]).sorted())]
+    return [.reloadAgent(method, restartKeys: changed.subtracting(["log_level"]).sorted())]
   }
 
-  // MARK: After the agent
+  // MARK: After
 
-  private func afterwards(_ resolver: ResolverConfiguration?) -> [Step] {
+  private func followUps() throws(Failure) -> [Step] {
     var steps: [Step] = []
+    let resolver = try ResolverConfiguration(settings, observation.identity, machine, agent: dnsServer)
     if start != .none {
-      steps.append(.verify(goal))
       if let resolver { steps.append(.resolveThroughAgent(resolver)) }
       if let setup = LogAgentConfiguration(
         settings, observation.identity, hostName: machine.hostName, groupName: observation.identity.groupName,
@@ -146,10 +158,17 @@ struct StepBuilder {
       }
       if machine.isBootedBySystemd, start != .supervise {
         steps.append(
-          .runSidecar(SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
+          .runSidecar(
+            SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
       }
     }
     if let hook = settings.lifecycleHook { steps.append(.completeLifecycleAction(hook: hook)) }
     return steps
+  }
+
+  private var dnsServer: IPv4Address {
+    if settings.dnsAddress != nil { return AgentInterface.loopback }
+    return requirements.agentAddress.split(separator: ":").first.flatMap { IPv4Address($0) }
+      ?? observation.identity.privateIP
   }
 }

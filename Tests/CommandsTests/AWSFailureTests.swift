@@ -1,6 +1,6 @@
 import AWS
 import Base
-import Bootstrap
+import Model
 import Testing
 
 /// What a person meets where metadata, credentials or AWS fail. The exit statuses are part of the interface.

@@ -1,3 +1,4 @@
+internal import Model
 import Base
 import Testing
 
@@ -6,36 +7,6 @@ import Testing
 
 /// Every option against every layout and role: what does not go together, and what does.
 @Suite struct OptionConflictTests {
-  /// A value for each option that is good by itself.
-  static let samples: [String: String] = [
-    "role": "server", "layout": "single", "group": "g", "tag": "a=b", "expect": "3", "wait-timeout": "1m",
-    "wan-wait": "1m", "start-jitter": "1s",
-    "join": "all", "leader-wait": "40s", "verify-timeout": "5m", "require-wan": "true", "sidecar-interval": "30s",
-    "lifecycle-hook": "h",
-    "datacenter": "dc1", "datacenter-from": "zone-id", "node-name": "n", "client-addr": "0.0.0.0", "ui": "true",
-    "consul-log-level": "info",
-    "raft-multiplier": "1", "retry-interval": "1s", "server-stabilization-time": "1s", "cleanup-dead-servers": "true",
-    "last-contact-threshold": "200ms", "min-quorum": "3", "syslog": "LOCAL0", "telemetry": "statsd=127.0.0.1:8125",
-    "leave-on-terminate": "true",
-    "merge": "/m.json", "set": "a.b=1", "bind": "private", "advertise": "public", "wan-address": "public",
-    "dns": "port-53", "dns-reverse": "false",
-    "dns-address": "docker-bridge", "recursor": "10.0.0.2", "production": "false", "gossip-key": "ssm:k",
-    "gossip-key-create": "ssm:k",
-    "acl-default-policy": "deny", "agent-token": "ssm:t", "tls-ca": "ssm:ca", "tls-cert": "ssm:c", "tls-key": "ssm:k",
-    "verify-incoming": "false",
-    "verify-outgoing": "true", "verify-server-hostname": "true", "tls-auto-encrypt": "false", "consul": "/c",
-    "config-dir": "/c", "data-dir": "/d",
-    "keep-data": "true", "state-dir": "/s", "user": "u", "hostname": "h", "start": "systemd", "image": "i",
-    "registrator": "i", "imdsv1": "true",
-    "log": "file:/var/log/x", "log-group": "/g/{az}", "log-stream": "{source}", "log-retention": "30",
-    "flush-timeout": "5s", "flush-interval": "1s",
-    "log-tag": "a=b",
-    "multiline-start": "^x", "log-memory": "8MiB",
-    "log-queue": "64MiB", "log-agent": "awslogs", "log-agent-patience": "1h", "metrics": "127.0.0.1:9107",
-    "check": "false",
-    "account": "123456789012", "dry-run": "true",
-    "json": "true", "log-level": "info", "log-format": "text",
-  ]
   /// What an option needs beside itself, whatever the layout and role.
   static let companions: [String: [String]] = [
     "agent-token": ["--acl-default-policy", "deny"], "tls-cert": ["--tls-key", "ssm:k", "--tls-ca", "ssm:ca"],
@@ -63,16 +34,15 @@ import Testing
     } catch { return error as? Failure }
   }
 
-  @Test func `every option has a sample`() { #expect(Set(Self.samples.keys) == Set(Option.all.map(\.name))) }
-
-  @Test(arguments: samples.keys.sorted())
-  func `an option goes with exactly the layouts and roles that have a use for it`(_ name: String) {
+  @Test(arguments: Option.all)
+  func `an option goes with exactly the layouts and roles that have a use for it`(_ option: Option) {
+    let name = option.name
     for layout in Self.layouts {
       let isClient = layout.name.hasPrefix("client"), isPerZone = layout.name.hasSuffix("zone")
       // The layout's own option is not said twice; servers and clients need to be found somehow.
       guard !layout.options.contains("--\(name)"), !(name == "role" && isClient) else { continue }
       let membership = name == "tag" ? (isClient ? [] : ["--expect", "3"]) : name == "group" ? [] : ["--group", "g"]
-      let arguments = ["--\(name)=\(Self.samples[name]!)"] + (Self.companions[name] ?? []) + layout.options + membership
+      let arguments = ["--\(name)=\(option.example)"] + (Self.companions[name] ?? []) + layout.options + membership
       let refused =
         isClient && Self.serversOnly.contains(name) || !isPerZone && Self.perZoneOnly.contains(name)
         || isPerZone && name == "datacenter"
@@ -89,7 +59,7 @@ import Testing
     ("--gossip-key ssm:a --gossip-key-create ssm:b", "--gossip-key and --gossip-key-create exclude each other"),
     (
       "--gossip-key-create secretsmanager:a",
-      "--gossip-key-create: the value must be ssm:NAME: only parameters are made"
+      "--gossip-key-create: the value must be ssm:NAME; only parameters can be created"
     ),
     ("--tls-cert ssm:a", "--tls-cert and --tls-key need each other"),
     ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert needs --tls-ca"),
@@ -119,8 +89,11 @@ import Testing
     ("--dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
     ("--dns port-53 --dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
     ("--start none --log consul", "--log consul does not go with --start none"),
-    ("--log syslog:x", #"--log: "syslog:x" must be consul, bootstrap, syslog, journal, journal:UNIT or file:/PATH"#),
-    ("--log file:/x --log file:/x", #"--log: "file:/x" is there already: a source has one stream"#),
+    (
+      "--log syslog:x",
+      #"--log: "syslog:x" must be one of consul, bootstrap, syslog, journal, journal:UNIT, file:/PATH"#
+    ),
+    ("--log file:/x --log file:/x", #"--log: "file:/x" is a duplicate: a source has one stream"#),
     (
       #"--log {"source":"consul","group":"a:b"}"#,
       #"--log: "{"source":"consul","group":"a:b"}" has a group that must be a name that CloudWatch Logs takes, with fields of these: {az}, {datacenter}, {group}, {hostname}, {instance_id}, {source}"#
@@ -211,10 +184,10 @@ import Testing
     #expect(JSONValue.object(run.settings.given).compactText == #"{"ui":"true"}"# && run.settings.expect == 3)
     #expect(sidecar.settings.ui && sidecar.settings.expect == 5 && sidecar.settings.logs == run.settings.logs)
     #expect(status.settings.ui && status.settings.expect == 3)
-    var app = Settings.LogRequest(source: "file:/var/log/app.log")
+    var app = Settings.LogRequest(source: .file(pattern: "/var/log/app.log"))
     app.retention = 30
     app.multilineStart = "^[^[:blank:]]"
-    #expect(run.settings.logs == [Settings.LogRequest(source: "consul"), app])
+    #expect(run.settings.logs == [Settings.LogRequest(source: .consul), app])
   }
 
   private struct TwoFiles: FileReader {

@@ -1,3 +1,4 @@
+internal import Model
 import Base
 import Testing
 
@@ -134,21 +135,21 @@ struct OneFile: FileReader {
     }
   }
 
-  /// README's table is made from the same definitions.
-  @Test func `the defaults that help tells are the defaults`() throws {
-    let defaults = Settings()
-    let told = Dictionary(uniqueKeysWithValues: Option.all.map { ($0.name, $0.defaultText) })
-    for (name, value) in [
-      ("wait-timeout", "10m"), ("verify-timeout", "5m"), ("leader-wait", "40s"), ("retry-interval", "1s"),
-      ("server-stabilization-time", "1s"),
-      ("raft-multiplier", "1"), ("data-dir", "/opt/consul"), ("config-dir", "/etc/consul.d"),
-      ("state-dir", "/var/lib/consul-bootstrap"),
-      ("user", "consul"), ("datacenter", "dc1"), ("join", "all"),
-    ] {
-      #expect(told[name] == value)
-      var settings = try parse(["--\(name)", value]).settings
-      settings.given = [:]
-      #expect(settings == defaults)
-    }
+  /// Guards against help that promises another default than the settings have.
+  @Test(arguments: Option.all)
+  func `a default in help is the setting's own`(_ option: Option) throws {
+    guard case .value(let text)? = option.defaultValue else { return }
+    var options = Options()
+    try option.apply(text, &options)
+    #expect(options == Options(), "--\(option.name) \(text)")
+  }
+
+  @Test(arguments: Option.all)
+  func `an example is a valid value that changes something, unless it is the default`(_ option: Option) throws {
+    var options = Options()
+    try option.apply(option.example, &options)
+    if case .value(option.example)? = option.defaultValue { return }
+    if option.shape == .flag, option.example == "false" { return }
+    #expect(options != Options(), "--\(option.name) \(option.example)")
   }
 }

@@ -13,7 +13,8 @@ import Testing
   private var table: String {
     Option.all.map { option in
       let usage = "--\(option.name)\(option.metavariable)".replacing("|", with: "\\|")
-      return "| `\(usage)` | \(option.defaultText ?? "") | \(option.help)\(option.isList ? "; repeatable" : "") |"
+      return
+        "| `\(usage)` | \(option.defaultValue?.text ?? "") | \(option.help)\(option.isList ? "; repeatable" : "") |"
     }.joined(separator: "\n")
   }
 

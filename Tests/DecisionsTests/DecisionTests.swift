@@ -2,7 +2,9 @@ import Consul
 import Testing
 
 @testable import Base
+@testable import Artifacts
 @testable import Decisions
+@testable import Model
 
 @Suite struct VerdictTests {
   @Test(arguments: ["Pending", "Pending:Wait", "Pending:Proceed", "InService"])

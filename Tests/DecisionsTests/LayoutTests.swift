@@ -2,7 +2,9 @@ import Base
 import Consul
 import Testing
 
+@testable import Artifacts
 @testable import Decisions
+@testable import Model
 
 @Suite struct LayoutTests {
   private let a = "eu-west-1a", b = "eu-west-1b", c = "eu-west-1c"
@@ -180,7 +182,7 @@ import Testing
     change(&settings, &secrets)
     var seen = observation(machine(version: version))
     seen.secrets = secrets
-    return try Plan(seen, settings).configuration.value
+    return try Plan(seen, settings).configuration.document.value
   }
 
   private func secure(_ settings: inout Settings, _ secrets: inout Secrets) {
@@ -271,7 +273,7 @@ import Testing
     secure(&settings, &seen.secrets)
     let plan = try Plan(seen, settings)
     let shown =
-      plan.steps.map { "\($0.title) \($0.command?.text ?? "") \($0.file?.text ?? "")" }.joined()
+      plan.steps.all.map { "\($0.title) \($0.command?.text ?? "") \($0.file?.text ?? "")" }.joined()
       + plan.configuration.redactedText
       + plan.warnings.joined()
     for secret in ["KEY", "TOKEN", "PEM"] { #expect(!shown.contains(secret)) }
@@ -306,7 +308,7 @@ import Testing
     let first = try #require(try change(.port53, machine))
     #expect(
       first.text.split(separator: "\n").dropFirst() == ["nameserver 127.0.0.1", "search x", "nameserver 10.0.0.2"])
-    #expect(first.undoneText == "search x\nnameserver 10.0.0.2\n")
+    #expect(first.originalText == "search x\nnameserver 10.0.0.2\n")
     machine.resolverConfiguration = .text(first.text)
     #expect(try change(.port53, machine) == first)
     machine.resolverConfigurationIsManaged = true

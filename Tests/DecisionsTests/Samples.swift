@@ -2,7 +2,9 @@ import Consul
 import Testing
 
 @testable import Base
+@testable import Artifacts
 @testable import Decisions
+@testable import Model
 
 func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
 
@@ -27,7 +29,7 @@ let three = [instance("i-1", "10.0.1.9"), instance("i-2", "10.0.1.10"), instance
 func machine(
   data: DataDirectoryObservation = .init(content: nil, raftState: .none, isMount: false), recorded: String? = nil,
   running: Bool = false,
-  systemd: Bool = false, unit: FileContent = .absent, configuration: FileContent = .absent,
+  systemd: Bool = false, unit: FileContent = .absent, configuration: CurrentConfiguration = .absent,
   version: ConsulVersion = ConsulVersion(1, 8, 7),
   others: [MachineObservation.OtherFile] = []
 ) -> MachineObservation {

@@ -6,11 +6,25 @@ import Testing
   /// CONTRIBUTING.md's table. Every target may also use the standard library and `Synchronization`.
   static let floors: [String: Set<String>] = [
     "consul-bootstrap": ["Commands"],
-    "Commands": ["AWS", "Base", "Bootstrap", "Consul", "Decisions", "Host", "LogForwarding"],
-    "Bootstrap": ["AWS", "Base", "Consul", "Decisions", "LogForwarding"], "LogForwarding": ["AWS", "Base"],
-    "Decisions": ["Base", "Consul"],
+    "Commands": [
+      "AWS", "Artifacts", "Base", "Bootstrap", "Consul", "Decisions", "Doctor", "Execution", "Host", "LogForwarding",
+      "Model", "Observers", "Sidecar",
+    ],
+    "Bootstrap": ["AWS", "Base", "Decisions", "Execution", "LogForwarding", "Model", "Observers", "Sidecar"],
+    "Sidecar": [
+      "AWS", "Artifacts", "Base", "Consul", "Decisions", "Execution", "LogForwarding", "Model", "Observers",
+    ],
+    "Doctor": ["AWS", "Artifacts", "Base", "Consul", "Decisions", "LogForwarding", "Model", "Observers"],
+    "Observers": ["AWS", "Artifacts", "Base", "Consul", "Decisions", "Model"],
+    "Execution": ["AWS", "Base", "Consul", "Model"],
+    "LogForwarding": ["AWS", "Base"],
+    "Decisions": ["Artifacts", "Base", "Consul", "Model"],
+    "Artifacts": ["AWS", "Base", "Consul", "Model"],
+    "Model": ["AWS", "Base", "Consul"],
     "AWS": ["Base", "COpenSSL", "CExpat", "CDeflate"],
-    "Consul": ["Base"], "Host": ["Base", "CAres", "CCurl", "CSpawn", "Glibc"], "Base": ["FoundationEssentials"],
+    "Consul": ["Base"],
+    "Host": ["Base", "CAres", "CCurl", "CSpawn", "Glibc"],
+    "Base": ["FoundationEssentials"],
   ]
 
   static let sources = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources")

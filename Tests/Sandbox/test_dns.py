@@ -34,7 +34,7 @@ def test_systemd_resolved_forwards_consul_names_and_reverse_zones(machine):
     resolved(machine)
     options = ("--expect", "1", "--dns", "systemd-resolved", "--dns-reverse")
     dry = machine.bootstrap("--dry-run", *options)
-    assert f"write {RESOLVED} and try {CONSUL}, {AWS}; undone if they are not resolved" in dry.stdout
+    assert f"write {RESOLVED} and resolve {CONSUL}, {AWS}; undo it if that fails" in dry.stdout
     result = machine.bootstrap(*options, timeout=90)
     assert result.returncode == 0 and "names are resolved through the agent" in result.stderr, result.stderr
     assert machine.configuration["recursors"] == ["10.0.0.2"]

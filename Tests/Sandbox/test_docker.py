@@ -111,7 +111,7 @@ def test_servers_in_containers(sandbox, host):
     # Pinned by digest: the image that the digest names.
     image = docker(member, "inspect", "--format", "{{.Id}}", "consul:test")
     pinned = member.bootstrap(*options[:-1], image, timeout=120)
-    assert pinned.returncode == 0 and "was made with another command; it is replaced" in pinned.stderr, pinned.stderr
+    assert pinned.returncode == 0 and "was created by another command; replacing it" in pinned.stderr, pinned.stderr
     assert json.loads(docker(member, "inspect", "consul"))[0]["Config"]["Image"] == image
 
 
@@ -134,7 +134,7 @@ def test_a_container_of_somebody_elses_is_left_alone(sandbox, host):
     member = host()
     docker(member, "create", "--name", "consul", "--network", "none", "--entrypoint", "consul", "consul:test", "version")
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "consul:test", timeout=90)
-    assert result.returncode == 15 and "there is a container consul that is not ours" in result.stderr
+    assert result.returncode == 15 and "another program created container consul" in result.stderr
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "missing:test", timeout=90)
     assert result.returncode == 15 and "missing:test does not say which version of Consul it is" in result.stderr
 

@@ -171,7 +171,7 @@ def test_data_baked_into_the_image_is_moved_aside(instance, record):
     result = instance.bootstrap(*ONE, "--start", "none")
     assert result.returncode == 0, result.stderr
     aside = [name for name in os.listdir(instance.path("/opt")) if name.startswith(f"consul.{record or 'unknown-instance'}.")]
-    assert len(aside) == 1 and "moved aside" in result.stderr
+    assert len(aside) == 1 and "it is renamed to" in result.stderr
     assert os.path.exists(instance.path(f"/opt/{aside[0]}/node-id"))
     assert not instance.exists("/opt/consul/node-id")
     status = os.stat(instance.path("/opt/consul"))
@@ -190,7 +190,7 @@ def test_data_is_kept_on_request_and_on_a_mount_of_its_own(instance):
     bake(instance)
     instance.run("sh", "-c", "mkdir /tmp/data && cp -a /opt/consul/. /tmp/data && mount --bind /tmp/data /opt/consul", check=True)
     result = instance.bootstrap(*ONE, "--start", "none", "--dry-run", "--log-level", "debug")
-    assert result.returncode == 0 and "move /opt/consul aside" not in result.stdout
+    assert result.returncode == 0 and "rename /opt/consul to" not in result.stdout
     instance.run("umount", "/opt/consul")
 
 

@@ -1,9 +1,11 @@
 package import Base
 internal import Synchronization
 
-/// Virtual time for the flows: whenever every task waits, time jumps to the earliest deadline, so that ten minutes of
-/// waiting take microseconds and happen in the same order each time.
+/// Virtual time for the flows: whenever every task of the process waits, time jumps to the earliest deadline, so that
+/// ten minutes of waiting take microseconds and happen in the same order each time.
 ///
+/// A task that computes holds the time (`IdleConductor`). A test must not spin until something happens: it waits with
+/// `Watched.wait`, with a method of a fake that waits, or with `settle()`.
 /// - Important: it is meant for code whose only waits are `sleep(for:)`; real I/O beside it does not advance with it.
 package final class TestClock: Clock, Sendable {
   package struct Instant: InstantProtocol {
@@ -25,15 +27,11 @@ package final class TestClock: Clock, Sendable {
     var nextNumber = 0
     var sleepers: [Sleeper] = []
     var cancelled: Set<Int> = []
-    var isDriven = false
   }
 
   private let state = Mutex(State())
   private let start: Timestamp
   private let limit: Duration
-
-  /// Yields without a new sleeper after which all tasks count as waiting.
-  private static let patience = 50
 
   /// - Parameters:
   ///   - start: the wall clock's time at the beginning.
@@ -67,7 +65,11 @@ package final class TestClock: Clock, Sendable {
           state.sleepers.append(Sleeper(number: number, deadline: deadline.offset, continuation: continuation))
           return false
         }
-        if isCancelled { continuation.resume(throwing: CancellationError()) } else { drive() }
+        if isCancelled {
+          continuation.resume(throwing: CancellationError())
+        } else {
+          IdleConductor.shared.add(self)
+        }
       }
     } onCancel: {
       let sleeper = state.withLock { state -> Sleeper? in
@@ -81,38 +83,24 @@ package final class TestClock: Clock, Sendable {
     }
   }
 
-  /// Advances as long as anything sleeps.
-  private func drive() {
-    let mustStart = state.withLock { state in
-      defer { state.isDriven = true }
-      return !state.isDriven
-    }
-    guard mustStart else { return }
-    Task.detached(priority: .background) {
-      while let sleeper = await self.next() { sleeper.continuation.resume() }
-    }
-  }
+  /// Waits until every other task waits, too; the time stays.
+  package func settle() async throws { try await sleep(until: now, tolerance: nil) }
 
-  /// The sleeper whose time has come, once nothing else makes progress.
-  private func next() async -> Sleeper? {
-    var quiet = 0, last = -1
-    while quiet < Self.patience {
-      await Task.yield()
-      let number = state.withLock { $0.nextNumber }
-      quiet = number == last ? quiet + 1 : 0
-      last = number
-    }
-    return state.withLock { state in
+  /// Advances to the earliest deadline and wakes its sleeper; called while every task waits.
+  func advance() {
+    let continuation = state.withLock { state -> CheckedContinuation<Void, any Error>? in
       guard let index = state.sleepers.indices.min(by: { earlier(state.sleepers[$0], state.sleepers[$1]) }) else {
-        state.isDriven = false
         return nil
       }
       let sleeper = state.sleepers.remove(at: index)
       state.now = max(state.now, sleeper.deadline)
       precondition(state.now <= limit, "the flow is still waiting after \(limit)")
-      return sleeper
+      return sleeper.continuation
     }
+    continuation?.resume()
   }
+
+  var hasSleepers: Bool { state.withLock { !$0.sleepers.isEmpty } }
 
   private func earlier(_ left: Sleeper, _ right: Sleeper) -> Bool {
     (left.deadline, left.number) < (right.deadline, right.number)

@@ -1,5 +1,6 @@
 package import Base
-package import Decisions
+internal import Decisions
+package import Model
 
 /// One option: its definition is the only place that knows its names, its help and what it does.
 package struct Option: Sendable {
@@ -10,6 +11,24 @@ package struct Option: Sendable {
     case value(String)
     /// May be given more than once.
     case list(String)
+
+    /// A typical value by its placeholder.
+    fileprivate func example(default defaultValue: Default?) -> String {
+      if case .value(let text)? = defaultValue { return text }
+      switch self {
+      case .flag: return "true"
+      case .value(let word), .list(let word):
+        switch word {
+        case "DURATION": return "1m"
+        case "N": return "3"
+        case "SECRET": return "ssm:k"
+        case "PATH", "DIR", "FILE": return "/c"
+        case "KEY=VALUE": return "a=b"
+        case let choices where choices.contains("|"): return choices.split(separator: "|").first.map(String.init) ?? ""
+        default: return "n"
+        }
+      }
+    }
   }
 
   package enum Section: String, Sendable, CaseIterable {
@@ -27,20 +46,36 @@ package struct Option: Sendable {
   package let name: String
   package let section: Section
   package let shape: Shape
-  /// As help shows it; nil if there is none.
-  package let defaultText: String?
+  package enum Default: Sendable, Equatable {
+    /// The setting's own value, as one would type it.
+    case value(String)
+    /// In words, where the value depends on the machine or on other options.
+    case described(String)
+
+    package var text: String {
+      switch self {
+      case .value(let text), .described(let text): text
+      }
+    }
+  }
+
+  package let defaultValue: Default?
+  /// A valid value, for the documents and for the tests of all combinations.
+  package let example: String
   package let help: String
   /// Puts the value into the options; throws a text that says what is wrong with it.
   let apply: @Sendable (_ value: String, _ options: inout Options) throws(OptionValueError) -> Void
 
   init(
-    _ section: Section, _ name: String, _ shape: Shape, default defaultText: String? = nil, _ help: String,
+    _ section: Section, _ name: String, _ shape: Shape, default defaultValue: Default? = nil, example: String? = nil,
+    _ help: String,
     apply: @escaping @Sendable (String, inout Options) throws(OptionValueError) -> Void
   ) {
     self.section = section
     self.name = name
     self.shape = shape
-    self.defaultText = defaultText
+    self.defaultValue = defaultValue
+    self.example = example ?? shape.example(default: defaultValue)
     self.help = help
     self.apply = apply
   }
@@ -55,7 +90,7 @@ package struct OptionValueError: Error, Sendable {
 }
 
 /// Everything that the command line, the environment and the configuration file say.
-package struct Options: Sendable {
+package struct Options: Sendable, Equatable {
   package var settings = Settings()
   package var isDryRun = false
   package var wantsJSON = false
@@ -74,4 +109,11 @@ package struct Options: Sendable {
   var createdGossipKey: SecretReference?
 
   package enum LogFormat: String, Sendable, CaseIterable { case text, json }
+}
+
+/// Every option, in the order of help and documents.
+extension Option {
+  package static let all: [Option] =
+    groupOptions + clusterOptions + configurationOptions + networkOptions + securityOptions + logOptions
+    + machineOptions + runOptions
 }

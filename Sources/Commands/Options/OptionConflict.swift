@@ -1,5 +1,6 @@
 package import Base
-package import Decisions
+internal import Decisions
+package import Model
 
 /// What does not go together, refused before anything is asked or written.
 package struct OptionConflict: Sendable {
@@ -157,7 +158,7 @@ package struct OptionConflict: Sendable {
       message: "--log consul does not go with --start none",
       hint: "name what starts the agent, or forward journal:UNIT or file:/PATH"
     ) {
-      settings, _ in settings.forwards("consul") && settings.start == Settings.Start.none
+      settings, _ in settings.forwards(.consul) && settings.start == Settings.Start.none
     },
     OptionConflict(message: "--log-agent needs --log", hint: "say what it is to forward") { settings, _ in
       settings.logAgent != nil && settings.logs.isEmpty
@@ -166,7 +167,8 @@ package struct OptionConflict: Sendable {
       message: "--log-agent reads files only",
       hint: "leave out journal and consul, or --log-agent: this program forwards both"
     ) { settings, _ in
-      settings.logAgent != nil && settings.logs.contains { $0.source == "consul" || $0.source.hasPrefix("journal") }
+      settings.logAgent != nil
+        && settings.logs.contains { $0.source != .syslog && $0.source.path(syslogFile: nil) == nil }
     },
     OptionConflict(
       message: "--log-agent does not go with --log-tag", hint: "tag the log group yourself: the agent makes it"

@@ -1,5 +1,6 @@
 package import Base
 internal import Decisions
+internal import Model
 
 /// Reads options from the command line, over the environment, over the configuration file.
 package struct OptionParser: Sendable {

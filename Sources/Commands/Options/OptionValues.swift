@@ -1,5 +1,6 @@
 internal import Base
 internal import Decisions
+internal import Model
 
 /// What the options' values may be. Each throws a text that says what is wrong, to stand after the value.
 

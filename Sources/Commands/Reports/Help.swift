@@ -35,7 +35,7 @@ package enum Help {
   }
 
   static func explanation(of option: Option) -> String {
-    option.help + (option.defaultText.map { " (default: \($0))" } ?? "") + (option.isList ? "; repeatable" : "")
+    option.help + (option.defaultValue.map { " (default: \($0.text))" } ?? "") + (option.isList ? "; repeatable" : "")
   }
 
   /// - Parameter width: of the terminal, in columns.

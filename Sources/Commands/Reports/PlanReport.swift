@@ -1,5 +1,7 @@
+internal import Artifacts
 package import Base
 package import Decisions
+internal import Model
 
 /// A plan for people and for programs; secrets redacted in both.
 package struct PlanReport: Sendable {
@@ -8,24 +10,16 @@ package struct PlanReport: Sendable {
   package init(_ plan: Plan) { self.plan = plan }
 
   private var redactedCurrent: String? {
-    guard case .text(let text) = plan.currentConfiguration, let value = try? JSONValue(parsing: text) else {
-      return nil
-    }
-    return Redaction.redacted(value).prettyText
+    plan.currentConfiguration.document?.redacted.prettyText
   }
 
   /// Not JSON, not readable, or not there.
   private var currentRemark: String? {
-    switch plan.currentConfiguration {
+    switch plan.currentConfiguration.content {
     case .absent: "new file"
     case .unreadable(let reason): "the present file cannot be read: \(reason)"
-    case .text: redactedCurrent == nil ? "the present file is not JSON; it is replaced" : nil
+    case .present: redactedCurrent == nil ? "the present file is not JSON; it is replaced" : nil
     }
-  }
-
-  private var configurationFile: ConfigurationFile? {
-    for case .writeConfiguration(let file) in plan.steps { return file }
-    return nil
   }
 
   // MARK: For people
@@ -56,9 +50,9 @@ package struct PlanReport: Sendable {
         ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" }
     }
     if !plan.warnings.isEmpty { lines += ["", "Warnings"] + plan.warnings.map { "  \($0)" } }
-    lines += ["", "Configuration: \(configurationFile?.path ?? "")"] + diffLines.map { "  \($0)" }
+    lines += ["", "Configuration: \(plan.sidecarSteps.configuration.path)"] + diffLines.map { "  \($0)" }
     lines += ["", "Steps"]
-    for (index, step) in plan.steps.enumerated() {
+    for (index, step) in plan.steps.all.enumerated() {
       lines.append("  \(index + 1). \(step.title)")
       if let command = step.command, step.title != command.text { lines.append("     $ \(command.text)") }
       if let (_, text) = step.file {
@@ -129,13 +123,13 @@ package struct PlanReport: Sendable {
       "datacenter": .string(plan.datacenter),
       "peers": .strings(plan.peers.map(\.description)),
       "wan_peers": .strings(plan.wanPeers.map(\.description)),
-      "configuration": Redaction.redacted(plan.configuration.value),
-      "configuration_path": .string(configurationFile?.path ?? ""),
+      "configuration": plan.configuration.document.redacted,
+      "configuration_path": .string(plan.sidecarSteps.configuration.path),
       "configuration_unchanged": .bool(redactedCurrent == plan.configuration.redactedText),
       "start": .string(plan.start.rawValue),
       "steps": .array(
-        plan.steps.map { step in
-          var members: [String: JSONValue] = ["title": .string(step.title)]
+        plan.steps.phases.flatMap { phase in phase.steps.map { (phase: phase.name, step: $0) } }.map { phase, step in
+          var members: [String: JSONValue] = ["phase": .string(phase), "title": .string(step.title)]
           if let command = step.command { members["command"] = .strings([command.program] + command.arguments) }
           if let (path, text) = step.file { members["file"] = .object(["path": .string(path), "text": .string(text)]) }
           return .object(members)

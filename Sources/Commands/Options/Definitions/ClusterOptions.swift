@@ -1,0 +1,44 @@
+internal import Base
+internal import Model
+
+extension Option {
+  static let clusterOptions: [Option] = [
+    Option(
+      .cluster, "join", .value("all|leader"), default: .value("all"),
+      "which servers retry_join lists: all others, or the one with the lowest IP address"
+    ) { value, options throws(OptionValueError) in
+      options.settings.join = try choice(value)
+    },
+    Option(
+      .cluster, "leader-wait", .value("DURATION"), default: .value("40s"),
+      "maximum time to wait for an election if peers have raft state but no leader; "
+        + "after that the cluster counts as having lost its quorum"
+    ) { value, options throws(OptionValueError) in
+      options.settings.leaderWait = try duration(value)
+    },
+    Option(
+      .cluster, "verify-timeout", .value("DURATION"), default: .value("5m"),
+      "maximum time to wait until the agent is healthy"
+    ) { value, options throws(OptionValueError) in
+      options.settings.verifyTimeout = try duration(value)
+    },
+    Option(
+      .cluster, "require-wan", .flag, default: .value("false"),
+      "fail unless every known server of all datacenters is in the WAN pool"
+    ) { value, options throws(OptionValueError) in
+      options.settings.requiresWAN = try boolean(value)
+    },
+    Option(
+      .cluster, "sidecar-interval", .value("DURATION"), default: .value("30s"),
+      "average interval at which the sidecar polls the agent; every tenth poll also calls AWS"
+    ) { value, options throws(OptionValueError) in
+      options.settings.sidecarInterval = try duration(value)
+    },
+    Option(
+      .cluster, "lifecycle-hook", .value("NAME"),
+      "launch hook to complete: CONTINUE once healthy, ABANDON after a failure"
+    ) { value, options throws(OptionValueError) in
+      options.settings.lifecycleHook = try nonEmpty(value)
+    },
+  ]
+}

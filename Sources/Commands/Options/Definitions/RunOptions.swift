@@ -1,0 +1,49 @@
+internal import Base
+internal import Model
+
+extension Option {
+  static let runOptions: [Option] = [
+    Option(
+      .run, "dry-run", .flag, default: .value("false"), example: "true",
+      "print the plan with its reasons; change nothing, wait for nothing"
+    ) { value, options throws(OptionValueError) in
+      options.isDryRun = try boolean(value)
+    },
+    Option(
+      .run, "json", .flag, default: .value("false"),
+      "print the report as JSON"
+    ) { value, options throws(OptionValueError) in
+      options.wantsJSON = try boolean(value)
+    },
+    Option(
+      .run, "check", .flag, default: .value("false"), example: "false",
+      "for status: print only problems, and exit with status 1 if there are any"
+    ) { value, options throws(OptionValueError) in
+      options.checks = try boolean(value)
+    },
+    Option(
+      .run, "account", .value("ID"), default: .described("any account"), example: "123456789012",
+      "for iam-policy: AWS account of the resources"
+    ) { value, options throws(OptionValueError) in
+      guard value.utf8.count == 12, value.utf8.allSatisfy({ (48...57).contains($0) }) else {
+        throw OptionValueError(expectation: "must be twelve digits")
+      }
+      options.account = value
+    },
+    Option(
+      .run, "log-level", .value("LEVEL"), default: .value("info"),
+      "debug, info, warning or error"
+    ) { value, options throws(OptionValueError) in
+      guard let level = LogLevel(name: value) else {
+        throw OptionValueError(expectation: "must be debug, info, warning or error")
+      }
+      options.logLevel = level
+    },
+    Option(
+      .run, "log-format", .value("text|json"), default: .value("text"),
+      "format of the log on standard error"
+    ) { value, options throws(OptionValueError) in
+      options.logFormat = try choice(value)
+    },
+  ]
+}

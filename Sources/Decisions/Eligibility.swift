@@ -1,0 +1,31 @@
+package import Base
+package import Model
+
+/// Whether a instance counts as a member, or why not.
+package enum Eligibility: Sendable, Equatable {
+  case eligible(IPv4Address)
+  case ineligible(reason: String)
+
+  /// Launching and serving count. A launch hook holds members in `Pending:Wait`, where they boot like any other: waiting
+  /// for `InService` would wait for ever.
+  private static let eligibleLifecycleStates: Set = ["Pending", "Pending:Wait", "Pending:Proceed", "InService"]
+  private static let eligibleInstanceStates: Set = ["pending", "running"]
+
+  package init(_ instance: Instance, vpcID: String?) {
+    if let state = instance.lifecycleState, !Self.eligibleLifecycleStates.contains(state) {
+      self = .ineligible(reason: "lifecycle state \(state)")
+    } else if let state = instance.instanceState, !Self.eligibleInstanceStates.contains(state) {
+      self = .ineligible(reason: "instance state \(state)")
+    } else if instance.instanceState == nil {
+      self = .ineligible(reason: "not known to EC2 yet")
+    } else if let vpcID, let other = instance.vpcID, other != vpcID {
+      self = .ineligible(reason: "in another VPC, \(other)")
+    } else if let address = instance.privateIP {
+      self = .eligible(address)
+    } else {
+      self = .ineligible(reason: "no private address yet")
+    }
+  }
+
+  package var address: IPv4Address? { if case .eligible(let address) = self { address } else { nil } }
+}

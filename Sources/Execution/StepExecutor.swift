@@ -1,0 +1,102 @@
+internal import AWS
+package import Base
+internal import Consul
+package import Model
+
+/// Carries out steps through the seams, each checked first for being done already.
+package struct StepExecutor: Sendable {
+  let context: RuntimeContext
+  private let lifecycleHooks: LifecycleHooks?
+  /// The agent that this process supervises, once `.superviseAgent` has been carried out.
+  package let supervisedAgent: SupervisedAgent
+
+  /// - Parameters:
+  ///   - lifecycleHooks: for `.completeLifecycleAction`; nil where no plan has that step.
+  ///   - agentOutput: receives a copy of a supervised agent's output.
+  ///   - agentStarts: called before a supervised agent starts, so that signals reach it from its first moment.
+  package init(
+    context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, agentOutput: (any OutputSink)? = nil,
+    agentStarts: @escaping @Sendable (Supervisor) -> Void = { _ in }
+  ) {
+    self.context = context
+    self.lifecycleHooks = lifecycleHooks
+    supervisedAgent = SupervisedAgent(context: context, output: agentOutput, starts: agentStarts)
+  }
+
+  package enum Outcome: Sendable, Equatable {
+    case done
+    case alreadyDone
+    case healthy(Health)
+  }
+
+  /// - Throws: `Failure` with status 12, 14, 15 or 16, or `CancellationError`.
+  @discardableResult
+  package func perform(_ step: Step) async throws -> Outcome {
+    try Task.checkCancellation()
+    do {
+      let outcome = try await carryOut(step)
+      switch outcome {
+      case .done: context.log.info(step.title)
+      case .alreadyDone: context.log.debug("already done: \(step.title)")
+      case .healthy: break
+      }
+      return outcome
+    } catch let error as FileError {
+      throw Failure(
+        .configurationRejected, "cannot \(step.title)", details: [error.explanation], hint: hint(for: error))
+    } catch let error as LaunchError {
+      throw Failure(.agentNotStarted, "cannot \(step.title)", details: [error.explanation])
+    }
+  }
+
+  private func hint(for error: FileError) -> String? {
+    switch error.errno {
+    case 28, 122: "make room on the file system that holds \(error.path)"
+    case 30: "the file system that holds \(error.path) is read-only; remount it, or name another directory"
+    case 1, 13: context.system.isRoot ? nil : "run as root"
+    default: nil
+    }
+  }
+
+  private func carryOut(_ step: Step) async throws -> Outcome {
+    switch step {
+    case .verify(let requirements):
+      return .healthy(try await HealthCheck(requirements, context: context).verify(agent: agent(requirements.runner)))
+    case .superviseAgent(let command, let owner, let mayBindLowPorts):
+      return outcome(supervisedAgent.start(command, owner: owner, mayBindLowPorts: mayBindLowPorts))
+    case .completeLifecycleAction(let hook):
+      guard let lifecycleHooks else { throw Failure(.awsFailed, "cannot complete lifecycle hook \(hook) without AWS") }
+      try await lifecycleHooks.complete(hook, .proceed)
+      return .done
+    case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _):
+      try await run(command)
+      return .done
+    case .reloadAgent(.api(let address, let token), _):
+      try await reload(agentAt: address, token: token)
+      return .done
+    case .moveAside(let path, let target, _): return outcome(try moveAside(path, to: target))
+    case .createDirectory(let path, let mode, let owner): return outcome(try createDirectory(path, mode, owner))
+    case .recordInstance(let path, let text):
+      return outcome(try writeIfChanged(path, text, mode: 0o644, owner: nil))
+    case .setHostName(let name): return outcome(try setHostName(name))
+    case .writeConfiguration(let file): return outcome(try await write(file))
+    case .writeUnit(let path, let text): return outcome(try writeUnit(path, text))
+    case .writeFile(let path, let text): return outcome(try writeFile(path, text))
+    case .copyProgram(let source, let path): return outcome(try copyProgram(source, to: path))
+    case .removeFile(let path): return outcome(try removeFile(path))
+    case .writeSecretFile(let path, let secret, let owner):
+      return outcome(try writeIfChanged(path, secret.value, mode: 0o640, owner: owner))
+    case .runContainer(let container): return outcome(try await run(container))
+    case .runSidecar(let unit): return outcome(try await run(unit))
+    case .setUpLogAgent(let setup): return outcome(try await setUp(setup))
+    case .resolveThroughAgent(let resolver):
+      return outcome(try await ResolverConfigurator(context: context).apply(resolver))
+    }
+  }
+
+  private func outcome(_ hasChanged: Bool) -> Outcome { hasChanged ? .done : .alreadyDone }
+
+  private func agent(_ runner: AgentRunner) -> any AgentMonitor {
+    supervisedAgent.supervisor ?? BackgroundAgent(runner: runner, context: context)
+  }
+}

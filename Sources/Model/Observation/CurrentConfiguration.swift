@@ -1,0 +1,55 @@
+package import Base
+
+/// The agent's configuration file as it is on disk: all that a reboot without AWS has to go by.
+package struct CurrentConfiguration: Sendable, Equatable {
+  package enum Content: Sendable, Equatable {
+    case absent
+    case present(Secret)
+    case unreadable(reason: String)
+  }
+
+  package let content: Content
+  /// Nil if there is no file, or if it is not JSON.
+  package let document: SecretDocument?
+
+  package init(_ content: Content) {
+    self.content = content
+    if case .present(let text) = content {
+      document = (try? JSONValue(parsing: text.value)).map(SecretDocument.init)
+    } else {
+      document = nil
+    }
+  }
+
+  package static let absent = CurrentConfiguration(.absent)
+
+  package var peers: [IPv4Address] { addresses("retry_join") }
+  package var wanPeers: [IPv4Address] { addresses("retry_join_wan") }
+  package var gossipKey: Secret? { document?["encrypt"]?.string.map { Secret($0) } }
+  package var agentToken: Secret? {
+    (document?["acl"]?["tokens"]?["agent"]?.string ?? document?["acl_agent_token"]?.string).map { Secret($0) }
+  }
+  package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
+
+  /// `address:port` of the agent's HTTP API, from this machine.
+  package func agentAddress(_ settings: Settings) -> String {
+    let host = AgentInterface.host(in: document, otherwise: bindAddress ?? AgentInterface.loopback)
+    return "\(host):\(settings.httpPort)"
+  }
+
+  private func addresses(_ key: String) -> [IPv4Address] {
+    document?[key]?.array?.compactMap { $0.string.flatMap { IPv4Address($0) } } ?? []
+  }
+}
+
+/// Where the agent's HTTP and DNS interfaces listen.
+package enum AgentInterface {
+  package static let loopback = IPv4Address("127.0.0.1")!
+
+  /// The address at which this machine reaches them: loopback if `client_addr` includes it.
+  package static func host(in configuration: SecretDocument?, otherwise address: IPv4Address) -> IPv4Address {
+    guard let text = configuration?["client_addr"]?.string else { return loopback }
+    let listed = text.split(separator: " ").compactMap { IPv4Address($0) }
+    return listed.contains { $0.isLoopback || $0.isUnspecified } ? loopback : listed.first ?? address
+  }
+}

@@ -1,0 +1,65 @@
+internal import Base
+
+/// Where log lines come from, as `--log` names it.
+package enum LogSource: Sendable, Hashable, CustomStringConvertible {
+  /// The agent's output, wherever it goes: its unit's journal, its container's log or its pipe under supervise.
+  case consul
+  /// This program's own log.
+  case bootstrap
+  /// The machine's log: its usual file, or the journal where there is no such file.
+  case syslog
+  /// The whole journal, or that of one unit.
+  case journal(unit: String?)
+  /// A file, or all files that match a pattern of `*` and `?` in the last part of the path.
+  case file(pattern: String)
+
+  /// For help and error messages.
+  package static let forms = ["consul", "bootstrap", "syslog", "journal", "journal:UNIT", "file:/PATH"]
+  package static let explanation =
+    "consul (the agent's output), bootstrap (this program's log), syslog, journal, journal:UNIT, file:/PATH with * and ? "
+    + "in its last part"
+
+  /// Nil for anything else than `forms`.
+  package init?(_ text: String) {
+    switch text {
+    case "consul": self = .consul
+    case "bootstrap": self = .bootstrap
+    case "syslog": self = .syslog
+    case "journal": self = .journal(unit: nil)
+    case let unit where unit.hasPrefix("journal:") && unit.count > 8:
+      self = .journal(unit: String(unit.dropFirst(8)))
+    case let file where file.hasPrefix("file:/") && file.count > 6 && !file.hasSuffix("/"):
+      self = .file(pattern: String(file.dropFirst(5)))
+    default: return nil
+    }
+  }
+
+  package var description: String {
+    switch self {
+    case .consul: "consul"
+    case .bootstrap: "bootstrap"
+    case .syslog: "syslog"
+    case .journal(let unit): unit.map { "journal:\($0)" } ?? "journal"
+    case .file(let pattern): "file:\(pattern)"
+    }
+  }
+
+  /// The file or pattern to read; nil for a source that is not a file.
+  /// - Parameter syslogFile: the machine's log file, if it has one.
+  package func path(syslogFile: String?) -> String? {
+    switch self {
+    case .bootstrap: Settings.ownLogPath
+    case .syslog: syslogFile
+    case .file(let pattern): pattern
+    case .consul, .journal: nil
+    }
+  }
+
+  /// The source forwards several files, each to a stream of its own.
+  package var isPattern: Bool {
+    if case .file(let pattern) = self { pattern.contains { $0 == "*" || $0 == "?" } } else { false }
+  }
+
+  /// What stands for `{source}` in the names of log groups and streams.
+  package var nameInStream: String { LogStreamName.part(of: description) }
+}

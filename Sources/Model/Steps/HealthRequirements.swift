@@ -1,0 +1,62 @@
+package import Base
+
+/// What must be true before a boot is a success.
+package struct HealthRequirements: Sendable, Equatable {
+  /// `address:port` of the agent's HTTP API, on this machine.
+  package let agentAddress: String
+  /// This server's address as raft names it; nil for a client.
+  package let raftAddress: String?
+  /// Servers that must be in the raft configuration.
+  package let servers: Int
+  /// Nil without a WAN pool.
+  package let wan: WAN?
+  /// The agent's own token, if ACLs are enabled.
+  package let token: Secret?
+  /// What runs the agent, for the reason of a failed start.
+  package let runner: AgentRunner
+  /// `--verify-timeout`.
+  package let timeout: Duration
+
+  package struct WAN: Sendable, Equatable {
+    /// Addresses of the known servers of all datacenters.
+    package let addresses: Set<IPv4Address>
+    /// Otherwise the pool is only reported.
+    package let isRequired: Bool
+
+    package init(addresses: Set<IPv4Address>, isRequired: Bool) {
+      self.addresses = addresses
+      self.isRequired = isRequired
+    }
+  }
+
+  package init(
+    agentAddress: String, raftAddress: String?, servers: Int, wan: WAN?, token: Secret?, runner: AgentRunner,
+    timeout: Duration
+  ) {
+    self.agentAddress = agentAddress
+    self.raftAddress = raftAddress
+    self.servers = servers
+    self.wan = wan
+    self.token = token
+    self.runner = runner
+    self.timeout = timeout
+  }
+
+  package var text: String {
+    var parts = ["the agent answers", "it knows a leader"]
+    if raftAddress != nil { parts += ["this server is a voter", "at least \(servers) servers are in raft"] }
+    if let wan {
+      parts.append("\(wan.addresses.count) servers are in the WAN pool\(wan.isRequired ? "" : " (reported only)")")
+    }
+    return parts.joined(separator: ", ")
+  }
+}
+
+/// What runs the agent.
+package enum AgentRunner: Sendable, Equatable {
+  case systemd
+  /// With the path of the Docker client.
+  case docker(client: String)
+  /// This process.
+  case supervisor
+}

@@ -1,0 +1,30 @@
+internal import Base
+
+/// The systemd unit that runs the agent.
+package struct SystemdUnit: Sendable, Equatable {
+  package static let name = "consul.service"
+  package static let path = "/etc/systemd/system/consul.service"
+  /// The first line of every file that this program writes for systemd and resolvers; another program owns one without it.
+  package static let header = "# Written by consul-bootstrap"
+
+  package let text: String
+
+  package init(text: String) { self.text = text }
+}
+
+/// The systemd unit of the sidecar.
+package struct SidecarUnit: Sendable, Equatable {
+  package static let name = "consul-bootstrap.service"
+  package static let path = "/etc/systemd/system/consul-bootstrap.service"
+
+  package let text: String
+  package let optionsPath: String
+  /// The options of this run as a configuration file: what the sidecar reads at each start.
+  package let options: String
+
+  package init(text: String, optionsPath: String, options: String) {
+    self.text = text
+    self.optionsPath = optionsPath
+    self.options = options
+  }
+}

@@ -1,0 +1,193 @@
+internal import AWS
+package import Base
+internal import Consul
+internal import Artifacts
+internal import Decisions
+package import Model
+package import Observers
+package import LogForwarding
+internal import Synchronization
+
+/// The logs' side of the sidecar: forwards them, or watches the agent that does, and reports how it goes.
+package final class LogForwardingService: Sendable {
+  private let settings: Settings
+  private let context: RuntimeContext
+  private let instance: LocatedInstance
+  /// What the agent writes, where it runs under us.
+  private let spool: Spool?
+  private let forwarder = Mutex<LogForwarder?>(nil)
+  private let prometheus = Mutex("")
+
+  package init(settings: Settings, context: RuntimeContext, instance: LocatedInstance, spool: Spool?) {
+    self.settings = settings
+    self.context = context
+    self.instance = instance
+    self.spool = spool
+  }
+
+  /// What `status` is told is at most so old.
+  private static let reportPause = Duration.seconds(2)
+  private static let flushPause = Duration.milliseconds(20)
+  /// Between questions for the group's name.
+  private static let groupPause = Duration.seconds(10)
+
+  /// Until cancelled.
+  package func run() async {
+    guard !settings.logs.isEmpty else { return }
+    let served = serve()
+    defer { withExtendedLifetime(served) {} }
+    guard let values = await templateValues() else { return }
+    let agent = LogAgentConfiguration(
+      settings, instance.identity, hostName: context.system.hostName, groupName: values["group"],
+      syslogFile: SyslogFile.path(context.files))
+    if settings.logAgent != nil, agent == nil {
+      context.log.warning(
+        "nobody forwards the logs: this machine's syslog is no file",
+        ["hint": "install rsyslog, or leave out --log-agent"])
+      return
+    }
+    await withTaskGroup(of: Void.self) { group in
+      if let agent {
+        let watch = LogAgentMonitor(
+          agent, patience: settings.logAgentPatience, logs: CloudWatchLogs(client: instance.client), context: context)
+        group.addTask { await watch.run() }
+        group.addTask {
+          await self.report {
+            ForwardingReport(time: self.context.now(), pid: self.context.system.pid, streams: [], agent: watch.report)
+          }
+        }
+      } else {
+        let forwarder = LogForwarder(
+          settings.logs.map { request(for: $0, values) }, memory: settings.logMemory,
+          flushInterval: settings.flushInterval,
+          client: instance.client, files: context.files,
+          launcher: context.launcher,
+          stateDirectory: settings.stateDirectory, clock: context.clock, now: context.now, log: context.log)
+        self.forwarder.withLock { $0 = forwarder }
+        group.addTask { await forwarder.run() }
+        group.addTask {
+          await self.report {
+            ForwardingReport(
+              time: self.context.now(), pid: self.context.system.pid, streams: await forwarder.status(), agent: nil)
+          }
+        }
+      }
+    }
+  }
+
+  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`, or than `time` if that is less.
+  package func flush(within time: Duration = .seconds(24 * 3600)) async {
+    guard !settings.logs.isEmpty, settings.logAgent == nil else { return }
+    let end = context.uptime() + min(time, settings.flushTimeout)
+    // A short run may be over before the names are known.
+    while forwarder.withLock({ $0 }) == nil, context.uptime() < end {
+      try? await context.clock.sleep(for: Self.flushPause)
+    }
+    await forwarder.withLock { $0 }?.end(within: max(.zero, end - context.uptime()))
+  }
+
+  // MARK: What is forwarded
+
+  /// What stands for the fields of names; nil when cancelled before it is known.
+  private func templateValues() async -> [String: String]? {
+    let identity = instance.identity
+    var values = settings.logValues(identity, hostName: context.system.hostName)
+    values["source"] = "{source}"
+    guard settings.logNamesNeedGroup else { return values }
+    // Names wait for it: a stream under another name would be another stream.
+    var told = ""
+    while !Task.isCancelled {
+      let reason: String
+      do {
+        values["group"] =
+          try await AutoScaling(client: instance.client).groupName(ofInstance: identity.instanceID)
+          ?? Settings.noLogGroupName
+        return values
+      } catch let error as AWSError {
+        reason = error.explanation("find this instance's group for the log's name")
+      } catch {
+        reason = error.explained
+      }
+      if Task.isCancelled { return nil }
+      if reason != told { context.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
+      told = reason
+      try? await context.clock.sleep(for: Self.groupPause)
+    }
+    return nil
+  }
+
+  private func request(for log: Settings.LogRequest, _ values: [String: String]) -> LogForwarder.Request {
+    let expanded = { (text: String) in NameTemplate.expand(text) { values[$0] } ?? text }
+    var request = LogForwarder.Request(
+      name: log.source.description, input: input(for: log.source), group: expanded(log.group ?? settings.logGroup),
+      stream: expanded(log.stream ?? settings.logStream)
+    )
+    request.retention = log.retention ?? settings.logRetention
+    request.tags = settings.tagsOfLogGroups
+    request.timestampKey = log.timestampKey
+    request.recordStart = (log.multilineStart ?? settings.multilineStart).flatMap { context.pattern($0) }
+    return request
+  }
+
+  private func input(for source: LogSource) -> LogForwarder.Input {
+    switch source {
+    case .consul:
+      if let spool { return .spool(spool) }
+      return settings.start == .docker
+        ? .container(name: DockerContainer.agentName, docker: instance.consulPath) : .journal(unit: SystemdUnit.name)
+    case .bootstrap: return .file(pattern: Settings.ownLogPath)
+    case .syslog:
+      return SyslogFile.path(context.files).map { .file(pattern: $0) } ?? .journal(unit: nil)
+    case .journal(let unit): return .journal(unit: unit)
+    case .file(let pattern): return .file(pattern: pattern)
+    }
+  }
+
+  // MARK: The report
+
+  private func serve() -> (any Sendable)? {
+    guard let address = settings.metricsAddress else { return nil }
+    do {
+      return try context.textServer.serve(at: address) { self.prometheus.withLock { $0 } }
+    } catch {
+      context.log.warning(
+        "cannot serve the numbers of the forwarding",
+        ["reason": .string(error.explained)])
+      return nil
+    }
+  }
+
+  /// Written when it has changed, and often enough to be seen alive. Says what is stalled, once, and that it goes on.
+  private func report(_ current: @Sendable () async -> ForwardingReport) async {
+    var last: ForwardingReport?, told: Set<String> = []
+    while true {
+      let report = await current()
+      if settings.metricsAddress != nil { prometheus.withLock { $0 = report.prometheus } }
+      if last.map({
+        $0.streams != report.streams || $0.agent != report.agent || report.time - $0.time >= ForwardingReport.renewal
+      }) ?? true {
+        write(report)
+        last = report
+      }
+      let problems = Set(report.problems(at: report.time))
+      for trouble in problems.subtracting(told).sorted() { context.log.warning("log forwarding: \(trouble)") }
+      for trouble in told.subtracting(problems).sorted() {
+        context.log.info("log forwarding: no longer so: \(trouble)")
+      }
+      told = problems
+      // The last report is written after the end.
+      if Task.isCancelled { return }
+      try? await context.clock.sleep(for: Self.reportPause)
+    }
+  }
+
+  private func write(_ report: ForwardingReport) {
+    do {
+      try context.files.write(settings.logReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)
+    } catch {
+      context.log.debug(
+        "cannot write the report of the forwarding",
+        ["reason": .string(error.explained)])
+    }
+  }
+}

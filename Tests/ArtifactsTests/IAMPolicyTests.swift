@@ -1,0 +1,105 @@
+import Base
+import Testing
+
+@testable import Artifacts
+@testable import Model
+
+/// What a run may need to do, as narrow as AWS lets one say it.
+@Suite struct IAMPolicyTests {
+  private func policy(_ region: String = "eu-west-1", _ change: (inout Settings) -> Void) -> IAMPolicy {
+    var settings = Settings()
+    change(&settings)
+    return IAMPolicy(settings, region: region, account: "123456789012")
+  }
+
+  private func resources(_ action: String, _ policy: IAMPolicy) -> [String] {
+    policy.statements.first { $0.actions.contains(action) }?.resources ?? []
+  }
+
+  @Test func `a run that only looks needs to look, and nothing else`() {
+    #expect(
+      policy { _ in }.actions == [
+        "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances",
+      ])
+    #expect(
+      policy { $0.membership = .groups(["a"]) }.actions == [
+        "autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances",
+      ])
+    #expect(policy { $0.membership = .tags([.init(key: "a", value: "b")]) }.actions == ["ec2:DescribeInstances"])
+  }
+
+  /// A wildcard where each instance fills in for itself, and only there.
+  @Test(arguments: [
+    ("/consul/{datacenter}", Settings.Layout.single, "/consul/dc1"),
+    ("/consul/{datacenter}", .datacenterPerAZ, "/consul/*"),
+    ("/{group}/{az}", .single, "/*/*"), ("/app/{source}", .single, "/app/var/log/app.log"),
+    ("/plain", .single, "/plain"),
+  ])
+  func `log groups are named as far as they are known`(_ template: String, _ layout: Settings.Layout, _ name: String) {
+    let found = policy {
+      $0.layout = layout
+      $0.logGroup = template
+      $0.logs = [.init(source: .file(pattern: "/var/log/app.log"))]
+    }
+    let arn = "arn:aws:logs:eu-west-1:123456789012:log-group:\(name)"
+    #expect(resources("logs:PutLogEvents", found) == [arn, arn + ":*"])
+  }
+
+  @Test func `sources with groups of their own each have theirs`() {
+    let found = policy {
+      $0.logs = [.init(source: .consul), .init(source: .bootstrap), .init(source: .file(pattern: "/a/*.log"))]
+      $0.logs[2].group = "/a/{source}"
+      $0.logs[2].retention = 7
+    }
+    #expect(
+      resources("logs:CreateLogGroup", found).filter { !$0.hasSuffix(":*") }.map { $0.split(separator: ":").last } == [
+        "/consul/dc1", "/a/*",
+      ])
+    #expect(found.actions.contains("logs:PutRetentionPolicy"))
+  }
+
+  @Test func `secrets are named as their services name them`() {
+    let found = policy {
+      $0.gossipKey = SecretReference("ssm:/consul/gossip")
+      $0.createsGossipKey = true
+      $0.agentToken = SecretReference("secretsmanager:consul/token#value")
+      $0.tls.ca = SecretReference("ssm:ca:3")
+      $0.tls.cert = SecretReference("file:/etc/cert.pem")
+      $0.tls.key = SecretReference("secretsmanager:arn:aws:secretsmanager:eu-west-1:210987654321:secret:key-AbCdEf")
+    }
+    let parameter = "arn:aws:ssm:eu-west-1:123456789012:parameter/"
+    #expect(resources("ssm:GetParameter", found) == [parameter + "consul/gossip", parameter + "ca"])
+    #expect(resources("ssm:PutParameter", found) == [parameter + "consul/gossip"])
+    #expect(
+      resources("secretsmanager:GetSecretValue", found) == [
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:consul/token-??????",
+        "arn:aws:secretsmanager:eu-west-1:210987654321:secret:key-AbCdEf",
+      ])
+  }
+
+  @Test(arguments: [
+    ("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc"),
+    ("*", "aws"),
+  ])
+  func `the partition is the region's`(_ region: String, _ partition: String) {
+    let found = policy(region) {
+      $0.membership = .groups(["consul"])
+      $0.lifecycleHook = "ready"
+    }
+    #expect(
+      resources("autoscaling:CompleteLifecycleAction", found) == [
+        "arn:\(partition):autoscaling:\(region):123456789012:autoScalingGroup:*:autoScalingGroupName/consul"
+      ])
+  }
+
+  /// Its group is another than the servers', and nobody knows its name.
+  @Test func `a client's hook may be any group's`() {
+    let found = policy {
+      $0.role = .client
+      $0.membership = .groups(["consul"])
+      $0.lifecycleHook = "ready"
+    }
+    #expect(
+      resources("autoscaling:CompleteLifecycleAction", found).allSatisfy { $0.hasSuffix("autoScalingGroupName/*") })
+  }
+}

@@ -1,0 +1,83 @@
+internal import Foundation
+internal import Synchronization
+
+/// Advances the test clocks of this process, each to its earliest deadline, whenever no task can run.
+///
+/// Swift does not show whether a task is ready to run. A thread of its own sees it from outside: jobs enqueued now
+/// have run, so that none waits for a thread; and no thread of the process is running or ready, as the kernel shows it,
+/// twice, without one having run in between. So a task that computes, or that a busy machine delays, holds the time.
+final class IdleConductor: Sendable {
+  static let shared = IdleConductor()
+
+  /// How long a process that never becomes idle holds the time: another test may spin.
+  private static let patience = Duration.seconds(1)
+
+  private let clocks = Mutex<[ObjectIdentifier: TestClock]>([:])
+  private let added = DispatchSemaphore(value: 0)
+
+  private init() {
+    Thread.detachNewThread { [self] in
+      while true {
+        added.wait()
+        while clocks.withLock({ !$0.isEmpty }) { conduct() }
+      }
+    }
+  }
+
+  /// Conducts a clock that has sleepers, until it has none.
+  func add(_ clock: TestClock) {
+    let isNew = clocks.withLock { $0.updateValue(clock, forKey: ObjectIdentifier(clock)) == nil }
+    if isNew { added.signal() }
+  }
+
+  private func conduct() {
+    let start = ContinuousClock.now
+    while !isIdle(), ContinuousClock.now - start < Self.patience { usleep(50) }
+    for (key, clock) in clocks.withLock({ $0 }) {
+      // Under the lock, so that a sleeper that comes now adds its clock again.
+      clocks.withLock { if !clock.hasSleepers { $0[key] = nil } }
+      clock.advance()
+    }
+  }
+
+  private func isIdle() -> Bool {
+    for priority in [TaskPriority.high, .medium, .low] {
+      let ran = DispatchSemaphore(value: 0)
+      Task.detached(priority: priority) { ran.signal() }
+      guard ran.wait(timeout: .now() + .milliseconds(100)) == .success else { return false }
+    }
+    // The threads that ran these go to sleep.
+    usleep(20)
+    guard let first = Threads.sleeping(), let second = Threads.sleeping() else { return false }
+    return first == second
+  }
+}
+
+/// The threads of this process as the kernel shows them (proc_pid_stat(5), proc_pid_schedstat(5)).
+private enum Threads {
+  /// How often each thread other than this has run; nil if one of them is running or ready to run.
+  static func sleeping() -> [String: String]? {
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/thread-self"))?.split(separator: "/")
+      .last
+    var counts: [String: String] = [:]
+    for thread in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")) ?? []
+    where thread[...] != own {
+      // A thread that has ended meanwhile has no files.
+      guard let status = read("/proc/self/task/\(thread)/stat") else { continue }
+      // After the name in parentheses, which may hold anything.
+      guard let state = status.split(separator: ")").last?.split(separator: " ").first, "SITtZXx".contains(state)
+      else { return nil }
+      counts[thread] = read("/proc/self/task/\(thread)/schedstat") ?? ""
+    }
+    return counts
+  }
+
+  private static func read(_ path: String) -> String? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var buffer = [UInt8](repeating: 0, count: 1024)
+    let count = Foundation.read(descriptor, &buffer, buffer.count)
+    return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
+  }
+}

@@ -1,0 +1,139 @@
+package import Base
+
+/// The HTTP API of one Consul agent, with a state that the test changes.
+package final class FakeConsulAgent: Sendable {
+  package struct Server: Sendable, Equatable {
+    package var id: String
+    package var node: String
+    package var address: String
+    package var isVoter: Bool
+
+    package init(_ node: String, _ address: String, id: String? = nil, isVoter: Bool = true) {
+      (self.node, self.address, self.isVoter) = (node, address, isVoter)
+      self.id = id ?? "id-\(node)"
+    }
+  }
+
+  package struct Member: Sendable, Equatable {
+    package var name: String
+    package var ip: String
+    /// serf's: 1 alive, 2 leaving, 3 left, 4 failed.
+    package var status: Int64
+    package var isServer: Bool
+
+    package init(_ name: String, _ ip: String, status: Int64 = 1, isServer: Bool = true) {
+      (self.name, self.ip, self.status, self.isServer) = (name, ip, status, isServer)
+    }
+  }
+
+  package struct State: Sendable {
+    package var nodeName = "node"
+    /// `address:8300`; nil is the answer without a leader.
+    package var leader: String?
+    /// `address:8300` of each raft peer.
+    package var peers: [String] = []
+    package var servers: [Server] = []
+    package var members: [Member] = []
+    package var wanMembers: [Member] = []
+    /// Members of `/v1/agent/self` besides `Config.NodeName`.
+    package var agentSelf: [String: JSONValue] = [:]
+    /// The token that every path but `/v1/status` needs; nil is an agent without ACLs.
+    package var requiredToken: String?
+    /// Of the whole agent.
+    package var failure: TransportError?
+    /// By path without the query: an answer other than 200.
+    package var refusals: [String: (status: Int, message: String)] = [:]
+    fileprivate var joins: [String] = []
+    fileprivate var reloads = 0
+  }
+
+  private let state = Watched(State())
+  /// `10.0.1.5:8500`.
+  package let address: String
+
+  /// Known under the transport of `context` at once.
+  package init(
+    _ context: TestContext, at address: String = "127.0.0.1:8500", _ set: @Sendable (inout State) -> Void = { _ in }
+  ) {
+    self.address = address
+    state.update(set)
+    context.transport.on("http://\(address)/") { try self.answer($0) }
+  }
+
+  package func set(_ change: @Sendable (inout State) -> Void) { state.update(change) }
+
+  /// A cluster of these servers, the first of which leads: status, raft configuration and members agree.
+  package func setCluster(_ servers: [(name: String, ip: String)]) {
+    state.update { state in
+      state.leader = servers.first.map { "\($0.ip):8300" }
+      state.peers = servers.map { "\($0.ip):8300" }
+      state.servers = servers.map { Server($0.name, "\($0.ip):8300") }
+      state.members = servers.map { Member($0.name, $0.ip) }
+    }
+  }
+
+  /// Addresses in the order in which they were joined, `wan ` before those of the WAN pool.
+  package var joins: [String] { state.value.joins }
+  package var reloads: Int { state.value.reloads }
+
+  package func reloaded(times: Int = 1) async throws { try await state.wait { $0.reloads >= times ? () : nil } }
+  package func joined(_ count: Int = 1) async throws -> [String] {
+    try await state.wait { $0.joins.count >= count ? $0.joins : nil }
+  }
+
+  private func answer(_ request: HTTPRequest) throws -> HTTPResponse {
+    let rest = String(request.url.dropFirst("http://\(address)".count))
+    let parts = rest.split(separator: "?", maxSplits: 1).map(String.init)
+    let path = parts[0], isWAN = parts.count > 1 && parts[1] == "wan=1"
+    return try state.update { state in
+      if let failure = state.failure { throw failure }
+      if let refusal = state.refusals[path] {
+        return HTTPResponse(status: refusal.status, body: Array(refusal.message.utf8))
+      }
+      if let token = state.requiredToken, !path.hasPrefix("/v1/status/"), request.header("X-Consul-Token") != token {
+        return HTTPResponse(status: 403, body: Array("Permission denied".utf8))
+      }
+      let prefix = "/v1/agent/join/"
+      switch (request.method, path) {
+      case ("PUT", "/v1/agent/reload"):
+        state.reloads += 1
+        return HTTPResponse(status: 200, body: [])
+      case ("PUT", _) where path.hasPrefix(prefix):
+        state.joins.append((isWAN ? "wan " : "") + path.dropFirst(prefix.count))
+        return HTTPResponse(status: 200, body: [])
+      case ("GET", _):
+        guard let value = state.value(at: path, isWAN: isWAN) else { fallthrough }
+        return HTTPResponse(status: 200, body: Array(value.compactText.utf8))
+      default: forgotten("an answer of the Consul agent to \(request.method) \(rest)")
+      }
+    }
+  }
+}
+
+extension FakeConsulAgent.State {
+  fileprivate func value(at path: String, isWAN: Bool) -> JSONValue? {
+    switch path {
+    case "/v1/status/leader": return .string(leader ?? "")
+    case "/v1/status/peers": return .strings(peers)
+    case "/v1/agent/self":
+      return .object(agentSelf.merging(["Config": ["NodeName": .string(nodeName)]]) { $1.merging($0) })
+    case "/v1/operator/raft/configuration":
+      let list = servers.map { server -> JSONValue in
+        [
+          "ID": .string(server.id), "Node": .string(server.node), "Address": .string(server.address),
+          "Leader": .bool(server.address == leader), "Voter": .bool(server.isVoter),
+        ]
+      }
+      return .object(["Servers": .array(list), "Index": 1])
+    case "/v1/agent/members":
+      return .array(
+        (isWAN ? wanMembers : members).map { member in
+          [
+            "Name": .string(member.name), "Addr": .string(member.ip), "Status": .integer(member.status),
+            "Tags": ["role": member.isServer ? "consul" : "node"],
+          ]
+        })
+    default: return nil
+    }
+  }
+}
