@@ -1,26 +1,35 @@
+import AWS
 import Base
 import Foundation
 import Testing
 
+@testable import Artifacts
 @testable import Commands
 
 /// README's tables are made from the definitions that the program itself uses.
-/// `RECORD=1 swift test --filter ReadmeTests` writes the options anew, and fails.
-@Suite struct ReadmeTests {
+/// `RECORD=1 swift test --filter ReadmeTests` writes the tables anew, and fails.
+@Suite(.serialized) struct ReadmeTests {
   static let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../README.md")
     .standardizedFileURL
 
-  private var table: String {
-    Option.all.map { option in
+  @Test func `the options are the program's`() throws {
+    let rows = Option.all.map { option in
       let usage = "--\(option.name)\(option.metavariable)".replacing("|", with: "\\|")
       return
         "| `\(usage)` | \(option.defaultValue?.text ?? "") | \(option.help)\(option.isList ? "; repeatable" : "") |"
-    }.joined(separator: "\n")
+    }
+    try check("| Option | Default | |\n|---|---|---|\n", rows)
   }
 
-  @Test func `the options are the program's`() throws {
+  @Test func `the actions that the role must allow are the program's`() throws {
+    let rows = IAMPermission.all.map { "| `\($0.action.iamAction)` | \($0.when) |" }
+    try check("| Action | Needed |\n|---|---|\n", rows)
+  }
+
+  /// The table below a head has these rows; with `RECORD` it gets them.
+  private func check(_ head: String, _ rows: [String]) throws {
+    let table = rows.joined(separator: "\n")
     let readme = try String(contentsOf: Self.path, encoding: .utf8)
-    let head = "| Option | Default | |\n|---|---|---|\n"
     let start = try #require(readme.range(of: head)).upperBound
     let end = try #require(readme.range(of: "\n\n", range: start..<readme.endIndex)).lowerBound
     if ProcessInfo.processInfo.environment["RECORD"] != nil {

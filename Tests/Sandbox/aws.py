@@ -8,6 +8,7 @@ import datetime
 import email.utils
 import gzip
 import json
+import pathlib
 import random
 import re
 import ssl
@@ -41,30 +42,11 @@ ROLE = "consul-server"
 # AWS refuses signatures that are more than five minutes off.
 TOLERATED_SKEW = 300
 
-POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": [
-                "autoscaling:DescribeAutoScalingGroups",
-                "autoscaling:DescribeAutoScalingInstances",
-                "autoscaling:CompleteLifecycleAction",
-                "ec2:DescribeInstances",
-                "ssm:GetParameter",
-                "ssm:PutParameter",
-                "secretsmanager:GetSecretValue",
-                "logs:CreateLogGroup",
-                "logs:CreateLogStream",
-                "logs:PutLogEvents",
-                "logs:PutRetentionPolicy",
-                "logs:TagResource",
-                "logs:DescribeLogStreams",
-            ],
-            "Resource": "*",
-        }
-    ],
-}
+# What an instance's role may do: the table of actions in the documents, which comes from the program's own definitions.
+root = pathlib.Path(__file__).parents[2]
+documents = "".join(path.read_text() for path in [root / "README.md", *root.glob("docs/*.md")])
+ACTIONS = sorted(set(re.findall(r"^\| `([a-z0-9]+:[A-Za-z]+)` \| ", documents, re.M)))
+POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ACTIONS, "Resource": "*"}]}
 
 lifecycle_actions = []
 
@@ -105,27 +87,26 @@ put_policy = Role.put_policy
 Role.put_policy = lambda self, name, document: put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
 
 
-# moto compares every action with the resource `*`. What AWS compares it with, by the service authorization reference:
-def resource_of(action, parameters):
-    def arn(service, resource):
+# moto compares every action with the resource `*`. What AWS compares it with follows from what the request names, by the
+# service authorization reference. A request that names a log stream needs its log group, too: stricter than AWS, which takes
+# the one or the other by action.
+def resources_of(action, parameters):
+    def arn(resource):
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
-    def of(key):
-        value = parameters.get(key)
-        return value[0] if isinstance(value, list) else value
-
-    match action:
-        case "autoscaling:CompleteLifecycleAction":
-            return arn("autoscaling", f"autoScalingGroup:11111111-2222-3333-4444-555555555555:autoScalingGroupName/{of('AutoScalingGroupName')}")
-        case "ssm:GetParameter" | "ssm:PutParameter":
-            return arn("ssm", "parameter/" + of("Name").removeprefix("/"))
-        case "secretsmanager:GetSecretValue":
-            return arn("secretsmanager", f"secret:{of('SecretId')}-AbCdEf")
-        case "logs:CreateLogGroup" | "logs:PutRetentionPolicy" | "logs:TagResource" | "logs:DescribeLogStreams" | "logs:CreateLogStream":
-            return arn("logs", f"log-group:{of('logGroupName')}")
-        case "logs:PutLogEvents":
-            return arn("logs", f"log-group:{of('logGroupName')}:log-stream:{of('logStreamName')}")
-    return "*"
+    service = action.partition(":")[0]
+    match service, parameters:
+        case "autoscaling", {"AutoScalingGroupName": group}:
+            return [arn(f"autoScalingGroup:11111111-2222-3333-4444-555555555555:autoScalingGroupName/{group}")]
+        case "ssm", {"Name": name}:
+            return [arn("parameter/" + name.removeprefix("/"))]
+        case "secretsmanager", {"SecretId": secret}:
+            return [arn(f"secret:{secret}-AbCdEf")]
+        case "logs", {"logGroupName": group, "logStreamName": stream}:
+            return [arn(f"log-group:{group}"), arn(f"log-group:{group}:log-stream:{stream}")]
+        case "logs", {"logGroupName": group}:
+            return [arn(f"log-group:{group}")]
+    return ["*"]
 
 
 def statement_applies(statement, action, resource):
@@ -150,9 +131,10 @@ def check_action_permitted(self, resource):
         document = IAMPolicy(policy)._policy_json
         statements += document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
     for action in wanted:
-        effects = {s["Effect"] for s in statements if statement_applies(s, action, resource_of(action, parameters))}
-        if effects != {"Allow"}:
-            self._raise_access_denied()
+        for named in resources_of(action, parameters):
+            effects = {s["Effect"] for s in statements if statement_applies(s, action, named)}
+            if effects != {"Allow"}:
+                self._raise_access_denied()
 
 
 IAMRequestBase.check_action_permitted = check_action_permitted
