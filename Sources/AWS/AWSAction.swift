@@ -35,7 +35,7 @@ package struct AWSAction: Sendable, Hashable {
 
   /// The type of resource that a policy may narrow an action to (AWS Service Authorization Reference).
   package enum Resource: Sendable {
-    /// The action knows no resources: a policy allows it for `*` or not at all.
+    /// The action has no resource types: a policy allows it for `*` or not at all.
     case any
     case autoScalingGroup
     case parameter

@@ -74,7 +74,8 @@ package final class AWSClient: Sendable {
   }
 
   /// A call by the Query protocol.
-  /// - Parameter read: makes the result of the answer's root element. Whatever it throws is a malformed answer.
+  /// - Parameter read: creates the result from the answer's root element. An error that it throws means a malformed
+  ///   answer.
   /// - Throws: `AWSError`, and `CredentialError` or `MetadataError` when there are no credentials.
   package func query<Result>(
     _ action: AWSAction, _ parameters: [(String, String)], read: (XMLElement) throws -> Result
@@ -86,7 +87,7 @@ package final class AWSClient: Sendable {
   }
 
   /// A call by the JSON 1.1 protocol.
-  /// - Parameter read: makes the result of the answer. Whatever it throws is a malformed answer.
+  /// - Parameter read: creates the result from the answer. An error that it throws means a malformed answer.
   /// - Throws: `AWSError`, and `CredentialError` or `MetadataError` when there are no credentials.
   package func json<Result>(_ action: AWSAction, _ body: JSONValue, read: (JSONValue) throws -> Result) async throws
     -> Result
@@ -123,7 +124,8 @@ package final class AWSClient: Sendable {
   }
 
   /// Sends an unsigned request to a service: any answer proves that it is reachable.
-  /// - Returns: by how much the service's clock is ahead of this machine's, to the second; nil if the answer has no date.
+  /// - Returns: by how much the service's clock is ahead of this machine's, to the second; nil if the answer has no
+  ///   date.
   /// - Throws: `AWSError` without an action.
   package func probe(_ service: AWSService) async throws -> Duration? {
     let url = url(of: service)

@@ -30,7 +30,7 @@ package struct AWSError: ExplainedError, Sendable, Equatable {
   package let requestID: String?
   /// The role whose credentials signed the call; nil if unknown.
   package let role: String?
-  /// The number of attempts that were made.
+  /// How often the call was attempted.
   package var attempts: Int
 
   package var isRetryable: Bool { kind == .throttled || kind == .transient || kind == .malformed }
@@ -110,30 +110,27 @@ extension AWSError {
       message: "\(url): \(error.explanation)", requestID: nil, role: role, attempts: attempts)
   }
 
-  /// Reads an answer that is not 200: the Query protocol's `Error` or `Errors/Error`, or the JSON protocol's `__type` and
-  /// `message`. A body that is neither is quoted.
+  /// Reads an answer that is not 200: the Query protocol's `Error` or `Errors/Error`, or the JSON protocol's `__type`
+  /// and `message`, whatever the service's own protocol: gateways before it may use the other. A body that is neither
+  /// is quoted.
   /// - Parameter signer: whose secrets AWS may quote: SignatureDoesNotMatch comes with the canonical request, which
   ///   includes the session token.
   init(_ response: HTTPResponse, _ action: AWSAction, signer: Credentials, attempts: Int) {
     var code: String?, message: String?
     var requestID = response.headers["x-amzn-requestid"]
-    do {
-      if response.body.isEmpty {
-      } else if action.service.target.isEmpty {
-        let root = try XMLDocument(parsing: response.body).root
-        let error = root.child("Error") ?? root.child("Errors")?.child("Error")
-        (code, message) = (error?["Code"], error?["Message"])
-        requestID = root["RequestId"] ?? root["RequestID"] ?? requestID
-      } else {
-        let body = try JSONValue(parsing: response.body)
-        // `__type` may be qualified: `com.amazon.coral.service#ThrottlingException`.
-        code = body["__type"]?.string?.split(separator: "#").last.map(String.init)
-        // Services spell it either way.
-        message = body["message"]?.string ?? body["Message"]?.string
-      }
-    } catch {
+    if let root = try? XMLDocument(parsing: response.body).root {
+      let error = root.child("Error") ?? root.child("Errors")?.child("Error")
+      (code, message) = (error?["Code"], error?["Message"])
+      requestID = root["RequestId"] ?? root["RequestID"] ?? requestID
+    } else if let body = try? JSONValue(parsing: response.body) {
+      // `__type` may be qualified: `com.amazon.coral.service#ThrottlingException`.
+      code = body["__type"]?.string?.split(separator: "#").last.map(String.init)
+      // Services spell it either way.
+      message = body["message"]?.string ?? body["Message"]?.string
+    }
+    if code == nil, message == nil, !response.body.isEmpty {
       let start = response.text.prefix(200).split(whereSeparator: \.isWhitespace).joined(separator: " ")
-      message = "\(error.explained): \(start)"
+      message = "not an error of AWS: \(start)"
     }
     self.init(
       service: action.service, action: action, kind: Kind(code: code, httpStatus: response.status),
@@ -143,8 +140,8 @@ extension AWSError {
   }
 }
 
-/// Error codes by kind. The throttling list is the SDKs' common one (AWS SDKs and Tools Reference Guide, "Retry behavior")
-/// with EC2's and Auto Scaling's own.
+/// Error codes by kind. The throttling list is the SDKs' common one (AWS SDKs and Tools Reference Guide, "Retry
+/// behavior") with EC2's and Auto Scaling's own.
 extension AWSError.Kind {
   static let throttlingCodes: Set = [
     "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "TooManyRequestsException",

@@ -3,7 +3,7 @@ package struct AutoScalingGroup: Sendable, Equatable {
   package struct Instance: Sendable, Equatable {
     package let instanceID: String
     package let availabilityZone: String
-    /// AWS's own words: `Pending:Wait`, `InService`, …
+    /// As AWS spells it: `Pending:Wait`, `InService`, …
     package let lifecycleState: String
 
     package init(instanceID: String, availabilityZone: String, lifecycleState: String) {
@@ -34,7 +34,8 @@ extension AWSAction {
     .autoScaling, "CompleteLifecycleAction", on: .autoScalingGroup)
 }
 
-/// The Auto Scaling API (2011-01-01): the actions used here. Each throws `AWSError`, `CredentialError` or `MetadataError`.
+/// The Auto Scaling API (2011-01-01), the actions used here. Each throws `AWSError`, `CredentialError` or
+/// `MetadataError`.
 package struct AutoScaling: Sendable {
   private let client: AWSClient
 
@@ -112,8 +113,8 @@ package struct AutoScaling: Sendable {
 }
 
 extension AutoScalingGroup {
-  /// Every field is required by the API reference (AutoScalingGroup, Instance), except the list of instances: a group that
-  /// has none has an empty one, or none.
+  /// Every field is required by the API reference (AutoScalingGroup, Instance), except the list of instances: it is
+  /// empty or missing for a group without instances.
   fileprivate init(_ element: XMLElement) throws(MalformedAnswer) {
     name = try element.required("AutoScalingGroupName", of: "an Auto Scaling group")
     let owner = "Auto Scaling group \(name)"

@@ -36,7 +36,7 @@ package struct CloudWatchLogs: Sendable {
 
   package init(client: AWSClient) { self.client = client }
 
-  /// The days that PutRetentionPolicy takes (API reference).
+  /// The days that PutRetentionPolicy accepts (API reference).
   package static let retentionDays: Set = [
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
   ]
@@ -70,7 +70,8 @@ package struct CloudWatchLogs: Sendable {
   /// (`use_gzip_http_content_encoding`, on by default); the API reference does not mention it.
   /// - Parameters:
   ///   - size: an upper bound for the bytes that `events` appends.
-  ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
+  ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of
+  ///     one call.
   /// - Returns: the events that were rejected; nil if all were accepted.
   package func putLogEvents(group: String, stream: String, size: Int, _ events: (inout [UInt8]) -> Void) async throws
     -> RejectedLogEvents?
@@ -78,9 +79,8 @@ package struct CloudWatchLogs: Sendable {
     var body = Array(#"{"logEvents":"#.utf8)
     body.reserveCapacity(size + 1200)
     events(&body)
-    body +=
-      ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}"
-      .utf8
+    let names: [String] = [JSONValue.string(group).compactText, JSONValue.string(stream).compactText]
+    body += ",\"logGroupName\":\(names[0]),\"logStreamName\":\(names[1])}".utf8
     return try await client.json(.putLogEvents, body: body, compresses: true) { answer in
       guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
       func index(_ key: String) throws -> Int? {
@@ -94,8 +94,8 @@ package struct CloudWatchLogs: Sendable {
     }
   }
 
-  /// The time of the newest event of a stream that the service knows of: it may lag an hour behind (API reference,
-  /// LogStream). Nil for a stream that does not exist or has no event.
+  /// The time of the newest event of a stream, as far as the service has indexed it: it may lag an hour behind (API
+  /// reference, LogStream). Nil for a stream that does not exist or has no event.
   package func lastEventTime(group: String, stream: String) async throws -> Timestamp? {
     do {
       return try await client.json(

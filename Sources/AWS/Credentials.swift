@@ -66,8 +66,8 @@ package protocol CredentialProvider: Sendable {
 package actor CredentialCache {
   private let providers: [any CredentialProvider]
   /// The wall clock, though every other deadline is measured on the monotonic clock: the expiry is a date, set by AWS.
-  /// A wrong wall clock cannot lock the cache up: too early loads new credentials, too late is `ExpiredToken`, after which
-  /// the client discards them.
+  /// A wrong wall clock does no lasting harm: a clock that is ahead loads new credentials too early, and one that is
+  /// behind leads to `ExpiredToken`, after which the client discards them.
   private let now: WallClock
   private var current: Credentials?
   private var loading: Task<Credentials, any Error>?

@@ -3,13 +3,13 @@ package import Base
 /// An EC2 instance as DescribeInstances shows it, as far as it matters here.
 package struct EC2Instance: Sendable, Equatable {
   package let instanceID: String
-  /// AWS's own words: `pending`, `running`, …
+  /// As AWS spells it: `pending`, `running`, …
   package let state: String
   package let availabilityZone: String
   package let privateIP: IPv4Address?
   package let publicIP: IPv4Address?
   package let vpcID: String?
-  /// In the order of their device numbers; empty unless asked for.
+  /// In the order of their device numbers; empty unless requested.
   package let interfaces: [Interface]
 
   package struct Interface: Sendable, Equatable {

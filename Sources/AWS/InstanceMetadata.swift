@@ -30,7 +30,7 @@ package struct MetadataInterface: Sendable, Equatable {
   package let publicIPs: [IPv4Address: IPv4Address]
 }
 
-/// What the metadata service knows of this instance. Every call throws `MetadataError`.
+/// This instance's metadata. Every call throws `MetadataError`.
 extension MetadataClient {
   package func identity() async throws -> InstanceIdentity {
     let path = "/latest/dynamic/instance-identity/document", what = "identity document"

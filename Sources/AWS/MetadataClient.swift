@@ -22,8 +22,8 @@ package final class MetadataClient: Sendable {
   private static let tokenPath = "/latest/api/token"
   /// Seconds: the longest life that the service gives.
   private static let tokenTTL = 21_600
-  /// The service is on the link: a connection takes under a millisecond. A token answer that exceeds the hop limit never
-  /// arrives, so each attempt from inside a container takes this long.
+  /// The service is on the link: a connection takes under a millisecond. A token answer that exceeds the hop limit
+  /// never arrives, so each attempt from inside a container takes this long.
   private static let connectTimeout = Duration.seconds(1)
   private static let timeout = Duration.seconds(2)
   /// The service may be slow or answer 5xx while the instance boots.

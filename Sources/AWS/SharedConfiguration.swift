@@ -48,8 +48,8 @@ package struct SharedConfiguration: Sendable {
     }
   }
 
-  /// `[section]`, `key = value`, comments by `#` or `;` at the start of a line or after a blank. Indented lines belong to
-  /// nested settings (`s3 =`), which nothing here uses. A line without `=` is skipped, as by the AWS tools.
+  /// `[section]`, `key = value`, comments by `#` or `;` at the start of a line or after a blank. Indented lines belong
+  /// to nested settings (`s3 =`), which nothing here uses. A line without `=` is skipped, as by the AWS tools.
   static func parse(_ text: String) -> [String: [String: String]] {
     var sections: [String: [String: String]] = [:]
     var section: String?

@@ -1,7 +1,7 @@
 package import Base
 
-/// Signature Version 4 (AWS General Reference, "Create a signed AWS API request"), for requests whose path and query need
-/// no further encoding, as those of the Query and JSON protocols: everything travels in the body.
+/// Signature Version 4 (AWS General Reference, "Create a signed AWS API request"), for requests whose path and query
+/// need no further encoding, as those of the Query and JSON protocols: all parameters are in the body.
 package struct SigV4: Sendable {
   package let region: String
   /// The signing name, for example `autoscaling`.
@@ -12,8 +12,8 @@ package struct SigV4: Sendable {
     self.service = service
   }
 
-  /// Adds `X-Amz-Date`, `X-Amz-Security-Token` where the credentials have one, and `Authorization`. Every header that the
-  /// request has by then is signed, and `host`.
+  /// Adds `X-Amz-Date`, `X-Amz-Security-Token` where the credentials have one, and `Authorization`. Signs every header
+  /// that the request has by then, and `host`.
   /// - Parameter host: the URL's authority, with the port where it is not the scheme's own.
   package func sign(_ request: inout HTTPRequest, host: String, with credentials: Credentials, at time: Timestamp) {
     let date = time.basic
@@ -39,11 +39,12 @@ package struct SigV4: Sendable {
     request.headers.append(
       (
         "Authorization",
-        "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope), SignedHeaders=\(signedHeaders), Signature=\(signature)"
+        "AWS4-HMAC-SHA256 Credential=\(credentials.accessKeyID)/\(scope), "
+          + "SignedHeaders=\(signedHeaders), Signature=\(signature)"
       ))
   }
 
-  /// Outer blanks removed, inner runs of blanks made one.
+  /// Without blanks at the ends, and with single blanks inside.
   private static func trimmed(_ value: String) -> String {
     value.split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ")
   }

@@ -5,7 +5,7 @@ internal import Model
 /// An action that the role must allow, and when: a row of the table in the documents, and of a policy.
 package struct IAMPermission: Sendable {
   package let action: AWSAction
-  /// When a run needs it, in the options' words (Markdown).
+  /// When a run needs it, by options (Markdown).
   package let when: String
   /// Of the statement that allows it. Permissions of one statement name the same resources.
   let sid: String

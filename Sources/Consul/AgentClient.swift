@@ -1,8 +1,8 @@
 package import Base
 
-/// The raft cluster as a Consul agent knows it.
+/// The raft cluster as a Consul agent reports it.
 package struct ClusterStatus: Sendable, Equatable {
-  /// `address:port` of the leader; nil if it knows none.
+  /// `address:port` of the leader; nil if there is none.
   package let leader: String?
   /// `address:port` of every raft peer; empty before the first election.
   package let peers: [String]
@@ -75,14 +75,14 @@ package struct AgentClient: Sendable {
     self.timeout = timeout
   }
 
-  /// Peers are strangers: an answer about a cluster of seven servers has some 200 bytes.
+  /// Peers are not trusted; the answer for a cluster of seven servers has some 200 bytes.
   private static let maximumStatusBytes = 16 << 10
   /// A thousand members have some 500 KB.
   private static let maximumBytes = 8 << 20
 
   /// `/v1/status/leader` and `/v1/status/peers`, which need no token.
   package func clusterStatus() async throws -> ClusterStatus {
-    // The second is only requested where the first was answered: most peers that are asked are still booting.
+    // One after the other: most peers that are probed are still booting, and do not answer the first.
     let leader = try await get("/v1/status/leader", limit: Self.maximumStatusBytes)
     guard let leader = leader.string else { throw AgentError.malformed("the leader is not a string") }
     let peers = try await get("/v1/status/peers", limit: Self.maximumStatusBytes)

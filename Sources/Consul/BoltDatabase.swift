@@ -1,8 +1,8 @@
-/// Just enough of the BoltDB format (go.etcd.io/bbolt, page.go, bucket.go, db.go; little-endian) to tell whether a
+/// The part of the BoltDB format (go.etcd.io/bbolt, page.go, bucket.go, db.go; little-endian) that shows whether a
 /// top-level bucket is empty.
 ///
-/// Input is hostile: every offset is checked, every page is visited at most once. "Empty" is answered only by a database
-/// that is whole in every part that was read, so that no flipped bit makes entries disappear.
+/// The file is not trusted: every offset is checked, every page is visited at most once. The answer is "empty" only if
+/// every part that was read is valid, so that no flipped bit makes entries disappear.
 struct BoltDatabase {
   private let bytes: [UInt8]
 
@@ -18,7 +18,8 @@ struct BoltDatabase {
 
   init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-  /// Nil if this is not a valid database with such a bucket. A database without any bucket has just been created: false.
+  /// Nil if this is not a valid database with such a bucket. False for a database without any bucket, which has just
+  /// been created.
   func hasEntries(inBucket name: String) -> Bool? {
     guard let meta = newestMeta() else { return nil }
     var walk = Walk(elementsLeft: bytes.count / Self.elementSize)
@@ -30,7 +31,7 @@ struct BoltDatabase {
     case .value(let value): hasEntries = self.hasEntries(value, pageSize: meta.pageSize)
     case .none: hasEntries = walk.sawElements ? nil : isBlank(meta.root, pageSize: meta.pageSize) ? false : nil
     }
-    // An older meta page may not know the newest entries.
+    // An older meta page does not have the newest entries.
     return hasEntries == false && !meta.isConfirmed ? nil : hasEntries
   }
 
@@ -80,7 +81,7 @@ struct BoltDatabase {
   /// What is left of the budget of one walk through the tree.
   private struct Walk {
     var visited: Set<UInt64> = []
-    /// An element takes 16 bytes of its own.
+    /// Each element has 16 bytes of its own.
     var elementsLeft: Int
     var sawElements = false
   }

@@ -1,6 +1,6 @@
 package import Base
 
-/// Whether a Consul data directory holds a cluster's state: what a server must never bootstrap over.
+/// Whether a Consul data directory holds a cluster's state, over which a server must never bootstrap.
 package enum RaftState: Sendable, Equatable {
   /// No raft log and no snapshot: `bootstrap_expect` may act.
   case none

@@ -6,7 +6,7 @@ import Testing
 @testable import Base
 
 @Suite struct AWSClientTests {
-  /// Counts how often it is asked.
+  /// Counts its calls.
   final class Counting: CredentialProvider {
     let count = Mutex(0)
     func credentials() throws -> Credentials? {
@@ -40,20 +40,21 @@ import Testing
 
   static let empty = "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"
   static func error(_ code: String) -> String {
-    "<Response><Errors><Error><Code>\(code)</Code><Message>m</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
+    "<Response><Errors><Error><Code>\(code)</Code><Message>m</Message></Error></Errors>"
+      + "<RequestID>r-1</RequestID></Response>"
   }
 
   @Test(arguments: [
     "RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "TooManyRequestsException",
   ])
-  func `throttling codes are tried again, with a growing wait`(_ code: String) async throws {
+  func `throttling codes are retried, with a growing wait`(_ code: String) async throws {
     let bench = Bench([answer(400, Self.error(code)), answer(503, Self.error(code)), answer(200, Self.empty)])
     try await bench.describe()
     #expect(bench.clock.sleeps.count == 2)
     #expect(bench.sink.lines.filter { $0.hasPrefix("debug AWS call failed") && $0.contains(code) }.count == 2)
   }
 
-  @Test func `5xx, broken connections and bodies that make no sense are tried again, so many times`() async {
+  @Test func `5xx, broken connections and malformed bodies are retried, up to the number of attempts`() async {
     let bench = Bench([
       answer(500), failure(.truncated), answer(200, "<html>"), answer(502), failure(.timedOut(whileConnecting: true)),
     ])
@@ -64,7 +65,7 @@ import Testing
     #expect(bench.transport.requests.count == 5)
   }
 
-  @Test func `Retry-After is kept to`() async throws {
+  @Test func `a retry waits at least for Retry-After`() async throws {
     let bench = Bench([answer(503, "", headers: ["retry-after": "7"]), answer(200, Self.empty)])
     try await bench.describe()
     #expect(bench.clock.sleeps[0] >= .seconds(7))
@@ -140,7 +141,7 @@ import Testing
     #expect(bench.sink.lines.contains { $0.hasPrefix("warning this machine's clock is wrong") })
   }
 
-  @Test func `a bad signature with a right clock is no reason to try again`() async {
+  @Test func `a bad signature with a right clock is not retried`() async {
     let bench = Bench([
       answer(403, Self.error("SignatureDoesNotMatch"), headers: ["date": "Fri, 02 Jan 2026 03:04:06 GMT"])
     ])
@@ -170,14 +171,16 @@ import Testing
         + "(HTTP 403, request r-1): m; hint: allow ec2:DescribeInstances for role web-node")
   }
 
-  /// A proxy's page instead of an answer: the error said "an error" and no more.
+  /// A proxy's page instead of an answer: the message was "answered an error", without the page.
   @Test func `an error that is not AWS's is quoted`() async throws {
     let page = "<html>\n<body>  Blocked by\tpolicy<br></body></html>"
     let error = try #require(await error(Bench([answer(403, page)])))
     #expect(
       error.explanation
-        == "EC2 DescribeInstances answered HTTP 403: not XML: mismatched tag in line 2: "
+        == "EC2 DescribeInstances answered HTTP 403: not an error of AWS: "
         + "<html> <body> Blocked by policy<br></body></html>")
+    let other = try #require(await self.error(Bench([answer(502, "{}")], attempts: 1)))
+    #expect(other.explanation == "EC2 DescribeInstances answered HTTP 502: not an error of AWS: {}")
     let empty = try #require(await self.error(Bench([answer(418)])))
     #expect(empty.explanation == "EC2 DescribeInstances answered HTTP 418")
   }
@@ -209,6 +212,10 @@ import Testing
     #expect(headers.contains("X-Amz-Target: Logs_20140328.DescribeLogStreams"))
     try await bench.client.json(.describeLogStreams, [:]) { _ in }
     #expect(bench.clock.sleeps.count == 1)
+    let gateway = Bench([answer(403, Self.error("AccessDenied"))])
+    await #expect {
+      try await gateway.client.json(.describeLogStreams, [:]) { _ in }
+    } throws: { ($0 as? AWSError)?.hint == "allow logs:DescribeLogStreams for role web-node" }
   }
 
   /// A `Retry-After` comes from the network: neither sign nor size may trap, wait backwards or wait for ever.

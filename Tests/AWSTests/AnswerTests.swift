@@ -75,7 +75,7 @@ import Testing
       + "</DescribeAutoScalingInstancesResult></R>"
   }
 
-  @Test func `an instance without a group and one whose group is missing are told apart`() async throws {
+  @Test func `an instance without a group differs from one whose group is missing in the answer`() async throws {
     let named = "<member>\(Self.id)<AutoScalingGroupName>web</AutoScalingGroupName></member>"
     let bench = Bench([answer(200, Self.membership("")), answer(200, Self.membership(named))])
     #expect(try await AutoScaling(client: bench.client).groupName(ofInstance: "i-1") == nil)

@@ -23,9 +23,11 @@ import Testing
 
   static let files = MemoryFiles(files: [
     "/h/.aws/config":
-      "# mine\n[default]\nregion = eu-west-1\n[profile web]\naws_access_key_id = from-config ; old\nregion=us-east-1\n[profile sso]\nsso_session = x\n",
+      "# mine\n[default]\nregion = eu-west-1\n[profile web]\naws_access_key_id = from-config ; old\n"
+      + "region=us-east-1\n[profile sso]\nsso_session = x\n",
     "/h/.aws/credentials":
-      "[web]\naws_access_key_id=web-id\naws_secret_access_key = web=secret # note\n\n[default]\naws_access_key_id=d\naws_secret_access_key=s\n",
+      "[web]\naws_access_key_id=web-id\naws_secret_access_key = web=secret # note\n\n"
+      + "[default]\naws_access_key_id=d\naws_secret_access_key=s\n",
   ])
 
   @Test func `profiles are read from both files, the credentials file wins`() throws {
@@ -61,7 +63,7 @@ import Testing
   static let document =
     #"{"AccessKeyId":"id","SecretAccessKey":"secret","Token":"t","Expiration":"2026-01-02T03:04:05Z"}"#
 
-  @Test func `the container endpoint is asked with the token of the file`() async throws {
+  @Test func `a request to the container endpoint carries the token of the file`() async throws {
     let transport = ScriptedTransport([answer(200, Self.document), answer(200, Self.document)])
     let full = ContainerCredentials(
       environment: [
@@ -202,7 +204,7 @@ import Testing
     }
   }
 
-  @Test func `credentials are renewed before they expire, and after AWS says so`() async throws {
+  @Test func `credentials are renewed before they expire, and after AWS reports that they did`() async throws {
     let time = Mutex(Timestamp(seconds: 1_000_000))
     let now: WallClock = { time.withLock { $0 } }
     let provider = Hourly(now: now)

@@ -88,7 +88,8 @@ final class RecordingSink: LogSink {
   func write(_ record: LogRecord) {
     records.withLock {
       $0.append(
-        "\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))"
+        "\(record.level.name) \(record.message) "
+          + record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " ")
       )
     }
   }

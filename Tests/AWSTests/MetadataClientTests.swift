@@ -15,7 +15,7 @@ import Testing
       log: Logger(level: .debug, sink: sink))
   }
 
-  @Test func `a token is asked for once and sent with every request`() async throws {
+  @Test func `a token is requested once and sent with every request`() async throws {
     let transport = ScriptedTransport([answer(200, "token"), answer(200, "a"), answer(404)])
     let client = client(transport)
     #expect(try await client.get("/latest/meta-data/mac") == "a")
@@ -53,7 +53,7 @@ import Testing
     await #expect(throws: noAnswer) { try await client(ScriptedTransport(unreachable)).get("/a") }
   }
 
-  @Test func `version 1 is used only when it is allowed, and that is said`() async throws {
+  @Test func `version 1 is used only when it is allowed, and that is logged`() async throws {
     let noToken = MetadataError.noToken(endpoint: "http://169.254.169.254", status: 404)
     await #expect(throws: noToken) { try await client(ScriptedTransport([answer(404)])).get("/a") }
     let transport = ScriptedTransport([answer(404), answer(200, "x")])
@@ -66,7 +66,7 @@ import Testing
       ])
   }
 
-  @Test func `slow starts and 5xx are tried again`() async throws {
+  @Test func `slow starts and 5xx are retried`() async throws {
     let transport = ScriptedTransport([answer(503), failure(.refused), answer(200, "t"), answer(200, "x")])
     #expect(try await client(transport).get("/a") == "x")
   }

@@ -71,7 +71,7 @@ import Testing
 
   @Test(arguments: metadata)
   func `an instance without metadata ends with status 10`(_ error: MetadataError, _ lines: [String]) throws {
-    let failure = try #require(error.asFailure("never said") as? Failure)
+    let failure = try #require(error.asFailure("do something") as? Failure)
     #expect(failure.status == .noMetadata)
     #expect(failure.lines == lines)
   }
@@ -163,7 +163,7 @@ import Testing
 
   @Test(arguments: credentials)
   func `an instance without credentials ends with status 11`(_ error: CredentialError, _ lines: [String]) throws {
-    let failure = try #require(error.asFailure("never said") as? Failure)
+    let failure = try #require(error.asFailure("do something") as? Failure)
     #expect(failure.status == .noCredentials)
     #expect(failure.lines == lines)
   }

@@ -33,7 +33,7 @@ private final class TextAgent: HTTPTransport {
       try await client(full).clusterStatus() == ClusterStatus(leader: "10.0.1.5:8300", peers: ["10.0.1.5:8300"]))
     let new = TextAgent(["/v1/status/leader": #""""#, "/v1/status/peers": "[]"])
     #expect(try await client(new).clusterStatus() == ClusterStatus(leader: nil, peers: []))
-    // A peer is a stranger: its answer is short, or it is none.
+    // Peers are not trusted: a longer answer is refused.
     #expect(new.requests.withLock { $0.allSatisfy { $0.maximumBodyBytes == 16 << 10 } })
   }
 

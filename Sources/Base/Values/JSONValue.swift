@@ -70,7 +70,7 @@ package struct JSONSyntaxError: ExplainedError, CustomStringConvertible {
 
   fileprivate init(_ error: any Error) {
     if case .dataCorrupted(let context) = error as? DecodingError {
-      // What Foundation knows of the place lies in the underlying error's description.
+      // Foundation names the place in the underlying error's description.
       let place = context.underlyingError.map { "\($0)" } ?? ""
       description = Self.sentence(in: place) ?? context.debugDescription
     } else {

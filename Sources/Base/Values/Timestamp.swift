@@ -1,6 +1,6 @@
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, with the three text forms that AWS and HTTP use.
 ///
-/// Times come from foreign documents: arithmetic saturates at the ends of the range (292 million years) and never traps.
+/// Times come from foreign documents: arithmetic saturates at the ends of the range (292 million years), never traps.
 package struct Timestamp: Sendable, Equatable, Comparable {
   package let milliseconds: Int64
 
@@ -19,10 +19,10 @@ package struct Timestamp: Sendable, Equatable, Comparable {
   }
 }
 
-/// Where wall-clock time comes from; a value so that tests choose it.
+/// The source of wall-clock time; a value so that tests choose it.
 package typealias WallClock = @Sendable () -> Timestamp
 
-/// Time since a fixed moment that no correction of the clock moves; for every interval and deadline.
+/// Time since a fixed moment, independent of corrections of the clock; for every interval and deadline.
 package typealias MonotonicTime = @Sendable () -> Duration
 
 extension Duration {
