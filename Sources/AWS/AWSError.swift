@@ -129,8 +129,9 @@ extension AWSError {
       message = body["message"]?.string ?? body["Message"]?.string
     }
     if code == nil, message == nil, !response.body.isEmpty {
-      let start = response.text.prefix(200).split(whereSeparator: \.isWhitespace).joined(separator: " ")
-      message = "not an error of AWS: \(start)"
+      // Redacted before it is cut: a part of a secret would not be recognized.
+      let start = signer.redacting(String(response.text.prefix(1 << 14))).prefix(200)
+      message = "not an error of AWS: \(start.split(whereSeparator: \.isWhitespace).joined(separator: " "))"
     }
     self.init(
       service: action.service, action: action, kind: Kind(code: code, httpStatus: response.status),

@@ -199,6 +199,14 @@ import Testing
         HTTPResponse(status: 403, body: Array(body.utf8)), action, signer: credentials, attempts: 1)
       #expect(error.message?.contains("x-amz-security-token:(redacted)' (redacted)") == true)
     }
+    for padding in [190, 390] {
+      let body = String(repeating: "x", count: padding) + "the/session/token"
+      for text in [body, "<R><Error><Code>C</Code><Message>\(body)</Message></Error></R>"] {
+        let response = HTTPResponse(status: 403, body: Array(text.utf8))
+        let error = AWSError(response, .describeInstances, signer: credentials, attempts: 1)
+        #expect(error.message?.contains("the/") == false)
+      }
+    }
   }
 
   @Test func `JSON calls carry their target, and JSON errors are understood`() async throws {
