@@ -74,11 +74,11 @@ let package = Package(
         "Bootstrap", "TestSupport",
       ]),
     test("DecisionsTests", ["Base", "Consul", "Model", "Artifacts", "Decisions"]),
-    test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host"]),
+    test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host", "TestSupport"]),
     test("ConsulTests", ["Base", "Consul", "TestSupport"]),
     test("AWSTests", ["Base", "AWS", "TestSupport"]),
     test("HostTests", ["Base", "AWS", "Host"]),
-    test("CommandsTests", ["AWS", "Base", "Commands", "Decisions", "Model", "Artifacts"]),
+    test("CommandsTests", ["Base", "AWS", "Commands", "Decisions", "Model", "Artifacts", "Observers", "TestSupport"]),
     test("HouseTests", []),
   ]
 )

@@ -1,15 +1,15 @@
-# Bakes Consul and consul-bootstrap into an AMI: packer build packer
+# Builds an AMI with Consul and consul-bootstrap: packer build packer
 # Amazon Linux 2023, Ubuntu 24.04 and Debian 12, amd64 and arm64; pick with -only='*.debian-amd64'.
 
 variable "region" {
   type        = string
-  description = "Where the image is built and kept."
+  description = "Region in which the image is built and stored."
   default     = "eu-west-1"
 }
 
 variable "consul_version" {
   type        = string
-  description = "A release of releases.hashicorp.com; checked against its published sums and their signature."
+  description = "Consul release; verified against the published checksums and their signature."
   default     = "1.20.2"
 }
 
@@ -21,19 +21,19 @@ variable "binary_amd64" {
 
 variable "binary_arm64" {
   type        = string
-  description = "The static binary for arm64: make static, on such a machine."
+  description = "The static binary for arm64: make static on an arm64 machine."
   default     = ".build/static/consul-bootstrap-arm64"
 }
 
 variable "name" {
   type        = string
-  description = "What the images' names begin with."
+  description = "Prefix of the image names."
   default     = "consul"
 }
 
 variable "subnet_id" {
   type        = string
-  description = "Where the building instances run; empty for the default VPC."
+  description = "Subnet of the build instances; empty for the default VPC."
   default     = ""
 }
 
@@ -149,7 +149,7 @@ build {
       output = "packer-manifest.json"
     }
 
-    # Instances of the image get IMDSv2 and a hop limit of 2, whatever their launch template forgets.
+    # Instances of the image require IMDSv2 with a hop limit of 2, even if their launch template does not.
     post-processor "shell-local" {
       environment_vars = ["MANIFEST=packer-manifest.json"]
       script           = "${path.root}/require-imdsv2.sh"

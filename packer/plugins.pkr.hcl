@@ -1,4 +1,4 @@
-# For packer init, of Packer 1.7 and newer; older ones have the builder built in, and do not know this block.
+# For packer init of Packer 1.7 or newer; older releases include the builder and do not know this block.
 
 packer {
   required_plugins {

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Prepares a machine that becomes an image: Consul, verified; consul-bootstrap; and nothing that may exist only once.
-# As root. Twice is once. CONSUL_VERSION says which Consul; /tmp/consul-bootstrap (or PROGRAM) is our binary.
+# Prepares a machine for an image: Consul, verified; consul-bootstrap; no per-machine state.
+# Runs as root; idempotent. CONSUL_VERSION is the release of Consul; /tmp/consul-bootstrap (or PROGRAM) is the program.
 set -eu
 
 : "${CONSUL_VERSION:?say which Consul: CONSUL_VERSION=1.20.2}"
 program=${PROGRAM:-/tmp/consul-bootstrap}
 releases=${CONSUL_RELEASES:-https://releases.hashicorp.com/consul}
 key_url=${HASHICORP_KEY_URL:-https://www.hashicorp.com/.well-known/pgp-key.txt}
-# HashiCorp's security page names this key; whatever the URL gives is used only if it is this one.
+# The key on HashiCorp's security page; a key from the URL is used only if it is this one.
 fingerprint=${HASHICORP_FINGERPRINT:-C874011F0AB405110D02105534365D9472D7468F}
 
 case $CONSUL_VERSION in
@@ -29,9 +29,10 @@ need() {
   [ -z "$missing" ] && return
   say "installing$missing"
   if command -v apt-get > /dev/null; then
-    # A fresh instance's own cloud-init may hold the lock.
+    # cloud-init of a fresh instance may hold the lock.
     apt-get -qq -o DPkg::Lock::Timeout=300 update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends ca-certificates curl unzip gpg gpg-agent > /dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
+      ca-certificates curl unzip gpg gpg-agent > /dev/null
   else
     # Amazon Linux has curl-minimal, which is curl.
     dnf -q -y install unzip gnupg2-minimal shadow-utils
@@ -53,10 +54,11 @@ verify_consul() {
   export GNUPGHOME="$work/gnupg"
   mkdir -m 700 "$GNUPGHOME"
   gpg --batch --quiet --import "$work/key.asc"
-  # The signature must be the pinned key's own or one of its subkeys': the last field of VALIDSIG is the primary key.
-  signer=$(gpg --batch --status-fd 1 --verify "$work/$sums.sig" "$work/$sums" 2> /dev/null | awk '$2 == "VALIDSIG" {print $NF}')
+  # The pinned key or one of its subkeys must have signed: the last field of VALIDSIG is the primary key.
+  signer=$(gpg --batch --status-fd 1 --verify "$work/$sums.sig" "$work/$sums" 2> /dev/null |
+    awk '$2 == "VALIDSIG" {print $NF}')
   if [ "$signer" != "$fingerprint" ]; then
-    echo "provision: $sums is not signed by $fingerprint (but by ${signer:-nobody known}); nothing is installed" >&2
+    echo "provision: $sums is not signed by $fingerprint (but by ${signer:-an unknown key}); nothing is installed" >&2
     exit 1
   fi
   (cd "$work" && grep -E "^[0-9a-f]{64}  $zip\$" "$sums" > wanted && sha256sum --check --status wanted) || {
@@ -71,7 +73,7 @@ install_consul() {
   /usr/local/bin/consul version | head -n 1
 }
 
-# What an image must not have: each of its instances would have the same.
+# Per-machine state that an image must not contain: all its instances would share it.
 forget() {
   say "removing what may exist only once"
   for unit in consul.service consul-bootstrap.service; do
@@ -80,7 +82,7 @@ forget() {
   find /opt/consul /var/lib/consul-bootstrap -mindepth 1 -delete
   rm -f /etc/consul.d/00-consul-bootstrap.json
   rm -f /etc/ssh/ssh_host_* /var/lib/systemd/random-seed /var/lib/dbus/machine-id
-  # Empty, not missing: systemd makes a new one at the first boot.
+  # Empty, not missing: systemd creates a new one at the first boot.
   : > /etc/machine-id
   rm -f /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys /root/.bash_history /home/*/.bash_history
   if command -v cloud-init > /dev/null; then cloud-init clean --logs; fi

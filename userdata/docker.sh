@@ -1,3 +1,3 @@
 #!/bin/sh
-# Servers in containers, with registrator; containers ask the agent for names at Docker's bridge.
+# Servers in containers, with registrator; containers query the agent's DNS at Docker's bridge.
 exec consul-bootstrap --start docker --image hashicorp/consul:1.20 --registrator gliderlabs/registrator:v7 --dns port-53 --dns-address docker-bridge

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Servers found by a tag: a new group beside the old one joins its cluster, and the old one leaves it.
+# Servers discovered by tag: a new group joins the cluster of the old group, and the old group leaves it.
 exec consul-bootstrap --tag Name=consul --expect 3 --hostname 'consul-{instance_suffix}'

@@ -1,3 +1,3 @@
 #!/bin/sh
-# A server of a group; the group's desired capacity says how many there are.
+# A server of a group; the desired capacity of the group is the number of servers.
 exec consul-bootstrap

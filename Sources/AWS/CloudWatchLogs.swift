@@ -83,14 +83,12 @@ package struct CloudWatchLogs: Sendable {
     body += ",\"logGroupName\":\(names[0]),\"logStreamName\":\(names[1])}".utf8
     return try await client.json(.putLogEvents, body: body, compresses: true) { answer in
       guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
-      func index(_ key: String) throws -> Int? {
-        guard let value = rejected[key] else { return nil }
-        guard let index = value.integer, index >= 0 else { throw MalformedAnswer("\(key) is not an index") }
-        return Int(index)
-      }
+      // An index that is no integer counts as missing: the service has accepted the batch, and a malformed answer would
+      // send it again, without end.
+      let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
       return RejectedLogEvents(
-        tooNewStart: try index("tooNewLogEventStartIndex"), tooOldEnd: try index("tooOldLogEventEndIndex"),
-        expiredEnd: try index("expiredLogEventEndIndex"))
+        tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"),
+        expiredEnd: index("expiredLogEventEndIndex"))
     }
   }
 

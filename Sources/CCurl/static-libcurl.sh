@@ -12,8 +12,14 @@ mkdir -p "$work"
 # shellcheck source=/dev/null
 . /etc/os-release
 cd "$work"
+# Runs a command with its output in a log, the end of which is shown if it fails.
+logged() { # LOG COMMAND...
+  log=$1
+  shift
+  "$@" > "$log" 2>&1 || { tail -n 30 "$log" >&2; exit 1; }
+}
 echo "static libcurl: fetching Debian's source of curl"
-"$here/../../.ci/private-apt" "$prefix/apt" "$VERSION_CODENAME" deb-src source --only-source curl > source.log 2>&1 || { cat source.log >&2; exit 1; }
+logged source.log "$here/../../.ci/private-apt" "$prefix/apt" "$VERSION_CODENAME" deb-src source --only-source curl
 cd curl-*/
 echo "static libcurl: configuring $(basename "$PWD")"
 ./configure --prefix="$prefix" --disable-shared --enable-static --with-openssl --with-zlib --enable-ares \
@@ -24,7 +30,7 @@ echo "static libcurl: configuring $(basename "$PWD")"
   --without-librtmp --without-libssh2 --without-libgsasl --without-brotli --without-zstd --without-gssapi \
   --without-ca-bundle --without-ca-path --disable-dependency-tracking > configure.log
 echo "static libcurl: compiling"
-make -C lib -j"$(nproc)" CFLAGS="-O2 -fdata-sections -ffunction-sections" > make.log 2>&1 || { tail -30 make.log >&2; exit 1; }
+logged make.log make -C lib -j"$(nproc)" CFLAGS="-O2 -fdata-sections -ffunction-sections"
 make -C lib install > /dev/null
 cd "$prefix"
 rm -rf source

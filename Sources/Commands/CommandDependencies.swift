@@ -1,54 +1,38 @@
-internal import AWS
-internal import Base
-internal import Bootstrap
-internal import Doctor
-internal import Execution
-internal import Observers
-internal import Sidecar
-internal import Decisions
-internal import Model
-internal import Host
+package import AWS
+package import Base
+package import Observers
 
-/// The real context for a command, and a planner in it.
-struct CommandDependencies: Sendable {
-  let console: Console
-  /// This program's log as a file, where it is forwarded.
-  let ownLog: OwnLog?
-  let context: RuntimeContext
-  let planner: Planner
-  let metadata: MetadataClient
-  let credentials: CredentialCache
+/// Every seam that a command uses. `Composition` fills it with the real ones, tests with fakes.
+package struct CommandDependencies: Sendable {
+  package let context: RuntimeContext
+  package let planner: Planner
+  package let metadata: MetadataClient
+  package let credentials: CredentialCache
+  package let output: any TextOutput
+  package let errorOutput: any ErrorOutput
+  /// This program's log as a file, if it is forwarded.
+  package let ownLog: (any LogSink)?
+  package let locks: any LockStore
+  package let signals: any SignalSource
+  /// Ends the process at once, without waiting for any task.
+  package let terminate: @Sendable (Int32) -> Void
+  package let version: String
 
-  init(options: Options, environment: [String: String], files: LocalFileStore) {
-    let format = options.logFormat == .json ? Console.Format.json : .text
-    console = Console(format: format, environment: environment)
-    let ownLog =
-      options.settings.forwards(.bootstrap) && !options.isDryRun
-      ? OwnLog(path: Settings.ownLogPath, format: format) : nil
+  package init(
+    context: RuntimeContext, planner: Planner, metadata: MetadataClient, credentials: CredentialCache,
+    output: any TextOutput, errorOutput: any ErrorOutput, ownLog: (any LogSink)?, locks: any LockStore,
+    signals: any SignalSource, terminate: @escaping @Sendable (Int32) -> Void, version: String
+  ) {
+    self.context = context
+    self.planner = planner
+    self.metadata = metadata
+    self.credentials = credentials
+    self.output = output
+    self.errorOutput = errorOutput
     self.ownLog = ownLog
-    let log: Logger
-    if let ownLog {
-      log = Logger(level: options.logLevel, sink: TwoSinks(console, ownLog))
-    } else {
-      log = Logger(level: options.logLevel, sink: console)
-    }
-    let clock = ContinuousClock()
-    let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
-    context = RuntimeContext(
-      environment: environment, transport: transport, files: files,
-      launcher: PosixProcessLauncher(environment: environment),
-      system: LocalSystem(), resolver: AresResolver(), ports: SocketProber(), clock: clock, now: Machine.now,
-      uptime: Machine.uptime, log: log,
-      textServer: LocalTextServer(), pattern: { PosixPattern($0) })
-    metadata = MetadataClient(
-      environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)
-    credentials = CredentialCache(
-      providers: [
-        EnvironmentCredentials(environment: environment),
-        ProfileCredentials(profiles: SharedConfiguration(environment: environment, files: files)),
-        ContainerCredentials(environment: environment, transport: transport, files: files),
-        InstanceRoleCredentials(metadata: metadata),
-      ], now: Machine.now)
-    planner = Planner(settings: options.settings, context: context, metadata: metadata, credentials: credentials)
+    self.locks = locks
+    self.signals = signals
+    self.terminate = terminate
+    self.version = version
   }
 }

@@ -2,7 +2,7 @@ package import Base
 internal import Synchronization
 
 /// The log on standard error: short lines for a person at a terminal, time-stamped records elsewhere.
-package final class Console: LogSink {
+package final class Console: ErrorOutput {
   package enum Format: String, Sendable, CaseIterable { case text, json }
 
   private struct State {

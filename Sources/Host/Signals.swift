@@ -1,9 +1,10 @@
+internal import Base
 internal import CSpawn
 internal import Glibc
 
 /// Signals as calls on a thread of our own, by way of a pipe that the handlers write to. (Blocking them for `sigwait` does
 /// not work beside Swift's main queue: libdispatch parks the main thread in `sigsuspend` with every signal unblocked.)
-package struct Signals: Sendable {
+package struct Signals: SignalSource {
   /// The ones that end a run or are forwarded to the agent.
   private static let handled = [SIGTERM, SIGINT, SIGHUP]
 

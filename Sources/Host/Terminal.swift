@@ -1,7 +1,8 @@
+internal import Base
 internal import Glibc
 
 /// Where text goes: a person's terminal, or a file, a pipe, a journal.
-package struct Terminal: Sendable {
+package struct Terminal: TextOutput {
   package let isTerminal: Bool
   /// Colours are wanted: on a terminal that has them, and not with `NO_COLOR` (no-color.org), whatever its value.
   package let hasColors: Bool
@@ -23,10 +24,5 @@ package struct Terminal: Sendable {
     return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
-  /// Of eight that every terminal has (ECMA-48, SGR).
-  package enum Color: Int, Sendable { case red = 31, green, yellow }
-
-  package func colored(_ text: String, _ color: Color) -> String {
-    hasColors ? "\u{1B}[\(color.rawValue)m\(text)\u{1B}[0m" : text
-  }
+  package func write(_ text: String) { Machine.write(text, toStandardError: descriptor == 2) }
 }

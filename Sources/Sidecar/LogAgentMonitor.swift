@@ -7,20 +7,21 @@ internal import Observers
 internal import LogForwarding
 internal import Synchronization
 
-/// Watches an external agent: does it run, and does what it forwards arrive?
+/// Monitors an external agent: whether it is running, and whether the lines of its files arrive.
 final class LogAgentMonitor: Sendable {
   private let agent: LogAgentConfiguration.Agent
   private let files: [LogAgentConfiguration.File]
-  /// The service tells the time of a stream's last event up to an hour late (API reference, LogStream, lastEventTimestamp).
+  /// CloudWatch Logs reports a stream's last event up to an hour late (API reference, LogStream, lastEventTimestamp).
   private let patience: Duration
   private let logs: CloudWatchLogs
   private let context: RuntimeContext
   private let state: Mutex<LogAgentReport>
 
-  /// One call for each stream.
-  private static let pause = Duration.seconds(60)
+  /// Between calls of DescribeLogStreams, one for each stream.
+  private static let interval = Duration.seconds(60)
+  /// Of `systemctl is-active`.
   private static let timeout = Duration.seconds(10)
-  /// Of a file's end, where its last line is.
+  /// Bytes at a file's end that are searched for its last line.
   private static let tail = 64 << 10
 
   init(_ configuration: LogAgentConfiguration, patience: Duration, logs: CloudWatchLogs, context: RuntimeContext) {
@@ -39,54 +40,82 @@ final class LogAgentMonitor: Sendable {
 
   /// Until cancelled.
   func run() async {
+    // By the monotonic clock; `behindSince` of the report is a time stamp to show.
+    var behindSince = [Duration?](repeating: nil, count: files.count)
     while !Task.isCancelled {
-      let isRunning = await isRunning()
+      let (isRunning, error) = await checkUnits()
       var streams = report.streams
-      for index in streams.indices { await refresh(files[index], &streams[index]) }
-      state.withLock { [streams] state in
-        state.isRunning = isRunning
-        state.streams = streams
+      for index in streams.indices { await refresh(files[index], &streams[index], &behindSince[index]) }
+      if Task.isCancelled { return }
+      let isNew = state.withLock { [streams] state in
+        defer {
+          state.isRunning = isRunning
+          state.error = error
+          state.streams = streams
+        }
+        return state.error != error
       }
-      try? await context.clock.sleep(for: min(Self.pause, patience / 4))
+      if isNew, let error {
+        context.log.warning("cannot check whether \(agent.name) is running", ["reason": .string(error)])
+      }
+      try? await context.clock.sleep(for: min(Self.interval, patience / 4))
     }
   }
 
-  private func isRunning() async -> Bool {
+  /// Whether one of the agent's units is active; if none is, why that cannot be determined.
+  private func checkUnits() async -> (isRunning: Bool, error: String?) {
+    var reason: String?
     for unit in agent.units {
-      let result = try? await context.launcher.run(
-        Command("/bin/systemctl", ["is-active", "--quiet", unit]), timeout: Self.timeout)
-      if result?.succeeded == true { return true }
+      do {
+        let result = try await context.launcher.run(
+          Command("/bin/systemctl", ["is-active", "--quiet", unit]), timeout: Self.timeout)
+        if result.succeeded { return (true, nil) }
+      } catch {
+        reason = error.explained
+      }
     }
-    return false
+    return (false, reason)
   }
 
-  private func refresh(_ file: LogAgentConfiguration.File, _ stream: inout LogAgentReport.Stream) async {
-    stream.lastLine = lastLine(file.path)
+  private func refresh(
+    _ file: LogAgentConfiguration.File, _ stream: inout LogAgentReport.Stream, _ behindSince: inout Duration?
+  ) async {
+    let previousError = stream.error
+    stream.error = nil
+    do {
+      stream.lastLine = try lastLine(file.path)
+    } catch {
+      stream.error = "cannot read \(file.path): \(error.explained)"
+    }
     do {
       let event = try await logs.lastEventTime(group: file.group, stream: file.stream)
-      if event != stream.lastEvent { stream.behindSince = nil }
+      if event != stream.lastEvent { behindSince = nil }
       stream.lastEvent = event
-      stream.error = nil
     } catch {
       stream.error = error.explained
     }
-    let now = context.now()
-    // To the second: the agents know no finer times.
+    if let error = stream.error, error != previousError, !Task.isCancelled {
+      context.log.warning("cannot check whether the lines of \(stream.source) arrive", ["reason": .string(error)])
+    }
+    // To the second: the agents send no finer times.
     let isBehind =
       stream.lastLine.map { line in stream.lastEvent.map { line.milliseconds / 1000 > $0.milliseconds / 1000 } ?? true }
       ?? false
-    stream.behindSince = isBehind ? stream.behindSince ?? now : nil
-    stream.isStalled = stream.behindSince.map { now - $0 >= patience } ?? false
+    let uptime = context.uptime()
+    if !isBehind { behindSince = nil } else if behindSince == nil { behindSince = uptime }
+    stream.behindSince = behindSince.map { context.now() + ($0 - uptime) }
+    stream.isStalled = behindSince.map { uptime - $0 >= patience } ?? false
   }
 
-  /// The time in the last line of the newest file, or of that file's last change.
-  private func lastLine(_ pattern: String) -> Timestamp? {
-    let found = LogFiles.matching(pattern, context.files).compactMap { try? context.files.open($0) }
-    guard let file = found.max(by: { ((try? $0.modified()) ?? 0) < ((try? $1.modified()) ?? 0) }),
-      let size = try? file.size(), size > 0,
-      let modified = try? file.modified(),
-      let bytes = try? file.read(at: max(0, size - Int64(Self.tail)), count: Self.tail)
-    else { return nil }
+  /// The time in the last line of the newest file, or of that file's last change; nil if there is no file or no line.
+  /// Throws `FileError`.
+  private func lastLine(_ pattern: String) throws -> Timestamp? {
+    let found = try LogFiles.matching(pattern, context.files).compactMap { try context.files.open($0) }
+      .map { (file: $0, modified: try $0.modified()) }
+    guard let (file, modified) = found.max(by: { $0.modified < $1.modified }) else { return nil }
+    let size = try file.size()
+    guard size > 0 else { return nil }
+    let bytes = try file.read(at: max(0, size - Int64(Self.tail)), count: Self.tail)
     let last = bytes.split(separator: 10).last ?? []
     return LogTimestamp().find(in: last, now: context.now()) ?? Timestamp(milliseconds: modified)
   }

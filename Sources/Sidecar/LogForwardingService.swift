@@ -8,12 +8,12 @@ package import Observers
 package import LogForwarding
 internal import Synchronization
 
-/// The logs' side of the sidecar: forwards them, or watches the agent that does, and reports how it goes.
+/// The log side of the sidecar: forwards the logs, or monitors the agent that does, and reports the state.
 package final class LogForwardingService: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
   private let instance: LocatedInstance
-  /// What the agent writes, where it runs under us.
+  /// The agent's output, if it is a child of this process.
   private let spool: Spool?
   private let forwarder = Mutex<LogForwarder?>(nil)
   private let prometheus = Mutex("")
@@ -25,10 +25,10 @@ package final class LogForwardingService: Sendable {
     self.spool = spool
   }
 
-  /// What `status` is told is at most so old.
+  /// Maximum age of what `status` shows.
   private static let reportPause = Duration.seconds(2)
   private static let flushPause = Duration.milliseconds(20)
-  /// Between questions for the group's name.
+  /// Between calls for the group's name.
   private static let groupPause = Duration.seconds(10)
 
   /// Until cancelled.
@@ -42,18 +42,18 @@ package final class LogForwardingService: Sendable {
       syslogFile: SyslogFile.path(context.files))
     if settings.logAgent != nil, agent == nil {
       context.log.warning(
-        "nobody forwards the logs: this machine's syslog is no file",
+        "logs are not forwarded: this machine's syslog is not a file",
         ["hint": "install rsyslog, or leave out --log-agent"])
       return
     }
     await withTaskGroup(of: Void.self) { group in
       if let agent {
-        let watch = LogAgentMonitor(
+        let monitor = LogAgentMonitor(
           agent, patience: settings.logAgentPatience, logs: CloudWatchLogs(client: instance.client), context: context)
-        group.addTask { await watch.run() }
+        group.addTask { await monitor.run() }
         group.addTask {
           await self.report {
-            ForwardingReport(time: self.context.now(), pid: self.context.system.pid, streams: [], agent: watch.report)
+            ForwardingReport(time: self.context.now(), pid: self.context.system.pid, streams: [], agent: monitor.report)
           }
         }
       } else {
@@ -62,7 +62,8 @@ package final class LogForwardingService: Sendable {
           flushInterval: settings.flushInterval,
           client: instance.client, files: context.files,
           launcher: context.launcher,
-          stateDirectory: settings.stateDirectory, clock: context.clock, now: context.now, log: context.log)
+          stateDirectory: settings.stateDirectory, clock: context.clock, uptime: context.uptime, now: context.now,
+          log: context.log)
         self.forwarder.withLock { $0 = forwarder }
         group.addTask { await forwarder.run() }
         group.addTask {
@@ -75,27 +76,38 @@ package final class LogForwardingService: Sendable {
     }
   }
 
-  /// Before the cancellation: sends the logs that are there, for no longer than `--flush-timeout`, or than `time` if that is less.
+  /// Before the cancellation of `run`: sends the logs that are written by now, for no longer than `--flush-timeout`, or
+  /// than `time` if that is less.
   package func flush(within time: Duration = .seconds(24 * 3600)) async {
     guard !settings.logs.isEmpty, settings.logAgent == nil else { return }
     let end = context.uptime() + min(time, settings.flushTimeout)
-    // A short run may be over before the names are known.
-    while forwarder.withLock({ $0 }) == nil, context.uptime() < end {
-      try? await context.clock.sleep(for: Self.flushPause)
+    do {
+      try await waitForForwarder(until: end)
+    } catch {
+      // Logs are also sent if the caller is cancelled: the deadline bounds the wait.
+      let rest = Task { try await self.waitForForwarder(until: end) }
+      _ = await rest.result
     }
     await forwarder.withLock { $0 }?.end(within: max(.zero, end - context.uptime()))
   }
 
+  /// A short run may end before the names are known.
+  private func waitForForwarder(until end: Duration) async throws {
+    while forwarder.withLock({ $0 }) == nil, context.uptime() < end {
+      try await context.clock.sleep(for: Self.flushPause)
+    }
+  }
+
   // MARK: What is forwarded
 
-  /// What stands for the fields of names; nil when cancelled before it is known.
+  /// Values of the fields of names; nil if cancelled before they are known.
   private func templateValues() async -> [String: String]? {
     let identity = instance.identity
     var values = settings.logValues(identity, hostName: context.system.hostName)
     values["source"] = "{source}"
     guard settings.logNamesNeedGroup else { return values }
-    // Names wait for it: a stream under another name would be another stream.
-    var told = ""
+    // Without the group's name the logs would go to another stream.
+    var loggedReason = ""
     while !Task.isCancelled {
       let reason: String
       do {
@@ -109,8 +121,8 @@ package final class LogForwardingService: Sendable {
         reason = error.explained
       }
       if Task.isCancelled { return nil }
-      if reason != told { context.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
-      told = reason
+      if reason != loggedReason { context.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
+      loggedReason = reason
       try? await context.clock.sleep(for: Self.groupPause)
     }
     return nil
@@ -129,7 +141,7 @@ package final class LogForwardingService: Sendable {
     return request
   }
 
-  private func input(for source: LogSource) -> LogForwarder.Input {
+  private func input(for source: LogSource) -> LogInput {
     switch source {
     case .consul:
       if let spool { return .spool(spool) }
@@ -151,43 +163,50 @@ package final class LogForwardingService: Sendable {
       return try context.textServer.serve(at: address) { self.prometheus.withLock { $0 } }
     } catch {
       context.log.warning(
-        "cannot serve the numbers of the forwarding",
+        "cannot serve the metrics of the log forwarding",
         ["reason": .string(error.explained)])
       return nil
     }
   }
 
-  /// Written when it has changed, and often enough to be seen alive. Says what is stalled, once, and that it goes on.
+  /// Writes the report when it has changed, and at least at the renewal interval. Logs each problem once, and its end.
   private func report(_ current: @Sendable () async -> ForwardingReport) async {
-    var last: ForwardingReport?, told: Set<String> = []
+    var last: ForwardingReport?, known: Set<String> = []
+    var writtenAt = Duration.zero, error: String?
     while true {
       let report = await current()
       if settings.metricsAddress != nil { prometheus.withLock { $0 = report.prometheus } }
+      let uptime = context.uptime()
       if last.map({
-        $0.streams != report.streams || $0.agent != report.agent || report.time - $0.time >= ForwardingReport.renewal
+        $0.streams != report.streams || $0.agent != report.agent || uptime - writtenAt >= ForwardingReport.renewal
       }) ?? true {
-        write(report)
+        let previousError = error
+        error = write(report)
+        if let error, error != previousError {
+          context.log.warning("cannot write the report of the log forwarding", ["reason": .string(error)])
+        }
         last = report
+        writtenAt = uptime
       }
       let problems = Set(report.problems(at: report.time))
-      for trouble in problems.subtracting(told).sorted() { context.log.warning("log forwarding: \(trouble)") }
-      for trouble in told.subtracting(problems).sorted() {
-        context.log.info("log forwarding: no longer so: \(trouble)")
+      for problem in problems.subtracting(known).sorted() { context.log.warning("log forwarding: \(problem)") }
+      for problem in known.subtracting(problems).sorted() {
+        context.log.info("log forwarding: resolved: \(problem)")
       }
-      told = problems
+      known = problems
       // The last report is written after the end.
       if Task.isCancelled { return }
       try? await context.clock.sleep(for: Self.reportPause)
     }
   }
 
-  private func write(_ report: ForwardingReport) {
+  /// - Returns: why it could not be written.
+  private func write(_ report: ForwardingReport) -> String? {
     do {
       try context.files.write(settings.logReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)
+      return nil
     } catch {
-      context.log.debug(
-        "cannot write the report of the forwarding",
-        ["reason": .string(error.explained)])
+      return error.explained
     }
   }
 }

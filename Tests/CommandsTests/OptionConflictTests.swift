@@ -29,7 +29,8 @@ import Testing
 
   private func failure(_ arguments: [String]) -> Failure? {
     do {
-      _ = try OptionParser(files: OneFile(path: "/m.json", text: "{}")).parse(arguments, environment: [:])
+      _ = try OptionParser(files: OneFile(path: "/m.json", text: "{}"), isPattern: { $0 != "(" }).parse(
+        arguments, environment: [:])
       return nil
     } catch { return error as? Failure }
   }
@@ -55,40 +56,41 @@ import Testing
   }
 
   @Test(arguments: [
-    ("--role client", "--role client needs --group or --tag"),
-    ("--gossip-key ssm:a --gossip-key-create ssm:b", "--gossip-key and --gossip-key-create exclude each other"),
+    ("--role client", "--role client requires --group or --tag"),
+    ("--gossip-key ssm:a --gossip-key-create ssm:b", "--gossip-key and --gossip-key-create are mutually exclusive"),
     (
       "--gossip-key-create secretsmanager:a",
       "--gossip-key-create: the value must be ssm:NAME; only parameters can be created"
     ),
-    ("--tls-cert ssm:a", "--tls-cert and --tls-key need each other"),
-    ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert needs --tls-ca"),
-    ("--verify-incoming true --tls-ca ssm:a", "--verify-incoming needs --tls-ca, --tls-cert and --tls-key"),
+    ("--tls-cert ssm:a", "--tls-cert and --tls-key require each other"),
+    ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert requires --tls-ca"),
+    ("--verify-incoming true --tls-ca ssm:a", "--verify-incoming requires --tls-ca, --tls-cert and --tls-key"),
     ("--verify-outgoing true", "--verify-outgoing, --verify-server-hostname and --tls-auto-encrypt need --tls-ca"),
-    ("--tls-auto-encrypt --tls-ca ssm:a", "--tls-auto-encrypt on a server needs --tls-cert and --tls-key"),
+    ("--tls-auto-encrypt --tls-ca ssm:a", "--tls-auto-encrypt on a server requires --tls-cert and --tls-key"),
     (
       "--role client --group g --tls-auto-encrypt --tls-ca ssm:a --tls-cert ssm:b --tls-key ssm:c",
-      "--tls-auto-encrypt on a client does not go with --tls-cert"
+      "--tls-auto-encrypt on a client cannot be combined with --tls-cert"
     ),
-    ("--agent-token ssm:a", "--agent-token needs --acl-default-policy"),
-    ("--production", "--production needs --gossip-key or --gossip-key-create"),
+    ("--agent-token ssm:a", "--agent-token requires --acl-default-policy"),
+    ("--production", "--production requires --gossip-key or --gossip-key-create"),
     (
       "--production --gossip-key ssm:a",
-      "--production needs --tls-ca, and --tls-cert and --tls-key or on clients --tls-auto-encrypt"
+      "--production requires --tls-ca, and --tls-cert and --tls-key or on clients --tls-auto-encrypt"
     ),
     (
       "--production --gossip-key ssm:a --tls-ca ssm:b --tls-cert ssm:c --tls-key ssm:d --verify-outgoing false",
-      "--production does not go with what weakens it"
+      "--production conflicts with an option that weakens it"
     ),
     (
       "--production --gossip-key ssm:a --tls-ca ssm:b --tls-cert ssm:c --tls-key ssm:d --acl-default-policy allow",
-      "--production does not go with what weakens it"
+      "--production conflicts with an option that weakens it"
     ),
-    ("--start docker", "--start docker needs --image"), ("--image i", "--image and --registrator need --start docker"),
-    ("--start docker --image i --consul /c", "--consul does not go with --start docker"),
-    ("--dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
-    ("--dns port-53 --dns-reverse", "--dns-reverse needs --dns systemd-resolved or --dns dnsmasq"),
-    ("--start none --log consul", "--log consul does not go with --start none"),
+    ("--start docker", "--start docker requires --image"),
+    ("--image i", "--image and --registrator need --start docker"),
+    ("--start docker --image i --consul /c", "--consul cannot be combined with --start docker"),
+    ("--dns-reverse", "--dns-reverse requires --dns systemd-resolved or --dns dnsmasq"),
+    ("--dns port-53 --dns-reverse", "--dns-reverse requires --dns systemd-resolved or --dns dnsmasq"),
+    ("--start none --log consul", "--log consul cannot be combined with --start none"),
     (
       "--log syslog:x",
       #"--log: "syslog:x" must be one of consul, bootstrap, syslog, journal, journal:UNIT, file:/PATH"#
@@ -100,10 +102,10 @@ import Testing
     ),
     (
       #"--log {"source":"consul","color":1}"#,
-      #"--log: "{"source":"consul","color":1}" has an unknown member color; there are source, group, stream, retention, multiline-start, timestamp-key"#
+      #"--log: "{"source":"consul","color":1}" has an unknown member color; known are source, group, stream, retention, multiline-start, timestamp-key"#
     ),
     (#"--log {"group":"a"}"#, #"--log: "{"group":"a"}" needs a source, for example "file:/var/log/app.log""#),
-    ("--log {x", #"--log: "{x" begins with { but is no JSON object"#),
+    ("--log {x", #"--log: "{x" begins with { but is not a JSON object"#),
     (
       "--multiline-start (",
       #"--multiline-start: "(" must be a POSIX extended regular expression (regex(7)), or indentation"#
@@ -117,11 +119,11 @@ import Testing
       "--metrics 0.0.0.0:9107",
       #"--metrics: "0.0.0.0:9107" must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business"#
     ),
-    ("--log-agent awslogs", "--log-agent needs --log"),
+    ("--log-agent awslogs", "--log-agent requires --log"),
     ("--log-agent awslogs --log consul", "--log-agent reads files only"),
-    ("--log-agent awslogs --log file:/x --log-tag a=b", "--log-agent does not go with --log-tag"),
-    ("--metrics 127.0.0.1:1", "--metrics needs --log"),
-    ("--start none --dns port-53", "--dns does not go with --start none"),
+    ("--log-agent awslogs --log file:/x --log-tag a=b", "--log-agent cannot be combined with --log-tag"),
+    ("--metrics 127.0.0.1:1", "--metrics requires --log"),
+    ("--start none --dns port-53", "--dns cannot be combined with --start none"),
   ])
   func `what does not go together`(_ line: String, _ message: String) {
     #expect(failure(line.split(separator: " ").map(String.init))?.message == message)
@@ -135,7 +137,8 @@ import Testing
       (["--\(name)", secret], [:], nil), ([], [variable: secret], nil), ([], [:], #"{"\#(name)": "\#(secret)"}"#),
     ] as [([String], [String: String], String?)] {
       do {
-        _ = try OptionParser(files: OneFile(text: file)).parse(arguments, environment: environment)
+        _ = try OptionParser(files: OneFile(text: file), isPattern: { $0 != "(" }).parse(
+          arguments, environment: environment)
         Issue.record("accepted")
       } catch let failure as Failure {
         #expect(failure.status == .usage && !failure.lines.joined().contains(secret))
@@ -146,7 +149,7 @@ import Testing
 
   @Test func `the sidecar is asked with what the run was asked with, and nothing of the run itself`() throws {
     guard
-      case .bootstrap(let options) = try OptionParser(files: OneFile()).parse(
+      case .bootstrap(let options) = try OptionParser(files: OneFile(), isPattern: { $0 != "(" }).parse(
         ["--group", "a", "--group=b", "--expect", "3", "--json", "--log-level", "debug"],
         environment: ["CONSUL_BOOTSTRAP_UI": "true"])
     else {
@@ -158,7 +161,7 @@ import Testing
     let path = options.settings.sidecarConfigurationPath
     let file = OneFile(path: path, text: text)
     guard
-      case .command(.sidecar, let again) = try OptionParser(files: file).parse(
+      case .command(.sidecar, let again) = try OptionParser(files: file, isPattern: { $0 != "(" }).parse(
         ["sidecar", "--config", path], environment: [:])
     else {
       Issue.record("no sidecar")
@@ -173,10 +176,13 @@ import Testing
       machine:
         #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
       options: #"{"ui": "true", "expect": "5"}"#)
-    guard case .bootstrap(let run) = try OptionParser(files: files).parse(["--ui"], environment: [:]),
-      case .command(.sidecar, let sidecar) = try OptionParser(files: files).parse(
+    guard
+      case .bootstrap(let run) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(
+        ["--ui"], environment: [:]),
+      case .command(.sidecar, let sidecar) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(
         ["sidecar", "--config", Settings().sidecarConfigurationPath], environment: [:]),
-      case .command(.status, let status) = try OptionParser(files: files).parse(["status"], environment: [:])
+      case .command(.status, let status) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(
+        ["status"], environment: [:])
     else {
       Issue.record("other requests")
       return

@@ -24,7 +24,10 @@ struct OneFile: FileReader {
   private func parse(_ arguments: [String], _ environment: [String: String] = [:], file: OneFile = OneFile()) throws
     -> Options
   {
-    guard case .bootstrap(let options) = try OptionParser(files: file).parse(arguments, environment: environment) else {
+    guard
+      case .bootstrap(let options) = try OptionParser(files: file, isPattern: { $0 != "(" }).parse(
+        arguments, environment: environment)
+    else {
       throw Failure(.usage, "help or version")
     }
     return options
@@ -55,20 +58,23 @@ struct OneFile: FileReader {
   }
 
   @Test(arguments: [
-    (["--exepct", "5"], "there is no option --exepct", "did you mean --expect?"),
+    (["--exepct", "5"], "unknown option --exepct", "did you mean --expect?"),
     (["--expect"], "--expect needs a value", "consul-bootstrap --help explains --expect"),
     (
       ["--expect", "0"], #"--expect: "0" must be a number from 1 to 1000"#, "consul-bootstrap --help explains --expect"
     ),
-    (["--expect", "3", "--expect", "5"], "--expect is given twice", "give it once"),
+    (["--expect", "3", "--expect", "5"], "--expect is set twice", "set it once"),
     (
       ["--wait-timeout", "10"], #"--wait-timeout: "10" must be a duration such as 90s, 10m or 1h30m, from 1ms to 24h"#,
       "consul-bootstrap --help explains --wait-timeout"
     ),
     (["--join", "some"], #"--join: "some" must be all, leader"#, "consul-bootstrap --help explains --join"),
     (["--tag", "Name"], #"--tag: "Name" must be KEY=VALUE"#, "consul-bootstrap --help explains --tag"),
-    (["--tag", "Name=consul"], "--tag needs --expect", "say how many servers: --expect 5"),
-    (["--group", "a", "--tag", "a=b"], "--group and --tag exclude each other", "find the servers by group or by tag"),
+    (["--tag", "Name=consul"], "--tag requires --expect", "set the number of servers, for example --expect 5"),
+    (
+      ["--group", "a", "--tag", "a=b"], "--group and --tag are mutually exclusive",
+      "discover the servers by group or by tag, not both"
+    ),
     (
       ["--data-dir", "opt/consul"], #"--data-dir: "opt/consul" must be an absolute path"#,
       "consul-bootstrap --help explains --data-dir"
@@ -84,11 +90,11 @@ struct OneFile: FileReader {
       "write it into a file that only root can read, and lay that over with --merge FILE"
     ),
     (
-      ["bootstrap"], "there is no command bootstrap",
-      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; all else are options, see consul-bootstrap --help"
+      ["bootstrap"], "unknown command bootstrap",
+      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; see consul-bootstrap --help"
     ),
     (
-      ["sidecar", "--dry-run"], "--dry-run does not go with sidecar",
+      ["sidecar", "--dry-run"], "--dry-run cannot be combined with sidecar",
       "consul-bootstrap --dry-run shows what a run would do, its sidecar included"
     ),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),

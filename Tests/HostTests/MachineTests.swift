@@ -110,18 +110,28 @@ private func withDirectory(_ body: (String) async throws -> Void) async throws {
   }
 }
 
-@Suite struct RunLockTests {
-  @Test func `the second run is refused while the first one lives`() async throws {
+@Suite struct FileLocksTests {
+  @Test func `a second lock is refused while the first one lives, and names its holder`() async throws {
     try await withDirectory { directory in
+      let locks = FileLocks()
       do {
-        let lock = try RunLock(stateDirectory: directory)
-        #expect { _ = try RunLock(stateDirectory: directory) } throws: {
-          guard let failure = $0 as? Failure else { return false }
-          return failure.status == .anotherRun && failure.details[0].contains("process \(getpid()) holds")
+        let lock = try locks.lock(directory: directory, name: "lock")
+        #expect(throws: LockError.held(path: "\(directory)/lock", holder: "\(getpid())")) {
+          _ = try locks.lock(directory: directory, name: "lock")
         }
-        _ = consume lock
+        _ = try locks.lock(directory: directory, name: "another")
+        withExtendedLifetime(lock) {}
       }
-      _ = try RunLock(stateDirectory: directory)
+      _ = try locks.lock(directory: directory, name: "lock")
+    }
+  }
+
+  @Test func `a directory that cannot be created is told apart from a lock that is held`() throws {
+    #expect {
+      _ = try FileLocks().lock(directory: "/dev/null/x", name: "lock")
+    } throws: { error in
+      guard case .unavailable(let cause)? = error as? LockError else { return false }
+      return cause.path.hasPrefix("/dev/null")
     }
   }
 }

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// Holds the house: which target may import which, and what nobody may.
+/// The architecture: which target may import which, and what none may use.
 @Suite struct HouseTests {
   /// CONTRIBUTING.md's table. Every target may also use the standard library and `Synchronization`.
   static let floors: [String: Set<String>] = [
@@ -67,16 +67,13 @@ import Testing
 
   /// Full Foundation takes the static binary from 20 MB to 60 MB; `@unchecked` and `try!` hide what is wrong.
   @Test(arguments: floors.keys.sorted())
-  func `nobody escapes from checking`(_ target: String) throws {
+  func `no file escapes the checks of the compiler`(_ target: String) throws {
     for file in try Self.swiftFiles(target) {
       for escape in [
-        "import Foundation\n", "@unchecked", "try!", "fatalError(", "getaddrinfo", "getpwnam", "getgrnam", "dlopen",
+        "import Foundation\n", "@unchecked", "try!", "getaddrinfo", "getpwnam", "getgrnam", "dlopen",
       ] {
         #expect(!file.text.contains(escape), "\(target)/\(file.name) has \(escape)")
       }
-      #expect(
-        file.text.split(separator: "\n", omittingEmptySubsequences: false).count <= 400,
-        "\(target)/\(file.name) is long")
       let publicLines = file.text.split(separator: "\n").filter { $0.drop { $0 == " " }.hasPrefix("public ") }
       #expect(publicLines.isEmpty, "\(target)/\(file.name)")
     }

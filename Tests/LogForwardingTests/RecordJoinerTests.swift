@@ -24,7 +24,8 @@ import Testing
   }
 
   @Test
-  func `a record that is too long goes on in another, and the place behind a record is the one behind its last line`()
+  func
+    `a record that is too long continues in another, and the checkpoint after a record is the one after its last line`()
     throws
   {
     let records = try joined(
@@ -36,13 +37,13 @@ import Testing
     var splitter = LineSplitter()
     var joiner = RecordJoiner(start: try #require(PosixPattern("^a")))
     var chunk = splitter.feed(Array("a1\n b\na2\n c\n".utf8))
-    chunk.mark = { line, _ in .cursor("\(line.end)") }
+    chunk.makeCheckpoint = { line, _ in .cursor("\(line.end)") }
     let found = joiner.feed(chunk)
     #expect(found.texts == ["a1\n b"])
-    #expect(found.place(behind: found.lines[0]) == .cursor("6"))
+    #expect(found.checkpoint(after: found.lines[0]) == .cursor("6"))
     let last = joiner.flush()
     #expect(last.texts == ["a2\n c"])
-    #expect(last.place(behind: last.lines[0]) == .cursor("12"))
+    #expect(last.checkpoint(after: last.lines[0]) == .cursor("12"))
   }
 
   @Test func `patterns that are none are refused`() {

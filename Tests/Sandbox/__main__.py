@@ -1,18 +1,19 @@
 """sandbox: an AWS region with real Consul on this machine, in network namespaces of its own.
 
-  up                        raise it, in the background
-  launch [GROUP] [COUNT]    launch instances into a group (made if need be), booting with the usual user-data line
-  terminate ID              terminate an instance: its processes die, its address goes
-  reboot ID                 as if the power went and came back
-  status                    the instances, and how far their user-data is
-  exec ID COMMAND...        run a command on an instance (the id, its end, or the address)
-  fault KIND [ACTION [N]]   throttle, 5xx, denied, slow, hang, malformed, truncated, html, bomb: N times, or until `fault none`
-  fault skew SECONDS        AWS's clock is so far ahead
-  fault expire              the credentials that instances have now are expired; the metadata service has new ones
-  fault unknown SECONDS     EC2 does not know instances launched from now on for so long
-  metadata ID KEY VALUE     hang_token, slow, fail, version1_only, disabled, no_role
-  demo [--keep]             five instances become one Consul datacenter
-  down                      take it down
+up                        start it, in the background
+launch [GROUP] [COUNT]    launch instances into a group (created if missing), with the usual user-data line
+terminate ID              terminate an instance: its processes die, its address goes
+reboot ID                 power-cycle an instance
+status                    list the instances and the state of their user-data
+exec ID COMMAND...        run a command on an instance (by id, end of the id, or address)
+fault KIND [ACTION [N]]   inject throttle, 5xx, denied, slow, hang, malformed, truncated, html or bomb: N times,
+                          or until `fault none`
+fault skew SECONDS        set AWS's clock ahead
+fault expire              expire the current credentials of all instances; the metadata service has new ones
+fault unknown SECONDS     hide instances launched from now on from EC2 for this time
+metadata ID KEY VALUE     set hang_token, slow, fail, version1_only, disabled or no_role of a metadata service
+demo [--keep]             boot five instances into one Consul datacenter
+down                      stop it, and remove everything of it
 """
 
 import json
@@ -25,14 +26,17 @@ import sys
 import threading
 import time
 
+from . import host
 from . import sandbox as module
 from .aws import Fault
+from .waiting import TIMEOUT, until
 
-SOCKET = os.path.join(module.STATE, "control.sock")
+# Not below the checkout: the path of a socket has at most 107 bytes.
+SOCKET = os.path.join(host.RUN, module.CHECKOUT + ".sock")
 
 
 class Control:
-    """The calls that the running sandbox answers."""
+    """Calls that the running sandbox answers."""
 
     def __init__(self, sandbox):
         self.sandbox = sandbox
@@ -41,23 +45,30 @@ class Control:
         for instance in self.sandbox.instances.values():
             if instance.id == word or instance.address == word or instance.id.endswith(word):
                 return instance
-        raise KeyError(f"there is no instance {word}")
+        raise KeyError(f"no instance {word}")
 
     def status(self):
         return [
             {
-                "id": i.id, "address": i.address, "zone": i.zone, "pid": i.pid, "user-data": i.status,
+                "id": i.id,
+                "address": i.address,
+                "zone": i.zone,
+                "pid": i.pid,
+                "user-data": i.status,
                 "healthy": " healthy leader=" in i.log,
             }
             for i in self.sandbox.instances.values()
-        ]  # fmt: skip
+        ]
 
     def launch(self, group="consul", count=1, desired=None):
-        groups = {g["AutoScalingGroupName"] for g in self.sandbox.aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]}
+        groups = {
+            g["AutoScalingGroupName"]
+            for g in self.sandbox.aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        }
         if group not in groups:
             self.sandbox.aws.create_group(group)
         new = [self.sandbox.launch(group=group, boot=False, hidden_for=self.hidden_for) for _ in range(int(count))]
-        # The whole user-data: what a person would write.
+        # The whole user-data, as an administrator writes it.
         for instance in new:
             instance.boot("#!/bin/sh\nexec consul-bootstrap --group " + group + "\n")
         return [i.id for i in new]
@@ -102,6 +113,8 @@ class Control:
 
 def serve():
     sandbox = module.Sandbox()
+    for name, (before, now) in sandbox.raised.items():
+        print(f"raised {name} from {before} to {now} while the sandbox is up", flush=True)
     control = Control(sandbox)
 
     class Handler(socketserver.StreamRequestHandler):
@@ -149,52 +162,67 @@ def call(name, *arguments):
 
 
 def up():
+    try:
+        host.require(module.FILES)
+    except host.HostError as error:
+        sys.exit(f"sandbox: {error}")
     os.makedirs(module.STATE, exist_ok=True)
     log = os.path.join(module.STATE, "sandbox.log")
     with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "Tests.Sandbox", "serve"], stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd=module.ROOT)
-    for _ in range(300):
-        if is_up():
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    with open(log) as file:
-        sys.exit("sandbox: it did not come up\n" + file.read())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "Tests.Sandbox", "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd=module.ROOT,
+        )
+    until(lambda: is_up() or process.poll() is not None)
+    if not is_up():
+        with open(log) as file:
+            sys.exit("sandbox: did not start\n" + file.read())
 
 
 def execute(word, command):
     found = [i for i in call("status") if i["id"] == word or i["address"] == word or i["id"].endswith(word)]
     if not found:
-        sys.exit(f"sandbox: there is no instance {word}")
+        sys.exit(f"sandbox: no instance {word}")
     enter = ["nsenter", "-t", str(found[0]["pid"]), "--mount", "--uts", "--ipc", "--net", "--pid", "--root"]
-    return subprocess.run([*enter, "env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]).returncode
+    return subprocess.run(
+        [*enter, "env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]
+    ).returncode
 
 
 def print_status():
     for i in call("status"):
-        state = "healthy" if i["healthy"] else "running" if i["user-data"] is None else f"user-data ended, status {i['user-data']}"
+        state = (
+            "healthy"
+            if i["healthy"]
+            else "running"
+            if i["user-data"] is None
+            else f"user-data ended, status {i['user-data']}"
+        )
         print(f"{i['id']}  {i['address']:<10}  {i['zone']}  {state}")
 
 
 def demo(keep):
     bold = lambda text: print(f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text, flush=True)
     if is_up():
-        sys.exit("sandbox: one is already up; make sandbox-down takes it down")
-    bold("==> Raising the sandbox: two availability zones, instance metadata, the AWS APIs with signatures checked")
+        sys.exit("sandbox: already running; stop it with make sandbox-down")
+    bold("==> Starting the sandbox: two availability zones, instance metadata, the AWS APIs with signatures checked")
     up()
     try:
         bold("==> Launching an Auto Scaling group of five; each instance's user-data is: consul-bootstrap --expect 5")
-        started = time.time()
+        started = time.monotonic()
         call("demo")
         while not all(i["healthy"] for i in call("status")):
-            if any(i["user-data"] not in (None, 0) for i in call("status")) or time.time() - started > 120:
+            if any(i["user-data"] not in (None, 0) for i in call("status")) or time.monotonic() - started > TIMEOUT:
                 print_status()
                 for i in call("status"):
                     print(call("log", i["id"])[-3000:])
                 sys.exit("sandbox: the group did not become healthy")
             time.sleep(0.1)
-        bold(f"==> Healthy on all five, proof included, {time.time() - started:.1f} s after the first boot")
+        bold(f"==> All five verified healthy, {time.monotonic() - started:.1f} s after the first boot")
         print_status()
         first = call("status")[0]["address"]
         bold("\n==> consul members")
@@ -203,17 +231,18 @@ def demo(keep):
         execute(first, ["consul", "operator", "raft", "list-peers"])
         bold("\n==> What one instance logged")
         print("".join(line + "\n" for line in call("log", first).splitlines() if line.startswith("20")), end="")
-        bold("\n==> Where to look next")
+        bold("\n==> Next steps")
         if keep:
             print(
                 f"Tests/Sandbox/sandbox status\n"
                 f"Tests/Sandbox/sandbox exec {first} consul-bootstrap --dry-run --start none\n"
                 f"Tests/Sandbox/sandbox exec {first} cat /etc/consul.d/00-consul-bootstrap.json\n"
-                f"Tests/Sandbox/sandbox terminate {call('status')[1]['address']}   # then: Tests/Sandbox/sandbox launch\n"
+                f"Tests/Sandbox/sandbox terminate {call('status')[1]['address']}   # then: Tests/Sandbox/sandbox "
+                "launch\n"
                 f"make sandbox-down"
             )
         else:
-            print("make demo KEEP=1 leaves all this up, to look at and to break; README.md has the options and the systems")
+            print("make demo KEEP=1 leaves the sandbox running; README.md lists the options and the supported systems")
     finally:
         if not keep:
             down()
@@ -221,10 +250,7 @@ def demo(keep):
 
 def down():
     module.remove_stale(all=True)
-    for _ in range(100):
-        if not is_up():
-            return
-        time.sleep(0.1)
+    until(lambda: not is_up())
 
 
 def main():
@@ -232,7 +258,7 @@ def main():
     if command == "serve":
         serve()
     elif command == "up":
-        sys.exit("sandbox: it is already up") if is_up() else up()
+        sys.exit("sandbox: already running") if is_up() else up()
     elif command == "down":
         down()
     elif command == "demo":
@@ -245,7 +271,7 @@ def main():
         try:
             result = call(command, *arguments)
         except OSError:
-            sys.exit("sandbox: it is not up; Tests/Sandbox/sandbox up raises it")
+            sys.exit("sandbox: not running; start it with Tests/Sandbox/sandbox up")
         print("\n".join(result) if result else "done")
     else:
         print(__doc__)

@@ -1,6 +1,6 @@
-"""moto as the AWS APIs, with signatures and policies enforced, what it lacks filled in, and faults on demand.
+"""moto as the AWS APIs, with signatures and policies enforced, missing actions added, and faults on demand.
 
-moto 5.2 has no lifecycle actions, accepts any clock, and knows every instance at once; AWS does not.
+moto 5.2 has no lifecycle actions, accepts any clock, and lists every instance at once; AWS does not.
 """
 
 import base64
@@ -17,15 +17,15 @@ import time
 import urllib.parse
 
 import boto3
-from moto.iam.access_control import IAMPolicy, IAMRequestBase
+from moto import settings as moto_settings
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.cloudformation.models import cloudformation_backends
 from moto.core.authorization import ActionAuthenticatorMixin
-from moto import settings as moto_settings
 from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
+from moto.iam.access_control import IAMPolicy, IAMRequestBase
 from moto.iam.models import Role
 from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -35,6 +35,7 @@ from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from . import network
+from .waiting import TIMEOUT
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -42,9 +43,8 @@ ROLE = "consul-server"
 # AWS refuses signatures that are more than five minutes off.
 TOLERATED_SKEW = 300
 
-# What an instance's role may do: the table of actions in the documents, which comes from the program's own definitions.
-root = pathlib.Path(__file__).parents[2]
-documents = "".join(path.read_text() for path in [root / "README.md", *root.glob("docs/*.md")])
+# What an instance's role may do: the table of actions in the documents, which the program's own definitions make.
+documents = "".join(path.read_text() for path in (pathlib.Path(__file__).parents[2] / "docs").glob("*.md"))
 ACTIONS = sorted(set(re.findall(r"^\| `([a-z0-9]+:[A-Za-z]+)` \| ", documents, re.M)))
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ACTIONS, "Resource": "*"}]}
 
@@ -53,7 +53,7 @@ lifecycle_actions = []
 
 def complete_lifecycle_action(self):
     if self._get_param("LifecycleActionToken"):
-        # Nobody here has been given one.
+        # The sandbox issues no tokens.
         raise ValidationError(f"No active Lifecycle Action found with token {self._get_param('LifecycleActionToken')}")
     lifecycle_actions.append(
         {
@@ -69,7 +69,7 @@ def complete_lifecycle_action(self):
 AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
 
 
-# moto checks the signature of a compressed body against what it has made of it.
+# moto checks the signature of a compressed body against the decompressed one.
 raw = threading.local()
 create_aws_request = IAMRequestBase._create_aws_request
 
@@ -84,12 +84,14 @@ IAMRequestBase._create_aws_request = create_aws_request_of_raw_body
 
 # moto keeps the inline policies of a stack's role as dictionaries, which it cannot read.
 put_policy = Role.put_policy
-Role.put_policy = lambda self, name, document: put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
+Role.put_policy = lambda self, name, document: put_policy(
+    self, name, document if isinstance(document, str) else json.dumps(document)
+)
 
 
-# moto compares every action with the resource `*`. What AWS compares it with follows from what the request names, by the
-# service authorization reference. A request that names a log stream needs its log group, too: stricter than AWS, which takes
-# the one or the other by action.
+# moto compares every action with the resource `*`. What AWS compares it with follows from what the request names (Service
+# Authorization Reference). A request that names a log stream needs its log group, too: stricter than AWS, which compares
+# with the one or the other by action.
 def resources_of(action, parameters):
     def arn(resource):
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
@@ -113,15 +115,18 @@ def statement_applies(statement, action, resource):
     def matches(patterns, value):
         patterns = [patterns] if isinstance(patterns, str) else patterns
         # `*` and `?` only: fnmatch would know brackets, too.
-        return any(re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), value, re.S) for pattern in patterns)
+        return any(
+            re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), value, re.S)
+            for pattern in patterns
+        )
 
     return matches(statement["Action"], action) and matches(statement["Resource"], resource)
 
 
 def check_action_permitted(self, resource):
-    """What is denied is denied, whatever allows it."""
+    """An explicit deny overrides every allow."""
     body = raw.text
-    parameters = json.loads(body) if body.startswith("{") else {k: v for k, v in urllib.parse.parse_qsl(body)}
+    parameters = json.loads(body) if body.startswith("{") else dict(urllib.parse.parse_qsl(body))
     wanted = [self._action]
     # CreateLogGroup with tags needs both (API reference).
     if self._action == "logs:CreateLogGroup" and parameters.get("tags"):
@@ -141,7 +146,7 @@ IAMRequestBase.check_action_permitted = check_action_permitted
 
 
 class Fault:
-    """Something that goes wrong with calls of one action (or of all, `*`), a number of times or until it is removed."""
+    """A failure of calls of one action (or of all, `*`), a number of times or until it is removed."""
 
     def __init__(self, kind, action="*", times=None, probability=1.0, source=None, value=None):
         self.kind, self.action, self.times, self.probability = kind, action, times, probability
@@ -158,7 +163,7 @@ class Fault:
 
 
 def broken_limit(body):
-    """What PutLogEvents refuses (API reference) and moto takes; None if all is well."""
+    """The limit of PutLogEvents (API reference) that a call exceeds and moto accepts; None if there is none."""
     events = json.loads(body).get("logEvents", [])
     times = [event["timestamp"] for event in events]
     if not 1 <= len(events) <= 10_000:
@@ -180,7 +185,11 @@ def broken_limit(body):
 
 def error(service, code, message, status):
     if service in ("ssm", "secretsmanager", "logs"):
-        return f"{status} Fault", [("Content-Type", "application/x-amz-json-1.1")], json.dumps({"__type": code, "message": message}).encode()
+        return (
+            f"{status} Fault",
+            [("Content-Type", "application/x-amz-json-1.1")],
+            json.dumps({"__type": code, "message": message}).encode(),
+        )
     if service == "ec2":
         body = (
             f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
@@ -212,7 +221,9 @@ class Middleware:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = __import__("io").BytesIO(body)
-        raw.text = (gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body).decode("utf-8", "replace")
+        raw.text = (gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body).decode(
+            "utf-8", "replace"
+        )
         raw.body = body if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else None
         action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
         action = action or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
@@ -232,56 +243,76 @@ class Middleware:
             start_response(status, headers)
             return payload if not isinstance(payload, bytes) else [payload]
 
-        if action == "PutLogEvents" and (broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)):
+        if action == "PutLogEvents" and (
+            broken := broken_limit(gzip.decompress(body) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else body)
+        ):
             self.aws.broken_limits.append(broken)
         if source != "127.0.0.1" and "HTTP_AUTHORIZATION" not in environ:
-            # moto stumbles over it; AWS says that something is missing.
+            # moto fails with a traceback; AWS answers with this error.
             return respond(*error(service, "MissingAuthenticationToken", "Missing Authentication Token", 403))
         answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
         if answer:
             return respond(*answer)
         captured = {}
+
         def capture(status, headers, exc_info=None):
             captured["status"], captured["headers"] = status, headers
 
         if action == "PutParameter":
-            # AWS makes a parameter once; two of moto's threads may both find that there is none.
+            # AWS creates a parameter once; two threads of moto may both find it missing.
             with self.aws.serial:
                 payload = b"".join(self.application(environ, capture))
         else:
             payload = b"".join(self.application(environ, capture))
         if action == "DescribeInstances" and self.aws.interfaces:
             payload = self.with_interfaces(payload.decode()).encode()
-            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
+            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [
+                ("Content-Length", str(len(payload)))
+            ]
         if action == "PutLogEvents" and b"tooOldLogEventEndIndex" in payload:
             # AWS's is exclusive (API reference, RejectedLogEventsInfo), moto's is not.
             answer = json.loads(payload)
             answer["rejectedLogEventsInfo"]["tooOldLogEventEndIndex"] += 1
             payload = json.dumps(answer).encode()
-            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [("Content-Length", str(len(payload)))]
+            captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [
+                ("Content-Length", str(len(payload)))
+            ]
         return respond(captured["status"], captured["headers"], payload)
 
     def with_interfaces(self, text):
-        """Interfaces of more than one kind and public addresses, which moto does not know."""
+        """Adds interface types and public addresses, which moto does not have."""
+
         def replace(match):
             instance = re.search("<instanceId>(.*?)</instanceId>", match[0])[1]
             if instance not in self.aws.interfaces:
                 return match[0]
             public, items = self.aws.interfaces[instance]
             address = f"<ipAddress>{public}</ipAddress>" if public else ""
-            return re.sub("<networkInterfaceSet>.*?</networkInterfaceSet>", f"{address}<networkInterfaceSet>{items}</networkInterfaceSet>", match[0], flags=re.S)
+            return re.sub(
+                "<networkInterfaceSet>.*?</networkInterfaceSet>",
+                f"{address}<networkInterfaceSet>{items}</networkInterfaceSet>",
+                match[0],
+                flags=re.S,
+            )
 
         return re.sub("<instancesSet>.*?</instancesSet>", replace, text, flags=re.S)
 
     def fault(self, service, action, source, environ):
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")[0]
         if key in self.aws.expired_keys:
-            return error(service, "ExpiredToken" if service != "ec2" else "RequestExpired", "The security token included in the request is expired", 403 if service != "ec2" else 400)
+            return error(
+                service,
+                "ExpiredToken" if service != "ec2" else "RequestExpired",
+                "The security token included in the request is expired",
+                403 if service != "ec2" else 400,
+            )
         date = environ.get("HTTP_X_AMZ_DATE")
         if date:
-            signed = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+            signed = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
             if abs(signed - (time.time() + self.aws.clock_offset)) > TOLERATED_SKEW:
-                return error(service, "SignatureDoesNotMatch" if service != "ec2" else "AuthFailure", "Signature expired", 403)
+                return error(
+                    service, "SignatureDoesNotMatch" if service != "ec2" else "AuthFailure", "Signature expired", 403
+                )
         with self.aws.lock:
             fault = next((f for f in self.aws.faults if f.applies(action, source)), None)
         if not fault:
@@ -290,7 +321,9 @@ class Middleware:
         if kind == "throttle":
             if service == "ec2":
                 return error(service, "RequestLimitExceeded", "Request limit exceeded.", 503)
-            return error(service, "Throttling" if service == "autoscaling" else "ThrottlingException", "Rate exceeded", 400)
+            return error(
+                service, "Throttling" if service == "autoscaling" else "ThrottlingException", "Rate exceeded", 400
+            )
         if kind == "5xx":
             return "503 Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "1")], b"service unavailable"
         if kind == "denied":
@@ -300,18 +333,26 @@ class Middleware:
             time.sleep(value)
             return None
         if kind == "hang":
-            time.sleep(120)
+            self.aws.closing.wait(10 * TIMEOUT)
             return None
         xml = [("Content-Type", "text/xml")]
         if kind == "malformed":
             return "200 OK", xml, b"<DescribeInstancesResponse><reservationSet><item></DescribeInstancesResponse>"
         if kind == "html":
-            return "200 OK", [("Content-Type", "text/html")], b"<html><body><h1>Welcome to the guest network</h1></body></html>"
+            return (
+                "200 OK",
+                [("Content-Type", "text/html")],
+                b"<html><body><h1>Welcome to the guest network</h1></body></html>",
+            )
         if kind == "truncated":
-            return "200 OK", xml + [("Content-Length", "100000")], b"<DescribeInstancesResponse><reservationSet>"
+            return "200 OK", [*xml, ("Content-Length", "100000")], b"<DescribeInstancesResponse><reservationSet>"
         if kind == "bomb":
-            entities = "".join(f'<!ENTITY e{i} "{("&e%d;" % (i - 1)) * 10}">' for i in range(1, 12))
-            return "200 OK", xml, f'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY e0 "ha">{entities}]><r>&e11;</r>'.encode()
+            entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
+            return (
+                "200 OK",
+                xml,
+                f'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY e0 "ha">{entities}]><r>&e11;</r>'.encode(),
+            )
         if kind == "endless":
             # Bounded here, too: 2 GB.
             return "200 OK", xml, (b"<a>" * 20000 for _ in range(35000))
@@ -331,6 +372,7 @@ class AWS:
         self.interfaces = {}
         self.broken_limits = []
         self.servers = []
+        self.closing = threading.Event()
         self.application = Middleware(self, DomainDispatcherApplication(create_backend_app))
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
         self.port = self._serve(make_server("127.0.0.1", 0, self.application, threaded=True, request_handler=Handler))
@@ -352,11 +394,20 @@ class AWS:
             if port == 443:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(*certificate)
-            server = make_server(address, port, self.application, threaded=True, request_handler=Handler, fd=sock.fileno(), ssl_context=context)
+            server = make_server(
+                address,
+                port,
+                self.application,
+                threaded=True,
+                request_handler=Handler,
+                fd=sock.fileno(),
+                ssl_context=context,
+            )
             self._serve(server)
             sock.detach()
 
     def close(self):
+        self.closing.set()
         for server in self.servers:
             server.shutdown()
             server.server_close()
@@ -377,7 +428,9 @@ class AWS:
         iam.put_user_policy(
             UserName="admin",
             PolicyName="all",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}),
+            PolicyDocument=json.dumps(
+                {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+            ),
         )
         key = iam.create_access_key(UserName="admin")["AccessKey"]
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")
@@ -387,9 +440,15 @@ class AWS:
         self.other_vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.subnets = {}
         for zone, block in (("a", "10.0.1.0/24"), ("b", "10.0.2.0/24")):
-            self.subnets[REGION + zone] = ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=REGION + zone)["Subnet"]["SubnetId"]
-        self.other_subnet = ec2.create_subnet(VpcId=self.other_vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=REGION + "a")["Subnet"]["SubnetId"]
-        self.client("ec2").create_launch_template(LaunchTemplateName="consul", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"})
+            self.subnets[REGION + zone] = ec2.create_subnet(
+                VpcId=self.vpc, CidrBlock=block, AvailabilityZone=REGION + zone
+            )["Subnet"]["SubnetId"]
+        self.other_subnet = ec2.create_subnet(
+            VpcId=self.other_vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=REGION + "a"
+        )["Subnet"]["SubnetId"]
+        self.client("ec2").create_launch_template(
+            LaunchTemplateName="consul", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"}
+        )
         self.admin = (key["AccessKeyId"], key["SecretAccessKey"])
         self._hide_new_instances()
 
@@ -439,7 +498,12 @@ class AWS:
             MaxCount=1,
             SubnetId=subnet or self.subnets[zone],
             PrivateIpAddress=address,
-            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in (tags or {"Name": "consul"}).items()]}],
+            TagSpecifications=[
+                {
+                    "ResourceType": "instance",
+                    "Tags": [{"Key": k, "Value": v} for k, v in (tags or {"Name": "consul"}).items()],
+                }
+            ],
         )["Instances"][0]["InstanceId"]
         if group:
             desired = self.group(group).desired_capacity
@@ -454,7 +518,9 @@ class AWS:
                     member.lifecycle_state = state
 
     def set_address(self, instance, address):
-        ec2_backends[ACCOUNT][REGION].get_instance(instance).nics[0].private_ip_addresses[0]["PrivateIpAddress"] = address
+        ec2_backends[ACCOUNT][REGION].get_instance(instance).nics[0].private_ip_addresses[0]["PrivateIpAddress"] = (
+            address
+        )
 
     def terminate_instance(self, instance):
         for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
@@ -505,15 +571,25 @@ class AWS:
         stack = client.describe_stacks(StackName=name)["Stacks"][0]
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack
         resources = client.describe_stack_resources(StackName=name)["StackResources"]
-        return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources if "PhysicalResourceId" in resource and "LogicalResourceId" in resource}
+        return {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in resources
+            if "PhysicalResourceId" in resource and "LogicalResourceId" in resource
+        }
 
     def launch_template(self, group):
         """What a group launches: its user data, the role of its profile, its metadata options."""
-        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]["LaunchTemplate"]
-        versions = self.client("ec2").describe_launch_template_versions(LaunchTemplateId=found["LaunchTemplateId"], Versions=[found["Version"]])
+        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])[
+            "AutoScalingGroups"
+        ][0]["LaunchTemplate"]
+        versions = self.client("ec2").describe_launch_template_versions(
+            LaunchTemplateId=found["LaunchTemplateId"], Versions=[found["Version"]]
+        )
         data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
         profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-        role = self.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0]["RoleName"]
+        role = self.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"][0][
+            "RoleName"
+        ]
         return {"user_data": base64.b64decode(data["UserData"]).decode(), "role": role, "data": data}
 
     def launched(self, group):
@@ -531,9 +607,14 @@ class AWS:
         """What the metadata service hands out for the instance's role."""
         arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
         role = sts_backends[ACCOUNT]["aws"].assume_role(
-            region_name=REGION, role_session_name="instance", role_arn=arn, policy=None, duration=seconds, external_id=None
+            region_name=REGION,
+            role_session_name="instance",
+            role_arn=arn,
+            policy=None,
+            duration=seconds,
+            external_id=None,
         )
-        expiration = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+        expiration = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
         return {
             "Code": "Success",
             "Type": "AWS-HMAC",

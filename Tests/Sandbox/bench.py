@@ -1,6 +1,7 @@
-"""make bench: this program beside what it replaces, in one run, on this machine. Prints a table, draws an SVG beside it.
+"""make bench: this program compared with what it replaces, in one run, on this machine. Prints a table and draws an
+SVG.
 
-  python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|logs]
+python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|logs]
 """
 
 import argparse
@@ -18,29 +19,36 @@ import subprocess
 import sys
 import threading
 import time
+from typing import ClassVar
 
 from . import network
-from .conftest import until
+from .host import HostError
 from .sandbox import AWS_ADDRESS, BUILD, ROOT, Sandbox
+from .waiting import TIMEOUT, until
 
+# Some of what is measured takes minutes.
+PATIENCE = 4 * TIMEOUT
 RESULTS = os.path.join(BUILD, "bench")
 CLI = os.path.join(BUILD, "bench-venv")
 AWSLOGS = os.path.join(BUILD, "awslogs-venv")
 
-# What seed 000 does, with the AWS CLI: the members' ids, then one call for each member's address, sorted as text.
+# Seed 000, with the AWS CLI: the ids of the members, then one call for the address of each, sorted as text.
 SEED = """
-ids() { aws autoscaling describe-auto-scaling-groups --auto-scaling-group-name bench | grep '"InstanceId"' | cut -d '"' -f 4; }
+ids() {
+  aws autoscaling describe-auto-scaling-groups --auto-scaling-group-name bench | grep '"InstanceId"' | cut -d '"' -f 4
+}
 while [ "$(ids | wc -l)" -lt "$1" ]; do sleep 1; done
 for id in $(ids); do
   aws ec2 describe-instances --instance-ids "$id" --query 'Reservations[].Instances[].[PrivateIpAddress]' --output text
 done | sort | head -1
 """
-# The best that a shell can do: one call, filtered by the service, sorted by number.
+# The fastest shell script: one call, filtered by the service, sorted by number.
 BEST = """
-aws ec2 describe-instances --filters Name=tag:aws:autoscaling:groupName,Values=bench Name=instance-state-name,Values=pending,running \\
+aws ec2 describe-instances \\
+  --filters Name=tag:aws:autoscaling:groupName,Values=bench Name=instance-state-name,Values=pending,running \\
   --query 'Reservations[].Instances[].[PrivateIpAddress]' --output text | sort -t . -k 1,1n -k 2,2n -k 3,3n -k 4,4n
 """
-# Neither shell script runs Consul; so that ours does not either, a static stand-in says its version.
+# Neither shell script runs Consul. For a fair comparison, a static stand-in prints its version here.
 STUB = '#include <unistd.h>\nint main(void) { return write(1, "Consul v1.8.7\\n", 14) != 14; }\n'
 
 # Runs inside the instance: wall time, CPU time and peak memory of a command and its children, so many times.
@@ -55,7 +63,8 @@ for _ in range(runs):
         for fd in (1, 2): os.dup2(null, fd)
         os.execvp(command[0], command)
     _, status, usage = os.wait4(pid, 0)
-    results.append([time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)])
+    wall, cpu, exit = time.perf_counter() - started, usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)
+    results.append([wall, cpu, usage.ru_maxrss / 1024, exit])
 print(json.dumps(results))
 """
 
@@ -63,17 +72,25 @@ PROGRAM = "/usr/local/bin/consul-bootstrap"
 
 
 def measure(instance, runs, *command, environment=None):
-    result = instance.run("/usr/bin/python3", "-c", MEASURE, str(runs), *command, timeout=600, environment=environment)
+    result = instance.run(
+        "/usr/bin/python3", "-c", MEASURE, str(runs), *command, timeout=PATIENCE, environment=environment
+    )
     rows = json.loads(result.stdout)
     assert all(row[3] == 0 for row in rows), (command, rows)
-    return {"wall": statistics.median(r[0] for r in rows), "cpu": statistics.median(r[1] for r in rows), "memory": max(r[2] for r in rows)}
+    return {
+        "wall": statistics.median(r[0] for r in rows),
+        "cpu": statistics.median(r[1] for r in rows),
+        "memory": max(r[2] for r in rows),
+    }
 
 
 def install_cli():
     if not os.path.exists(os.path.join(CLI, "bin", "aws")):
         print("installing the AWS CLI", flush=True)
         subprocess.run([sys.executable, "-m", "venv", CLI], check=True)
-        subprocess.run([os.path.join(CLI, "bin", "pip"), "install", "-q", "--disable-pip-version-check", "awscli"], check=True)
+        subprocess.run(
+            [os.path.join(CLI, "bin", "pip"), "install", "-q", "--disable-pip-version-check", "awscli"], check=True
+        )
 
 
 def prepare(instance):
@@ -88,7 +105,6 @@ def prepare(instance):
 
 
 def discovery(sandbox, runs, sizes=(5, 50, 200)):
-    install_cli()
     rows = []
     for size in sizes:
         sandbox.clear()
@@ -98,16 +114,30 @@ def discovery(sandbox, runs, sizes=(5, 50, 200)):
         for index in range(size - 1):
             zone = "ab"[index % 2]
             sandbox.aws.run_instance(f"eu-west-1{zone}", f"10.0.{1 + index % 2}.{20 + index // 2}", group="bench")
-        cli = {"PATH": f"{CLI}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "AWS_DEFAULT_REGION": "eu-west-1", "AWS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
+        cli = {
+            "PATH": f"{CLI}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt",
+        }
         ours = [PROGRAM, "--dry-run", "--json", "--group", "bench", "--consul", "/usr/local/bin/consul-stub"]
         plan = json.loads(instance.run(*ours, check=True).stdout)
         assert plan["group"]["counted"] == size
         found = instance.run("sh", "-c", BEST, environment=cli).stdout.split()
         assert len(found) == size, found
-        row = {"size": size, "ours": measure(instance, 5 * runs, *ours), "best shell": measure(instance, runs, "sh", "-c", BEST, environment=cli)}
-        row["seed 000"] = measure(instance, 1 if size > 5 else runs, "sh", "-c", SEED, "seed", str(size), environment=cli)
+        row = {
+            "size": size,
+            "ours": measure(instance, 5 * runs, *ours),
+            "best shell": measure(instance, runs, "sh", "-c", BEST, environment=cli),
+        }
+        row["seed 000"] = measure(
+            instance, 1 if size > 5 else runs, "sh", "-c", SEED, "seed", str(size), environment=cli
+        )
         rows.append(row)
-        print(f"  discovery of {size}: " + ", ".join(f"{k} {v['wall']:.3f} s wall {v['cpu']:.4f} s CPU" for k, v in row.items() if k != "size"), flush=True)
+        print(
+            f"  discovery of {size}: "
+            + ", ".join(f"{k} {v['wall']:.3f} s wall {v['cpu']:.4f} s CPU" for k, v in row.items() if k != "size"),
+            flush=True,
+        )
     return rows
 
 
@@ -115,8 +145,7 @@ class Recorded(http.server.BaseHTTPRequestHandler):
     """A large group, in the shape of AWS's answers, at no cost for the server."""
 
     protocol_version = "HTTP/1.1"
-    size = 0
-    pages = {}
+    pages: ClassVar = {}
 
     def log_message(self, *_):
         pass
@@ -136,7 +165,9 @@ def record(sandbox, instance, size):
     """One instance as moto describes it, repeated with its own id and address."""
     captured = []
     client = sandbox.aws.client("ec2")
-    client.meta.events.register("before-parse.ec2.DescribeInstances", lambda response_dict, **_: captured.append(response_dict["body"]))
+    client.meta.events.register(
+        "before-parse.ec2.DescribeInstances", lambda response_dict, **_: captured.append(response_dict["body"])
+    )
     client.describe_instances()
     text = captured[0].decode()
     text = text[text.index("<DescribeInstancesResponse") :]
@@ -145,16 +176,38 @@ def record(sandbox, instance, size):
     addresses = [instance.address] + [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(1, size)]
     pages = {}
     for start in range(0, size, 1000):
-        items = "".join(item.replace(instance.id, i).replace(instance.address, a) for i, a in list(zip(ids, addresses))[start : start + 1000])
+        items = "".join(
+            item.replace(instance.id, i).replace(instance.address, a)
+            for i, a in list(zip(ids, addresses, strict=True))[start : start + 1000]
+        )
         token = f"<nextToken>{start + 1000}</nextToken>" if start + 1000 < size else ""
-        pages[start] = f'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><reservationSet>{items}</reservationSet>{token}</DescribeInstancesResponse>'.encode()
+        pages[start] = (
+            '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>'
+            "<reservationSet>"
+            f"{items}</reservationSet>"
+            f"{token}</DescribeInstancesResponse>"
+        ).encode()
     members = "".join(
-        f"<member><InstanceId>{i}</InstanceId><AvailabilityZone>eu-west-1a</AvailabilityZone><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn><InstanceType>t3.micro</InstanceType></member>"
+        f"<member><InstanceId>{i}</InstanceId><AvailabilityZone>eu-west-1a</AvailabilityZone><LifecycleState>"
+        "InService</LifecycleState>"
+        "<HealthStatus>"
+        "Healthy</HealthStatus>"
+        "<ProtectedFromScaleIn>"
+        "false</ProtectedFromScaleIn>"
+        "<InstanceType>"
+        "t3.micro</InstanceType>"
+        "</member>"
         for i in ids
     )
     pages["group"] = (
-        '<DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"><DescribeAutoScalingGroupsResult><AutoScalingGroups><member>'
-        f"<AutoScalingGroupName>bench</AutoScalingGroupName><DesiredCapacity>{size}</DesiredCapacity><Instances>{members}</Instances></member></AutoScalingGroups>"
+        '<DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">'
+        "<DescribeAutoScalingGroupsResult>"
+        "<AutoScalingGroups>"
+        "<member>"
+        f"<AutoScalingGroupName>bench</AutoScalingGroupName><DesiredCapacity>{size}</DesiredCapacity><Instances>"
+        f"{members}</Instances>"
+        "</member>"
+        "</AutoScalingGroups>"
         "</DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>"
     ).encode()
     return pages
@@ -172,7 +225,7 @@ def large(sandbox, runs):
 
     server = Server((AWS_ADDRESS, 8080), Recorded, bind_and_activate=False)
     server.socket.close()
-    server.socket = network.listen(f"{sandbox.prefix}-aws", AWS_ADDRESS, 8080)
+    server.socket = network.listen(sandbox.namespace, AWS_ADDRESS, 8080)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for size in (1000, 10000):
         Recorded.pages = record(sandbox, instance, size)
@@ -180,9 +233,20 @@ def large(sandbox, runs):
         command = [PROGRAM, "--dry-run", "--json", "--group", "bench", "--consul", "/usr/local/bin/consul-stub"]
         plan = json.loads(instance.run(*command, environment=environment, check=True).stdout)
         assert plan["group"]["counted"] == size, plan["group"]["counted"]
-        row = {"size": size, "bytes": sum(len(page) for page in Recorded.pages.values()), **measure(instance, runs, *command, environment=environment)}
+        row = {
+            "size": size,
+            "bytes": sum(len(page) for page in Recorded.pages.values()),
+            **measure(instance, runs, *command, environment=environment),
+        }
         rows.append(row)
-        print(f"  {size} members: {row['cpu']:.2f} s CPU, {row['wall']:.2f} s wall, {row['memory']:.0f} MiB peak, {row['bytes'] / 1e6:.1f} MB of answers", flush=True)
+        print(
+            f"  {size} members: {row['cpu']:.2f} s CPU, {row['wall']:.2f} s wall, {row['memory']:.0f} MiB peak, "
+            f"{row['bytes'] / 1e6:.1f} "
+            "MB "
+            "of "
+            "answers",
+            flush=True,
+        )
     server.shutdown()
     return rows
 
@@ -192,10 +256,18 @@ START = "#!/bin/sh\ndate +%s.%N > /var/log/started\n"
 
 def tuned(address, joins):
     return {
-        "datacenter": "dc1", "data_dir": "/opt/consul", "bind_addr": address, "client_addr": f"127.0.0.1 {address}", "server": True,
-        "bootstrap_expect": 5, "retry_join": joins, "retry_interval": "1s", "performance": {"raft_multiplier": 1},
-        "autopilot": {"server_stabilization_time": "1s"}, "leave_on_terminate": True,
-    }  # fmt: skip
+        "datacenter": "dc1",
+        "data_dir": "/opt/consul",
+        "bind_addr": address,
+        "client_addr": f"127.0.0.1 {address}",
+        "server": True,
+        "bootstrap_expect": 5,
+        "retry_join": joins,
+        "retry_interval": "1s",
+        "performance": {"raft_multiplier": 1},
+        "autopilot": {"server_stabilization_time": "1s"},
+        "leave_on_terminate": True,
+    }
 
 
 def boot_once(sandbox, kind):
@@ -216,12 +288,13 @@ def boot_once(sandbox, kind):
     line = {
         "ours": "exec consul-bootstrap --expect 5 --group consul\n",
         "by hand": "exec consul agent -config-dir=/etc/consul.d\n",
-        "auto-join": f"export AWS_ACCESS_KEY_ID={sandbox.aws.admin[0]} AWS_SECRET_ACCESS_KEY={sandbox.aws.admin[1]}\nexec consul agent -config-dir=/etc/consul.d\n",
+        "auto-join": f"export AWS_ACCESS_KEY_ID={sandbox.aws.admin[0]} "
+        f"AWS_SECRET_ACCESS_KEY={sandbox.aws.admin[1]}\nexec consul agent -config-dir=/etc/consul.d\n",
     }[kind]
     for member in members:
         member.boot(START + line)
     mark = " healthy leader=" if kind == "ours" else "New leader elected"
-    until(lambda: all(mark in m.log for m in members), 60, lambda: "\n".join(m.log[-1500:] for m in members))
+    until(lambda: all(mark in m.log for m in members), lambda: "\n".join(m.log[-1500:] for m in members))
     stamps = []
     for member in members:
         found = next(line for line in member.log.splitlines() if mark in line)
@@ -236,7 +309,13 @@ def boot(sandbox, runs):
         for kind in times:
             times[kind].append(boot_once(sandbox, kind))
     for kind, values in times.items():
-        print(f"  five at once, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)", flush=True)
+        print(
+            f"  five at once, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to "
+            f"{max(values):.2f}, "
+            f"{len(values)} "
+            "runs)",
+            flush=True,
+        )
     return times
 
 
@@ -249,7 +328,8 @@ def stamp(line):
 
 
 def dual_once(sandbox, kind):
-    """Three servers in each of two zones at once; seconds until every one knows a leader and six WAN members, and ours says so."""
+    """Three servers in each of two zones at once; seconds until every one has a leader and six WAN members, and ours
+    reports it."""
     sandbox.clear()
     members = []
     for zone in "ab":
@@ -259,7 +339,13 @@ def dual_once(sandbox, kind):
         if kind == "by hand":
             lan = [m.address for m in members if m.zone == member.zone and m is not member]
             wan = [m.address for m in members if m.zone != member.zone]
-            configuration = dict(tuned(member.address, lan), datacenter=member.zone, bootstrap_expect=3, retry_join_wan=wan, retry_interval_wan="1s")
+            configuration = dict(
+                tuned(member.address, lan),
+                datacenter=member.zone,
+                bootstrap_expect=3,
+                retry_join_wan=wan,
+                retry_interval_wan="1s",
+            )
             member.write("/etc/consul.d/consul.json", json.dumps(configuration))
     line = {
         "ours": "exec consul-bootstrap --layout datacenter-per-az --group consul-a --group consul-b\n",
@@ -277,7 +363,7 @@ def dual_once(sandbox, kind):
             return None
         return max(stamp(line) for line in [leader[0], joined[5], *proven[:1]])
 
-    until(lambda: all(ready(m) for m in members), 60, lambda: "\n".join(m.log[-1500:] for m in members))
+    until(lambda: all(ready(m) for m in members), lambda: "\n".join(m.log[-1500:] for m in members))
     return max(ready(m) for m in members) - min(float(m.read("/var/log/started")) for m in members)
 
 
@@ -287,33 +373,59 @@ def dual(sandbox, runs):
         for kind in times:
             times[kind].append(dual_once(sandbox, kind))
     for kind, values in times.items():
-        print(f"  two zones of three, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)", flush=True)
+        print(
+            f"  two zones of three, {kind}: median {statistics.median(values):.2f} s ({min(values):.2f} to "
+            f"{max(values):.2f}, "
+            f"{len(values)} "
+            "runs)",
+            flush=True,
+        )
     return times
 
 
 def fleet(sandbox, runs, size=100):
-    """So many clients at once, each an instance with an agent of its own, all on this one machine: two cores carry no more."""
+    """So many clients at once, each an instance with an agent of its own, all on this one machine: two cores carry
+    no more."""
     sandbox.clear()
     servers = sandbox.launch_group(3, options="--group consul")
-    until(lambda: all(" healthy " in m.log for m in servers), 60)
+    until(lambda: all(" healthy " in m.log for m in servers))
     clients = [sandbox.launch(tags={"Name": "client"}, boot=False) for _ in range(size)]
-    sandbox.network.introduce({AWS_ADDRESS: f"{sandbox.prefix}-aws", **{m.address: m.namespace for m in servers + clients}})
+    sandbox.network.introduce({AWS_ADDRESS: sandbox.namespace, **{m.address: m.namespace for m in servers + clients}})
     start = time.time() + 5 + size * 0.15
     line = f"#!/bin/sh\nwhile [ $(date +%s) -lt {start:.0f} ]; do sleep 0.5; done\n"
     sandbox.aws.calls.clear()
     for member in clients:
-        member.boot(line + START.partition("\n")[2] + "exec consul-bootstrap --role client --group consul --sidecar-interval 10m\n")
-    until(lambda: all(" healthy leader=" in m.log for m in clients), 300, lambda: f"{sum(' healthy ' in m.log for m in clients)} of {size}")
+        member.boot(
+            line
+            + START.partition("\n")[2]
+            + "exec consul-bootstrap --role client --group consul --sidecar-interval 10m\n"
+        )
+    until(
+        lambda: all(" healthy leader=" in m.log for m in clients),
+        lambda: f"{sum(' healthy ' in m.log for m in clients)} of {size}",
+    )
     times = []
     for member in clients:
         lines = member.log.splitlines()
-        times.append(stamp(next(line for line in lines if " healthy leader=" in line)) - float(member.read("/var/log/started")))
+        times.append(
+            stamp(next(line for line in lines if " healthy leader=" in line)) - float(member.read("/var/log/started"))
+        )
     calls = sum(call["source"] in {m.address for m in clients} for call in sandbox.aws.calls) / size
-    print(f"  {size} clients at once: median {statistics.median(times):.1f} s, worst {max(times):.1f} s to joined (start jitter up to 10 s included), {calls:.2f} API calls each", flush=True)
+    print(
+        f"  {size} clients at once: median {statistics.median(times):.1f} s, worst {max(times):.1f} s to joined "
+        "(start jitter up to 10 s "
+        "included),"
+        " "
+        f"{calls:.2f} "
+        "API "
+        "calls "
+        "each",
+        flush=True,
+    )
     return {"size": size, "median": statistics.median(times), "worst": max(times), "calls": calls}
 
 
-# Inside the instance: starts a forwarder, waits until the sink has everything, and says what the forwarder has used.
+# Inside the instance: starts a forwarder, waits until the sink has everything, and prints what the forwarder has used.
 FORWARD = """
 import json, os, resource, signal, sys, time
 events, idle, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
@@ -324,17 +436,17 @@ def used(pid):
     fields = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()
     peak = next(int(l.split()[1]) for l in open(f'/proc/{pid}/status') if l.startswith('VmHWM'))
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'), peak / 1024
-started = time.time()
+started = time.monotonic()
 pid = os.fork()
 if pid == 0:
     output = os.open('/run/forwarder.log', os.O_RDWR | os.O_CREAT)
     for fd in (1, 2): os.dup2(output, fd)
     os.execvp(command[0], command)
-while got()['events'] < events and time.time() < started + 900: time.sleep(0.05)
-wall, (cpu, peak) = time.time() - started, used(pid)
-at, rest = time.time(), cpu
+while got()['events'] < events and time.monotonic() < started + 900: time.sleep(0.05)
+wall, (cpu, peak) = time.monotonic() - started, used(pid)
+at, rest = time.monotonic(), cpu
 if idle: time.sleep(idle)
-idle_cpu = (used(pid)[0] - rest) / (time.time() - at) if idle else 0
+idle_cpu = (used(pid)[0] - rest) / (time.monotonic() - at) if idle else 0
 os.kill(pid, signal.SIGTERM)
 os.waitpid(pid, 0)
 print(json.dumps({'wall': wall, 'cpu': cpu, 'peak': peak, 'idle': idle_cpu, 'got': got()}))
@@ -347,13 +459,39 @@ def install_awslogs():
         print("installing the awslogs agent", flush=True)
         subprocess.run([sys.executable, "-m", "venv", AWSLOGS], check=True)
         # It uses pkg_resources, which later ones have not.
-        subprocess.run([os.path.join(AWSLOGS, "bin", "pip"), "install", "-q", "--disable-pip-version-check", "awscli-cwlogs", "setuptools<81"], check=True)
+        subprocess.run(
+            [
+                os.path.join(AWSLOGS, "bin", "pip"),
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "awscli-cwlogs",
+                "setuptools<81",
+            ],
+            check=True,
+        )
 
 
 def write_log(path, lines):
-    """Lines like an agent's at debug level, of 200 bytes each: a few dozen sentences, with ids, addresses and numbers of their own."""
-    modules = ["server.raft", "server.serf.lan", "server.memberlist", "http", "dns", "leader", "server.rpc", "proxycfg", "cache", "connect"]
-    sentences = [f"{verb} {noun}" for verb in ("request finished for", "stream event about", "synced check of", "registered", "probed") for noun in ("service", "node", "session", "intention")]
+    """Lines like an agent's at debug level, of 200 bytes each: a few dozen sentences, with ids, addresses and
+    numbers of their own."""
+    modules = [
+        "server.raft",
+        "server.serf.lan",
+        "server.memberlist",
+        "http",
+        "dns",
+        "leader",
+        "server.rpc",
+        "proxycfg",
+        "cache",
+        "connect",
+    ]
+    sentences = [
+        f"{verb} {noun}"
+        for verb in ("request finished for", "stream event about", "synced check of", "registered", "probed")
+        for noun in ("service", "node", "session", "intention")
+    ]
     stamp, generator = time.time() - lines / 2000, random.Random(1)
     with open(path, "w") as file:
         for number in range(lines):
@@ -361,10 +499,12 @@ def write_log(path, lines):
                 stamp += 0.01
                 when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(stamp)) + f".{int(stamp * 1000) % 1000:03d}Z"
             r = generator.getrandbits(128)
-            file.write(
-                f"{when} [DEBUG] agent.{modules[r % 10]}: {sentences[r % 20]}: id={r:032x} from=10.0.{r % 7}.{r % 251}:{32768 + r % 28000} "
-                f"index={number} latency={r % 9000 / 1000:.3f}ms node=i-0{r & 0xFFFF:04x}consul datacenter=eu-west-1a".ljust(199)[:199] + "\n"
+            line = (
+                f"{when} [DEBUG] agent.{modules[r % 10]}: {sentences[r % 20]}: id={r:032x} "
+                f"from=10.0.{r % 7}.{r % 251}:{32768 + r % 28000} index={number} latency={r % 9000 / 1000:.3f}ms "
+                f"node=i-0{r & 0xFFFF:04x}consul datacenter=eu-west-1a"
             )
+            file.write(line.ljust(199)[:199] + "\n")
 
 
 def forward(sandbox, kind, megabytes, idle=0):
@@ -382,11 +522,26 @@ def forward(sandbox, kind, megabytes, idle=0):
         instance.write("/root/.aws/config", "[plugins]\ncwlogs = cwlogs\n[default]\nregion = eu-west-1\n")
         instance.write(
             "/etc/awslogs.conf",
-            "[general]\nstate_file = /var/lib/awslogs-state\n[/var/log/bench.log]\nfile = /var/log/bench.log\nlog_group_name = g\n"
-            "log_stream_name = s\ninitial_position = start_of_file\ndatetime_format = %Y-%m-%dT%H:%M:%S\nbatch_count = 10000\nbatch_size = 1048576\n",
+            "[general]\nstate_file = /var/lib/awslogs-state\n[/var/log/bench.log]\nfile = /var/log/bench.log\n"
+            "log_group_name = g\n"
+            "log_stream_name = s\ninitial_position = start_of_file\ndatetime_format = %Y-%m-%dT%H:%M:%S\n"
+            "batch_count = 10000\n"
+            "batch_size "
+            "= "
+            "1048576\n",
         )
-        command = [os.path.join(AWSLOGS, "bin", "aws"), "logs", "push", "--config-file", "/etc/awslogs.conf", "--endpoint-url", "http://127.0.0.1:9999"]
-    result = instance.run("/usr/bin/python3", "-c", FORWARD, str(lines), str(idle), *command, environment=environment, timeout=1000)
+        command = [
+            os.path.join(AWSLOGS, "bin", "aws"),
+            "logs",
+            "push",
+            "--config-file",
+            "/etc/awslogs.conf",
+            "--endpoint-url",
+            "http://127.0.0.1:9999",
+        ]
+    result = instance.run(
+        "/usr/bin/python3", "-c", FORWARD, str(lines), str(idle), *command, environment=environment, timeout=PATIENCE
+    )
     sink.terminate()
     if result.returncode:
         raise AssertionError(result.stderr + instance.read("/run/forwarder.log")[-3000:])
@@ -398,7 +553,6 @@ def forward(sandbox, kind, megabytes, idle=0):
 
 
 def logs(sandbox, runs):
-    install_awslogs()
     results = {}
     for kind, megabytes in (("awslogs", 40), ("ours", 400)):
         found = []
@@ -406,22 +560,36 @@ def logs(sandbox, runs):
             sandbox.clear()
             sandbox.aws.create_group("consul")
             found.append(forward(sandbox, kind, megabytes, idle=20 if run == 0 and kind == "ours" else 0))
-        median = lambda key: statistics.median(f[key] for f in found)
+        median = lambda key, found=found: statistics.median(f[key] for f in found)
         results[kind] = {
-            "MB/s": megabytes / median("wall"), "lines/s": megabytes * 5000 / median("wall"), "MB per CPU second": megabytes / median("cpu"),
-            "CPU s per GB": median("cpu") / megabytes * 1000, "received share": statistics.median(f["got"]["received"] / f["got"]["bytes"] for f in found), "peak MiB": max(f["peak"] for f in found), "idle CPU %": 100 * max(f["idle"] for f in found),
-        }  # fmt: skip
+            "MB/s": megabytes / median("wall"),
+            "lines/s": megabytes * 5000 / median("wall"),
+            "MB per CPU second": megabytes / median("cpu"),
+            "CPU s per GB": median("cpu") / megabytes * 1000,
+            "received share": statistics.median(f["got"]["received"] / f["got"]["bytes"] for f in found),
+            "peak MiB": max(f["peak"] for f in found),
+            "idle CPU %": 100 * max(f["idle"] for f in found),
+        }
         print(kind, {k: round(v, 2) for k, v in results[kind].items()}, flush=True)
-    print(f"per CPU second: {results['ours']['MB per CPU second'] / results['awslogs']['MB per CPU second']:.0f} times awslogs", flush=True)
+    print(
+        f"per CPU second: {results['ours']['MB per CPU second'] / results['awslogs']['MB per CPU second']:.0f} "
+        "times "
+        "awslogs",
+        flush=True,
+    )
     return results
 
 
 def small(sandbox, runs):
     sandbox.clear()
     members = sandbox.launch_group(3)
-    until(lambda: all(" healthy " in m.log for m in members), 60)
-    time.sleep(1)
-    memory = int(members[0].run("sh", "-c", "grep -h VmRSS /proc/$(pgrep -x consul-bootstra | head -1)/status").stdout.split()[1]) / 1024
+    until(lambda: all(" healthy " in m.log for m in members))
+    # Once it has settled: five equal figures in a row.
+    figures = []
+    until(
+        lambda: figures.append(members[0].resident()) or (len(set(figures[-5:])) == 1 and len(figures) >= 5), every=0.3
+    )
+    memory = figures[-1]
     version = measure(members[0], 50, PROGRAM, "--version")
     print(f"  supervising: {memory:.1f} MiB resident; --version: {version['wall'] * 1000:.1f} ms", flush=True)
     return {"memory": memory, "version": version["wall"]}
@@ -434,33 +602,88 @@ def table(results):
         for other, (wall, cpu) in goals.items():
             ours, theirs = row["ours"], row[other]
             lines.append(
-                f"| discovery of {row['size']}, against {other} | {ours['wall'] * 1000:.0f} ms wall, {ours['cpu'] * 1000:.1f} ms CPU "
-                f"| {theirs['wall']:.2f} s wall, {theirs['cpu']:.2f} s CPU | {theirs['wall'] / ours['wall']:.0f}× wall, {theirs['cpu'] / ours['cpu']:.0f}× CPU "
+                f"| discovery of {row['size']}, against {other} | {ours['wall'] * 1000:.0f} ms wall, "
+                f"{ours['cpu'] * 1000:.1f} "
+                "ms "
+                "CPU "
+                f"| {theirs['wall']:.2f} s wall, {theirs['cpu']:.2f} s CPU | {theirs['wall'] / ours['wall']:.0f}× "
+                f"wall, {theirs['cpu'] / ours['cpu']:.0f}× "
+                "CPU "
                 f"| {wall}× wall, {cpu}× CPU |"
             )
     limits = {1000: "0.2 s CPU, 40 MiB", 10000: "1.5 s CPU, 100 MiB"}
     for row in results.get("large", []):
-        lines.append(f"| a group of {row['size']:,} ({row['bytes'] / 1e6:.0f} MB of answers) | {row['cpu']:.2f} s CPU, {row['memory']:.0f} MiB | | | {limits[row['size']]} |")
+        lines.append(
+            f"| a group of {row['size']:,} ({row['bytes'] / 1e6:.0f} MB of answers) | {row['cpu']:.2f} s CPU, "
+            f"{row['memory']:.0f} MiB | "
+            "| "
+            "| "
+            f"{limits[row['size']]} "
+            "|"
+        )
     if "boot" in results:
         ours = statistics.median(results["boot"]["ours"])
         for kind in ("by hand", "auto-join"):
             theirs = statistics.median(results["boot"][kind])
             name = {"by hand": "configurations tuned by hand", "auto-join": "Consul's cloud auto-join, tuned"}[kind]
-            lines.append(f"| five at once to a leader, against {name} | {ours:.2f} s, proof included | {theirs:.2f} s | {ours / theirs:.2f}× | at most 1.15× |")
+            lines.append(
+                f"| five at once to a leader, against {name} | {ours:.2f} s, proof included | {theirs:.2f} s | "
+                f"{ours / theirs:.2f}× | at "
+                "most "
+                "1.15× "
+                "|"
+            )
     if "dual" in results:
         ours, theirs = (statistics.median(results["dual"][kind]) for kind in ("ours", "by hand"))
-        lines.append(f"| two zones of three at once to two leaders and six WAN members, against configurations tuned by hand | {ours:.2f} s, proof included | {theirs:.2f} s | {ours / theirs:.2f}× | at most 1.2× |")
+        lines.append(
+            "| two zones of three at once to two leaders and six WAN members, against configurations tuned by hand "
+            f"| {ours:.2f} s, proof "
+            "included "
+            "| "
+            f"{theirs:.2f} "
+            "s "
+            "| "
+            f"{ours / theirs:.2f}× "
+            "| "
+            "at "
+            "most "
+            "1.2× |"
+        )
     if "fleet" in results:
         row = results["fleet"]
-        lines.append(f"| {row['size']} clients at once to joined, a start jitter of up to 10 s included | median {row['median']:.1f} s, worst {row['worst']:.1f} s, {row['calls']:.2f} API calls each | | | |")
+        lines.append(
+            f"| {row['size']} clients at once to joined, a start jitter of up to 10 s included | median "
+            f"{row['median']:.1f} s, "
+            "worst "
+            f"{row['worst']:.1f} "
+            "s,"
+            " "
+            f"{row['calls']:.2f} "
+            "API "
+            "calls "
+            "each | | | |"
+        )
     if "small" in results:
         lines.append(f"| memory while supervising | {results['small']['memory']:.1f} MiB | | | at most 20 MiB |")
-        lines.append(f"| `consul-bootstrap --version` | {results['small']['version'] * 1000:.1f} ms | | | at most 10 ms |")
+        lines.append(
+            f"| `consul-bootstrap --version` | {results['small']['version'] * 1000:.1f} ms | | | at most 10 ms |"
+        )
     if "logs" in results:
         ours, theirs = results["logs"]["ours"], results["logs"]["awslogs"]
         lines.append(
-            f"| log forwarding, 200-byte lines, against awslogs | {ours['MB/s']:.0f} MB/s, {ours['lines/s']:,.0f} lines/s, {ours['CPU s per GB']:.1f} CPU s per GB, {ours['peak MiB']:.1f} MiB "
-            f"| {theirs['MB/s']:.1f} MB/s, {theirs['lines/s']:,.0f} lines/s, {theirs['CPU s per GB']:.0f} CPU s per GB, {theirs['peak MiB']:.0f} MiB "
+            f"| log forwarding, 200-byte lines, against awslogs | {ours['MB/s']:.0f} MB/s, {ours['lines/s']:,.0f} "
+            "lines/s, "
+            f"{ours['CPU s per GB']:.1f} "
+            "CPU "
+            "s "
+            "per "
+            "GB,"
+            " "
+            f"{ours['peak MiB']:.1f} "
+            "MiB "
+            f"| {theirs['MB/s']:.1f} MB/s, {theirs['lines/s']:,.0f} lines/s, {theirs['CPU s per GB']:.0f} CPU s per "
+            f"GB, {theirs['peak MiB']:.0f} "
+            "MiB "
             f"| {ours['MB per CPU second'] / theirs['MB per CPU second']:.0f}× per CPU second | 20×, 50 MB/s, 24 MiB |"
         )
         lines.append(f"| idle with one file | {ours['idle CPU %']:.2f}% CPU | | | at most 0.2% |")
@@ -478,7 +701,8 @@ def plot(results, path):
     low, high = math.log10(0.001), math.log10(200)
     width, height = 760, 60 + 26 * len(bars)
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+        'font-size="13">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         '<text x="10" y="22" font-size="15">CPU seconds to discover a full group (logarithmic)</text>',
     ]
@@ -486,7 +710,9 @@ def plot(results, path):
         y = 40 + 26 * index
         length = 460 * (math.log10(max(value, 0.001)) - low) / (high - low)
         out.append(f'<text x="10" y="{y + 14}">{label}</text>')
-        out.append(f'<rect x="190" y="{y}" width="{length:.0f}" height="18" fill="{"#2a7f62" if ours else "#b9c4c9"}"/>')
+        out.append(
+            f'<rect x="190" y="{y}" width="{length:.0f}" height="18" fill="{"#2a7f62" if ours else "#b9c4c9"}"/>'
+        )
         out.append(f'<text x="{196 + length:.0f}" y="{y + 14}">{value:.3g} s</text>')
     out.append("</svg>")
     with open(path, "w") as file:
@@ -501,9 +727,32 @@ def main():
     os.makedirs(RESULTS, exist_ok=True)
     with open("/proc/cpuinfo") as file:
         processor = re.search(r"model name\s*: (.*)", file.read())
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    print(f"{os.cpu_count()} cores, {processor.group(1) if processor else platform.machine()}, Linux {platform.release()}, commit {commit}, medians of {options.runs} runs", flush=True)
-    sandbox = Sandbox()
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+    print(
+        f"{os.cpu_count()} cores, {processor.group(1) if processor else platform.machine()}, Linux "
+        f"{platform.release()}, "
+        "commit "
+        f"{commit},"
+        " "
+        "medians "
+        "of "
+        f"{options.runs} "
+        "runs",
+        flush=True,
+    )
+    try:
+        sandbox = Sandbox()
+    except HostError as error:
+        sys.exit(f"bench: {error}")
+    # The programs beside which this one is measured.
+    if options.only in (None, "discovery"):
+        install_cli()
+        sandbox.visible.append(CLI)
+    if options.only in (None, "logs"):
+        install_awslogs()
+        sandbox.visible.append(AWSLOGS)
     results = {}
     try:
         for name in ("small", "logs", "boot", "dual", "fleet", "large", "discovery"):

@@ -1,8 +1,34 @@
-import time
+"""What every test uses: the region, and waiting for its instances."""
+
+import sys
 
 import pytest
 
-from .sandbox import Sandbox
+from . import host
+from .sandbox import FILES, Sandbox
+from .waiting import until
+
+
+def pytest_configure(config):
+    """Once, before the workers start: one clear error in place of one from each test."""
+    if config.option.collectonly or hasattr(config, "workerinput"):
+        return
+    try:
+        host.require(FILES)
+    except host.HostError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.raised_limits = host.Limits().hold()
+
+
+def pytest_report_header(config):
+    raised = getattr(config, "raised_limits", {})
+    return [f"raised {name} from {before} to {now} for these tests" for name, (before, now) in raised.items()]
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "raised_limits"):
+        for name, value in host.Limits().release().items():
+            print(f"restored {name} to {value}", file=sys.stderr)
 
 
 @pytest.fixture(scope="session")
@@ -19,21 +45,10 @@ def sandbox(region):
     region.clear()
 
 
-def until(condition, seconds=30, what=None):
-    """Waits until the condition holds; what it returned. Fails the test after so many seconds."""
-    deadline = time.time() + seconds
-    while time.time() < deadline:
-        if result := condition():
-            return result
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what or condition}")
-
-
-def healthy(*members, seconds=40):
-    """Waits until every member's user-data has proven its health."""
+def healthy(*members):
+    """Waits until the user-data of every member has reported its health."""
     until(
         lambda: all(" healthy leader=" in m.log or m.status is not None for m in members),
-        seconds,
         lambda: "\n".join(f"--- {m.id} {m.address}\n{m.log[-2500:]}" for m in members if " healthy " not in m.log),
     )
     for member in members:
@@ -47,7 +62,8 @@ def wan(member):
 
 def servers(member):
     """Addresses of the living servers that an agent knows."""
-    return sorted(m["Addr"] for m in member.consul("/v1/agent/members") or [] if m["Status"] == 1 and m["Tags"]["role"] == "consul")
+    found = member.consul("/v1/agent/members") or []
+    return sorted(m["Addr"] for m in found if m["Status"] == 1 and m["Tags"]["role"] == "consul")
 
 
 def peers(member):

@@ -1,5 +1,6 @@
-"""An instance: a namespace, a metadata service, a file system of its own over the image, processes of its own."""
+"""An instance: a network namespace, a metadata service, a file system over the image, and processes of its own."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,8 +8,9 @@ import stat
 import subprocess
 import time
 
-from . import network
+from . import host, network
 from .aws import ACCOUNT, REGION
+from .waiting import TIMEOUT, until
 
 BOOT = """
 set -e
@@ -16,14 +18,19 @@ mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root"
 """
 
-PLAIN_BOOT = BOOT + """
+PLAIN_BOOT = (
+    BOOT
+    + """
 mount -t proc proc "$DIR/root/proc"
 mount -t sysfs sysfs "$DIR/root/sys"
 if [ -n "$CGROUPS" ]; then mount --rbind /sys/fs/cgroup "$DIR/root/sys/fs/cgroup"; fi
 mount --rbind /dev "$DIR/root/dev"
-mount -t tmpfs tmpfs "$DIR/root/run"
-mount -t tmpfs tmpfs "$DIR/root/tmp"
-chmod 1777 "$DIR/root/tmp"
+for directory in dev/shm run tmp; do mount -t tmpfs -o mode=1777 tmpfs "$DIR/root/$directory"; done
+chmod 755 "$DIR/root/run"
+for path in $VISIBLE; do
+  mkdir -p "$DIR/root$path"
+  mount --bind -o ro "$path" "$DIR/root$path"
+done
 hostname "$NAME"
 exec chroot "$DIR/root" /bin/sh -c '
   cd /
@@ -33,13 +40,56 @@ exec chroot "$DIR/root" /bin/sh -c '
   fi
   sleep infinity & wait'
 """
+)
 
-SYSTEMD_BOOT = BOOT + """
+SYSTEMD_BOOT = (
+    BOOT
+    + """
+for group in $CGROUPS; do
+  mkdir -p "$group"
+  echo 0 > "$group/cgroup.procs"
+done
 exec systemd-nspawn --quiet --register=no --keep-unit --machine="$MACHINE" --directory="$DIR/root" \\
   --network-namespace-path="/run/netns/$NAMESPACE" --resolv-conf=off --timezone=off --link-journal=no --boot
 """
+)
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
+
+
+class Run(subprocess.Popen):
+    """A command that runs inside an instance. Its output is a file, which can be read at any time."""
+
+    def __init__(self, command, log):
+        self.log = log
+        with open(log, "wb") as file:
+            super().__init__(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+
+    @property
+    def output(self):
+        with open(self.log, errors="replace") as file:
+            return file.read()
+
+    def finish(self):
+        """Waits for its end; returns its output."""
+        self.wait(TIMEOUT)
+        return self.output
+
+    def signal(self, number):
+        """Sends a signal to the command itself, which is the one child of nsenter; returns whether it still ran."""
+        child = until(lambda: self._child() or self.poll() is not None, every=0.005)
+        if self.poll() is not None:
+            return False
+        os.kill(child, number)
+        return True
+
+    def _child(self):
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
+            return next(map(int, file.read().split()), None)
 
 
 class Instance:
@@ -52,15 +102,28 @@ class Instance:
             os.makedirs(os.path.join(self.directory, name))
         self.process = None
         self.pid = None
+        self._runs = 0
+
+    @property
+    def cgroup(self):
+        """The name of its control group, in every hierarchy."""
+        return f"{self.sandbox.prefix}-{self.id}"
 
     @staticmethod
     def documents(id, zone, address, vpc):
         mac = network.mac(address)
         identity = {
-            "accountId": ACCOUNT, "architecture": "x86_64", "availabilityZone": zone, "imageId": "ami-12345678",
-            "instanceId": id, "instanceType": "t3.micro", "pendingTime": "2026-01-01T00:00:00Z", "privateIp": address,
-            "region": REGION, "version": "2017-09-30",
-        }  # fmt: skip
+            "accountId": ACCOUNT,
+            "architecture": "x86_64",
+            "availabilityZone": zone,
+            "imageId": "ami-12345678",
+            "instanceId": id,
+            "instanceType": "t3.micro",
+            "pendingTime": "2026-01-01T00:00:00Z",
+            "privateIp": address,
+            "region": REGION,
+            "version": "2017-09-30",
+        }
         return {
             "/latest/dynamic/instance-identity/document": json.dumps(identity, indent=2),
             "/latest/meta-data/mac": mac,
@@ -73,7 +136,8 @@ class Instance:
         }
 
     def set_interfaces(self, *interfaces):
-        """Each a dictionary: `privates` (the primary one first), `publics` (public to private), `kind`. The first one is eth0."""
+        """Each a dictionary: `privates` (the primary one first), `publics` (public to private), `kind`. The first
+        one is eth0."""
         documents, base, macs, items = self.metadata.documents, "/latest/meta-data/network/interfaces/macs/", [], ""
         for device, interface in enumerate(interfaces):
             privates, publics = interface["privates"], interface.get("publics", {})
@@ -93,19 +157,23 @@ class Instance:
                     network.ip("-n", self.namespace, "addr", "add", f"{extra}/16", "dev", "eth0")
             translated = {private: public for public, private in publics.items()}
             addresses = "".join(
-                f"<item><privateIpAddress>{a}</privateIpAddress><primary>{'true' if a == privates[0] else 'false'}</primary>"
-                + (f"<association><publicIp>{translated[a]}</publicIp></association>" if a in translated else "") + "</item>"
+                f"<item><privateIpAddress>{a}</privateIpAddress><primary>"
+                f"{'true' if a == privates[0] else 'false'}</primary>"
+                + (f"<association><publicIp>{translated[a]}</publicIp></association>" if a in translated else "")
+                + "</item>"
                 for a in privates
-            )  # fmt: skip
+            )
             items += (
                 f"<item><macAddress>{address}</macAddress><attachment><deviceIndex>{device}</deviceIndex></attachment>"
-                f"<interfaceType>{interface.get('kind', 'interface')}</interfaceType><privateIpAddressesSet>{addresses}</privateIpAddressesSet></item>"
+                f"<interfaceType>{interface.get('kind', 'interface')}</interfaceType><privateIpAddressesSet>"
+                f"{addresses}</privateIpAddressesSet>"
+                "</item>"
             )
         documents[base] = "\n".join(macs)
         self.sandbox.aws.interfaces[self.id] = (documents.get("/latest/meta-data/public-ipv4"), items)
 
     def path(self, path):
-        """Where a file of the instance is to be found from outside. (Its layer must not be written to while it is mounted.)"""
+        """The path of an instance's file on this machine. (Its layer must not be written to while it is mounted.)"""
         if self.pid:
             return f"/proc/{self.pid}/root{path}"
         return os.path.join(self.directory, "upper", path.lstrip("/"))
@@ -119,16 +187,19 @@ class Instance:
                 file.write(text)
         switch = self.path("/etc/cloud/cloud-init.disabled")
         os.makedirs(self.path("/etc/cloud/cloud.cfg.d"), exist_ok=True)
-        # The network is the sandbox's; users, keys, locales and packages are nobody's.
+        # The sandbox configures the network; users, keys, locales and packages are not part of the tests.
         with open(self.path("/etc/cloud/cloud.cfg.d/90-sandbox.cfg"), "w") as file:
-            file.write("datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
-                "cloud_init_modules: [write-files]\ncloud_config_modules: [runcmd]\ncloud_final_modules: [scripts-user]\n")
+            file.write(
+                "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n"
+                "cloud_init_modules: [write-files]\ncloud_config_modules: [runcmd]\ncloud_final_modules: "
+                "[scripts-user]\n"
+            )
         if not os.path.lexists(switch):
-            os.mknod(switch, stat.S_IFCHR | 0o600, 0)  # what an overlay takes for a file that is gone
+            os.mknod(switch, stat.S_IFCHR | 0o600, 0)  # a whiteout: the overlay hides the file
 
-    def cloud_init(self, timeout=120):
-        """Waits for cloud-init; its status, as `cloud-init status` tells it."""
-        return self.run("cloud-init", "status", "--wait", "--long", timeout=timeout)
+    def cloud_init(self):
+        """Waits for cloud-init; returns its status, as `cloud-init status` prints it."""
+        return self.run("cloud-init", "status", "--wait", "--long")
 
     def boot(self, user_data=None):
         if self.systemd and user_data:
@@ -146,28 +217,60 @@ class Instance:
                 file.write(user_data)
             os.chmod(script, 0o755)
         os.makedirs(self.path("/var/log"), exist_ok=True)
-        image = self.image or (self.sandbox.systemd_image if self.systemd else self.sandbox.docker_image if self.docker else self.sandbox.image)
+        image = self.image or (
+            self.sandbox.systemd_image
+            if self.systemd
+            else self.sandbox.docker_image
+            if self.docker
+            else self.sandbox.image
+        )
         variables = dict(
-            ENVIRONMENT, DIR=self.directory, IMAGE=image, NAME="ip-" + self.address.replace(".", "-"),
-            MACHINE=self.id, NAMESPACE=self.namespace, CGROUPS="1" if self.docker else "",
-        )  # fmt: skip
-        # systemd-nspawn makes its own namespaces, and enters the network one by its path. (`ip netns exec` would hide the cgroups.)
-        command = ["unshare", "--mount"] if self.systemd else ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
-        self.process = subprocess.Popen(
-            [*command, "/bin/sh", "-c", SYSTEMD_BOOT if self.systemd else PLAIN_BOOT],
-            env=variables, stdin=subprocess.DEVNULL, stdout=open(os.path.join(self.directory, "console.log"), "ab"),
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        deadline = time.time() + 30
-        while time.time() < deadline:
+            ENVIRONMENT,
+            DIR=self.directory,
+            IMAGE=image,
+            NAME="ip-" + self.address.replace(".", "-"),
+            MACHINE=self.id,
+            NAMESPACE=self.namespace,
+            VISIBLE=" ".join(self.sandbox.visible),
+            CGROUPS=" ".join(host.cgroups(self.cgroup)) if self.systemd or self.docker else "",
+        )
+        # systemd-nspawn creates its own namespaces, and enters the network one by its path. (`ip netns exec` would hide
+        # the cgroups.)
+        command = (
+            ["unshare", "--mount"]
+            if self.systemd
+            else [
+                "nsenter",
+                f"--net=/run/netns/{self.namespace}",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+            ]
+        )
+        console = os.path.join(self.directory, "console.log")
+        with open(console, "ab") as file:
+            self.process = subprocess.Popen(
+                [*command, "/bin/sh", "-c", SYSTEMD_BOOT if self.systemd else PLAIN_BOOT],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
             self.pid = self._find_init(has_cloud_init)
             if self.pid:
                 return
             if self.process.poll() is not None:
                 break
             time.sleep(0.01)
-        with open(os.path.join(self.directory, "console.log")) as file:
-            raise RuntimeError(f"{self.id} did not boot: {file.read()}")
+        with open(console, errors="replace") as file:
+            raise RuntimeError(f"{self.id} did not boot, status {self.process.poll()}: {file.read()}")
 
     def _find_init(self, has_cloud_init):
         """The first process inside, once its root is the instance's."""
@@ -178,9 +281,15 @@ class Instance:
                 return None
             pid = int(children[0])
             if self.systemd:
-                result = subprocess.run(["nsenter", "-t", str(pid), "-a", "systemctl", "is-system-running"], capture_output=True, text=True)
+                result = subprocess.run(
+                    ["nsenter", "-t", str(pid), "-a", "systemctl", "is-system-running"], capture_output=True, text=True
+                )
                 # Its user-data may wait for others that are not booted yet.
-                return pid if result.stdout.strip() in ("running", "degraded", *(["starting"] if has_cloud_init else [])) else None
+                return (
+                    pid
+                    if result.stdout.strip() in ("running", "degraded", *(["starting"] if has_cloud_init else []))
+                    else None
+                )
             return pid if os.path.exists(f"/proc/{pid}/root/run/booted") else None
         except OSError:
             return None
@@ -191,26 +300,34 @@ class Instance:
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user is not None else []
         return [*enter, *become, "env", "-i", "--chdir=/", *variables, *arguments]
 
-    def run(self, *arguments, timeout=60, check=False, **options):
+    def run(self, *arguments, timeout=TIMEOUT, check=False, **options):
         """Runs a command inside; returns the completed process, with text output."""
-        result = subprocess.run(self.command(arguments, **options), capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            self.command(arguments, **options),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
         if check and result.returncode:
             raise AssertionError(f"{' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
         return result
 
     def start(self, *arguments, **options):
-        return subprocess.Popen(self.command(arguments, **options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+        """Starts a command inside; returns a `Run`."""
+        self._runs += 1
+        return Run(self.command(arguments, **options), os.path.join(self.directory, f"run-{self._runs}.log"))
 
     def bootstrap(self, *options, **keywords):
         return self.run("/usr/local/bin/consul-bootstrap", *options, **keywords)
 
-    def start_bootstrap(self, *options):
-        """Starts a run whose process id `signal_run` knows from its first instruction on."""
-        return self.start("/bin/sh", "-c", 'echo $$ > /run/bootstrap.pid; exec "$@"', "sh", "/usr/local/bin/consul-bootstrap", *options)
+    def start_bootstrap(self, *options, **keywords):
+        return self.start("/usr/local/bin/consul-bootstrap", *options, **keywords)
 
     def signal_run(self, number):
-        """To the run of `start_bootstrap`, or else to the one that holds the lock."""
-        script = f"kill -{int(number)} $(cat /run/bootstrap.pid 2> /dev/null || cat /var/lib/consul-bootstrap/lock)"
+        """Sends a signal to the run that holds the lock: the one of the user-data."""
+        script = f"kill -{int(number)} $(cat /var/lib/consul-bootstrap/lock)"
         return self.run("/bin/sh", "-c", script).returncode == 0
 
     def read(self, path):
@@ -225,7 +342,7 @@ class Instance:
         os.chmod(target, mode)
 
     def lookup(self, name):
-        """The addresses of a name, as any program on the machine finds them."""
+        """The addresses of a name, as the resolver of the instance finds them."""
         code = "import sys,socket;print(*{a[4][0] for a in socket.getaddrinfo(sys.argv[1],None,socket.AF_INET)})"
         return self.run("/usr/bin/python3", "-c", code, name).stdout.split()
 
@@ -238,40 +355,48 @@ class Instance:
 
     @property
     def status(self):
-        """Of the user-data script; None while it runs."""
+        """Exit status of the user-data script; None while it runs."""
         return int(self.read("/var/lib/cloud/status")) if self.exists("/var/lib/cloud/status") else None
 
     @property
     def configuration(self):
         return json.loads(self.read("/etc/consul.d/00-consul-bootstrap.json"))
 
-    def consul(self, path, timeout=10):
+    def consul(self, path):
         """The answer of the agent's HTTP API, or None."""
-        code = "import sys,urllib.request;print(urllib.request.urlopen(sys.argv[1],timeout=5).read().decode())"
-        result = self.run("/usr/bin/python3", "-c", code, f"http://127.0.0.1:8500{path}", timeout=timeout)
+        code = "import sys,urllib.request;print(urllib.request.urlopen(sys.argv[1],timeout=30).read().decode())"
+        result = self.run("/usr/bin/python3", "-c", code, f"http://127.0.0.1:8500{path}")
         return json.loads(result.stdout) if result.returncode == 0 else None
 
+    def resident(self):
+        """MiB of memory that the run which supervises the agent has now."""
+        script = "grep -h VmRSS /proc/$(pgrep -x consul-bootstra | head -1)/status"
+        return int(self.run("sh", "-c", script).stdout.split()[1]) / 1024
+
     def kill(self):
-        """As if the power went: every process, at once."""
+        """A power failure: kills every process at once."""
         if self.process is None:
             return
         if self.pid:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process = self.pid = None
+        self._is_off()
 
     def power_off(self):
         """An orderly shutdown, for a systemd instance."""
         os.kill(self.pid, signal.SIGRTMIN + 4)
-        self.process.wait(timeout=90)
+        self.process.wait(TIMEOUT)
+        self._is_off()
+
+    def _is_off(self):
         self.process = self.pid = None
+        if self.systemd or self.docker:
+            host.remove_cgroups(self.cgroup)
 
     def reboot(self, user_data=None):
         self.kill()

@@ -1,13 +1,15 @@
-"""CloudWatch Logs as far as a forwarder sees it, fast enough not to be the bottleneck: a program of its own.
+"""The part of CloudWatch Logs that a forwarder uses, fast enough not to be the bottleneck: a program of its own.
 
   python log_sink.py PORT FILE [THROTTLED [FAILING]]
 
-Answers PutLogEvents and what makes groups and streams on 127.0.0.1. Refuses what breaks a limit of the API reference. A share of the
-calls is throttled, and a share fails; all of them while FILE.away is there. On SIGTERM it writes to FILE what it has got: bytes, events,
-and, where messages begin with a number, those numbers by stream in the order of their acceptance. (Signatures are moto's affair.)
+Answers PutLogEvents, CreateLogGroup and CreateLogStream on 127.0.0.1. Rejects calls over a limit of the API
+reference. A share of the calls is throttled, and a share fails; all of them while FILE.away exists. On SIGTERM it
+writes to FILE what it has received: bytes, events, and, where messages begin with a number, those numbers by stream
+in the order of their acceptance. (Only moto checks signatures.)
 """
 
 import array
+import itertools
 import json
 import os
 import random
@@ -19,7 +21,7 @@ import threading
 import zlib
 
 PORT, FILE = int(sys.argv[1]), sys.argv[2]
-THROTTLED, FAILING = (float(a) for a in (sys.argv[3:] + ["0", "0"])[:2])
+THROTTLED, FAILING = (float(a) for a in [*sys.argv[3:], "0", "0"][:2])
 LEAN = len(sys.argv) == 3
 lock = threading.Lock()
 streams, groups = {}, set()
@@ -37,7 +39,7 @@ def broken_limit(events):
         return f"{len(events)} events, the shortest of {min(sizes, default=0)} bytes"
     if max(sizes) + 26 > 262_144 or sum(sizes) + 26 * len(sizes) > 1_048_576:
         return f"{sum(sizes) + 26 * len(sizes)} bytes"
-    if any(a > b for a, b in zip(times, times[1:])) or times[-1] - times[0] > 24 * 3600 * 1000:
+    if any(a > b for a, b in itertools.pairwise(times)) or times[-1] - times[0] > 24 * 3600 * 1000:
         return "not in order, or more than 24 hours apart"
     return None
 
@@ -81,7 +83,7 @@ def answer(action, body):
 
 def serve(connection):
     stream = connection.makefile("rb", buffering=1 << 16)
-    while line := stream.readline():
+    while stream.readline():
         headers = {}
         while (header := stream.readline()) not in (b"\r\n", b""):
             name, _, value = header.partition(b":")
@@ -95,7 +97,11 @@ def serve(connection):
             break  # away: the connection ends without an answer
         status, payload = result
         connection.sendall(
-            f"HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(payload)}\r\n\r\n".encode() + payload
+            (
+                f"HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(payload)}\r\n"
+                "\r\n"
+            ).encode()
+            + payload
         )
     connection.close()
 
@@ -108,9 +114,9 @@ def end(*_):
 
 
 def progress():
-    """What there is by now, for who waits for it."""
+    """Writes the counts so far, for tests that wait for them."""
     with open(FILE + ".progress.new", "w") as file:
-        json.dump({k: v for k, v in total.items()}, file)
+        json.dump(total, file)
     os.rename(FILE + ".progress.new", FILE + ".progress")
     timer = threading.Timer(0.2, progress)
     timer.daemon = True

@@ -1,4 +1,4 @@
-"""An instance metadata service that demands version 2, one for each instance, at its own 169.254.169.254."""
+"""An instance metadata service that requires version 2, one for each instance, at its own 169.254.169.254."""
 
 import http.server
 import json
@@ -9,6 +9,7 @@ import threading
 import time
 
 from . import network
+from .waiting import TIMEOUT
 
 
 class MetadataService:
@@ -25,6 +26,7 @@ class MetadataService:
         self.slow = 0
         self.fail = 0
         self._current = None
+        self.closing = threading.Event()
         service = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,6 +65,7 @@ class MetadataService:
             self.servers.append(server)
 
     def close(self):
+        self.closing.set()
         for server in self.servers:
             server.shutdown()
             server.server_close()
@@ -82,7 +85,7 @@ class MetadataService:
         if (answer := self._common(path)) is not None:
             return answer
         if self.hang_token:
-            time.sleep(60)
+            self.closing.wait(10 * TIMEOUT)
         if self.version1_only or path != "/latest/api/token":
             return 404, ""
         try:
@@ -119,5 +122,5 @@ class MetadataService:
         return self._current
 
     def rotate(self):
-        """New credentials from now on, as the service gives them before the old ones expire."""
+        """Issues new credentials from now on, as the service does before the old ones expire."""
         self._current = self.credentials()

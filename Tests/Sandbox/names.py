@@ -1,4 +1,4 @@
-"""The VPC's resolver, at the base of the VPC plus two: knows the AWS endpoints, and nothing else."""
+"""The VPC's resolver, at the base of the VPC plus two: resolves the AWS endpoints, and nothing else."""
 
 import socket
 import struct
@@ -8,7 +8,7 @@ from . import network
 
 
 class NameServer:
-    """`broken`: it hears and does not answer."""
+    """`broken`: it receives questions and does not answer."""
 
     def __init__(self, namespace, address, names):
         self.address, self.names = address, {name.lower() for name in names}

@@ -1,8 +1,10 @@
 """Network namespaces as hosts: one bridge in a namespace of its own, every host on it with its own address.
 
-Nothing is added to the machine's own network: bridge and links are made inside the namespaces, and go with them.
+Nothing is added to the machine's own network: bridge and links are created inside the namespaces, and removed with
+them.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -11,6 +13,8 @@ import socket
 import subprocess
 import threading
 import time
+
+from .waiting import TIMEOUT
 
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
@@ -31,17 +35,15 @@ def processes_in(namespace):
 
 
 def delete_namespace(namespace):
-    """Kills what runs in a namespace of ours, by process id, and removes it."""
-    for _ in range(50):
-        pids = [pid for pid in processes_in(namespace) if pid != os.getpid()]
-        if not pids:
-            break
+    """Kills the processes in a namespace of the sandbox, by id, and removes it."""
+    deadline = time.monotonic() + TIMEOUT
+    while pids := [pid for pid in processes_in(namespace) if pid != os.getpid()]:
         for pid in pids:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        time.sleep(0.05)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
     subprocess.run(["ip", "netns", "delete", namespace], capture_output=True)
 
 
@@ -84,8 +86,8 @@ class Network:
         ip("-n", namespace, "link", "set", name, "up")
 
     def translate(self, namespace, public, private):
-        """What the internet gateway does: who calls the public address gets the private one, and who is called over public
-        addresses sees this one's."""
+        """Network address translation of an internet gateway: connections to the public address reach the private
+        one, and connections to public addresses come from this one."""
         ip("-n", namespace, "addr", "add", f"{public}/32", "dev", "eth0")
         ip("-n", namespace, "route", "replace", "203.0.113.0/24", "dev", "eth0")
         rules = f"""
@@ -96,13 +98,15 @@ class Network:
         subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input=rules, text=True, check=True)
 
     def introduce(self, hosts):
-        """Tells every host where the others are. The kernel's table of neighbours is one for all namespaces, and too small for
-        some hundred hosts that ask; entries that are told do not count.
+        """Adds every host to the neighbour tables of the others: some hundred hosts that boot at once need no
+        discovery.
 
         - hosts: namespace by address."""
         lines = "".join(f"neigh replace {address} lladdr {mac(address)} dev eth0 nud permanent\n" for address in hosts)
         for namespace in hosts.values():
-            subprocess.run(["ip", "-n", namespace, "-force", "-batch", "-"], input=lines, text=True, capture_output=True)
+            subprocess.run(
+                ["ip", "-n", namespace, "-force", "-batch", "-"], input=lines, text=True, capture_output=True
+            )
 
     def blackhole(self, namespace, block):
         ip("-n", namespace, "route", "add", "blackhole", block)
@@ -113,12 +117,13 @@ class Network:
         delete_namespace(namespace)
 
     def set_link(self, port, up):
-        """Down is a partition: the host lives on, but nobody reaches it."""
+        """Down is a partition: the host runs on, and is unreachable."""
         ip("-n", self.switch, "link", "set", port, "up" if up else "down")
 
 
 def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STREAM):
-    """A listening (or, of datagrams, bound) socket inside a namespace, for a server that runs here. Only a passing thread enters it."""
+    """A listening (or, of datagrams, bound) socket inside a namespace, for a server that runs here. Only a brief
+    thread enters it."""
     result = []
 
     def enter():
@@ -132,13 +137,13 @@ def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STR
             server = socket.socket(family, kind)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # A fresh IPv6 address is tentative for a moment.
-            deadline = time.time() + 5
+            deadline = time.monotonic() + TIMEOUT
             while True:
                 try:
                     server.bind((address, port))
                     break
                 except OSError as error:
-                    if error.errno != errno.EADDRNOTAVAIL or time.time() > deadline:
+                    if error.errno != errno.EADDRNOTAVAIL or time.monotonic() > deadline:
                         raise
                     time.sleep(0.01)
             if kind == socket.SOCK_STREAM:

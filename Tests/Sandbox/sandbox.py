@@ -1,17 +1,22 @@
-"""The sandbox: an AWS region on one machine, raised and taken down in a second."""
+"""The sandbox: an AWS region on one machine, started and removed in a second."""
 
 import atexit
+import contextlib
+import hashlib
 import json
 import os
 import shutil
+import signal
+import stat
 import subprocess
 import time
 
-from . import network
+from . import host, network
 from .aws import AWS, REGION, ROLE
 from .instance import Instance
 from .metadata import MetadataService
 from .names import NameServer
+from .waiting import until
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.join(ROOT, ".build")
@@ -20,6 +25,24 @@ BINARY = os.path.join(BUILD, "static", "consul-bootstrap")
 CONSUL = os.path.join(BUILD, "consul", "usr", "bin", "consul")
 DOCKER = os.path.join(BUILD, "docker")
 ROOTFS = os.path.join(BUILD, "rootfs")
+# Paths that must exist, each with the command that creates it.
+FILES = {BINARY: "make static", CONSUL: "make deps-sandbox", DOCKER: "make deps-sandbox", ROOTFS: "make deps-sandbox"}
+# Of the names of everything that is not below this checkout: namespaces, control groups, the control socket.
+CHECKOUT = "cb-" + hashlib.sha256(os.path.realpath(STATE).encode()).hexdigest()[:8]
+# What a plain instance has of this machine's root; every other directory there is empty, or holds only what is below.
+SHARED = ("bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "usr")
+OWN = {"/opt": 0o755, "/root": 0o700, "/run": 0o755, "/tmp": 0o1777, "/var": 0o755}
+OWN |= {f"/var/{name}": 0o755 for name in ("cache", "lib", "lib/cloud", "log", "spool")} | {"/var/tmp": 0o1777}
+OWN |= dict.fromkeys(("/etc/consul.d", "/etc/systemd/system", "/usr/local/bin", "/usr/local/sbin"), 493)
+# Files and directories of this machine that a plain instance must not see.
+HIDDEN = (
+    "/etc/consul-bootstrap",
+    "/etc/awslogs",
+    "/etc/dnsmasq.d",
+    "/etc/logrotate.d/consul-bootstrap",
+    "/etc/systemd/resolved.conf.d",
+    "/usr/bin/consul-bootstrap",
+)
 AWS_ADDRESS = "10.0.0.2"
 ZONES = (REGION + "a", REGION + "b")
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect}\n"
@@ -27,40 +50,65 @@ USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect}\n"
 
 class Sandbox:
     def __init__(self):
+        """Throws `HostError` where this machine cannot run it."""
+        host.require(FILES)
         remove_stale()
-        self.prefix = f"cb{os.getpid()}"
+        self.prefix = f"{CHECKOUT}-{os.getpid()}"
         self.directory = os.path.join(STATE, self.prefix)
         os.makedirs(self.directory, exist_ok=True)
-        # Recorded first: whatever interrupts us from here on, `down` finds it.
+        # Recorded first: whatever interrupts it from here on, `down` finds it.
         with open(self.directory + ".new", "w") as file:
-            json.dump({"pid": os.getpid(), "prefix": self.prefix, "started": process_start(os.getpid())}, file)
-        # Others look at the records while we write ours.
+            json.dump({"pid": os.getpid(), "prefix": self.prefix, "started": host.process_start(os.getpid())}, file)
+        # Other processes read the records meanwhile.
         os.rename(self.directory + ".new", self.directory + ".json")
         atexit.register(self.down)
         self.instances = {}
+        self._used = set()
+        # Directories of this machine that plain instances see at their own paths, read-only.
+        self.visible = []
         self.is_up = True
+        # By name: the value before, and the value now.
+        self.raised = host.Limits().hold()
         # Overlays cannot have their upper layer inside their lower one, the machine's own root.
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "consul-bootstrap-sandbox", self.directory], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "mode=755", "consul-bootstrap-sandbox", self.directory], check=True
+        )
         self._make_images()
         self.network = network.Network(self.prefix)
-        namespace, _ = self.network.add_host("aws", AWS_ADDRESS)
+        self.namespace, _ = self.network.add_host("aws", AWS_ADDRESS)
         self.aws = AWS()
-        self.aws.listen_in(namespace, AWS_ADDRESS, self.certificate)
-        self.names = NameServer(namespace, AWS_ADDRESS, AWS_NAMES)
+        self.aws.listen_in(self.namespace, AWS_ADDRESS, self.certificate)
+        self.names = NameServer(self.namespace, AWS_ADDRESS, AWS_NAMES)
 
-    # Images: what an AMI would hold, laid over this machine's root, or over one with systemd.
+    # Images: the content of an AMI, as a layer over this machine's root, or over one with systemd.
 
     def _make_images(self):
         self._make_certificates()
         layer = os.path.join(self.directory, "image")
+        self._hide_the_machine(layer)
         self._fill_image(layer, "/")
         self.image = f"{layer}:/"
         self._docker_image = None
-        self.systemd_image = None
-        if os.path.exists(ROOTFS):
-            layer = os.path.join(self.directory, "systemd-image")
-            self._fill_image(layer, ROOTFS)
-            self.systemd_image = f"{layer}:{ROOTFS}"
+        layer = os.path.join(self.directory, "systemd-image")
+        self._fill_image(layer, ROOTFS)
+        self.systemd_image = f"{layer}:{ROOTFS}"
+
+    def _hide_the_machine(self, layer):
+        """Of this machine's root only the programs and the configuration of the system show through."""
+        os.makedirs(layer)
+        for entry in os.scandir("/"):
+            if entry.name in SHARED:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                own_directory(layer, "/" + entry.name, stat.S_IMODE(entry.stat().st_mode))
+            else:
+                whiteout(layer, "/" + entry.name)
+        for path, mode in OWN.items():
+            own_directory(layer, path, mode)
+        for path, target in (("/var/run", "/run"), ("/var/lock", "/run/lock")):
+            os.symlink(target, layer + path)
+        for path in HIDDEN:
+            whiteout(layer, path)
 
     @property
     def docker_image(self):
@@ -72,7 +120,7 @@ class Sandbox:
         return self._docker_image
 
     def surroundings(self, name):
-        """A layer that brings names, certificates and nothing else: for an image that somebody else has baked."""
+        """A layer with names, certificates and nothing else, for an image that a test has built."""
         layer = os.path.join(self.directory, name)
         self._fill_image(layer, "/", programs=False)
         return layer
@@ -89,13 +137,16 @@ class Sandbox:
             os.chmod(target, mode)
 
         put("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{AWS_ADDRESS} {name}\n" for name in AWS_NAMES))
-        put("/etc/resolv.conf", f"nameserver {AWS_ADDRESS}\noptions timeout:1 attempts:1\n")
+        put("/etc/resolv.conf", f"nameserver {AWS_ADDRESS}\noptions timeout:3 attempts:2\n")
         put("/etc/ssl/certs/ca-certificates.crt", source=os.path.join(self.directory, "ca.pem"))
         if not programs:
             return
         put("/usr/local/bin/consul-bootstrap", source=BINARY, mode=0o755)
         put("/usr/bin/consul", source=CONSUL, mode=0o755)
-        for file, line in (("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"), ("/etc/group", "consul:x:8500:")):
+        for file, line in (
+            ("/etc/passwd", "consul:x:8500:8500::/opt/consul:/usr/sbin/nologin"),
+            ("/etc/group", "consul:x:8500:"),
+        ):
             with open(os.path.join(lower, file.lstrip("/"))) as original:
                 lines = [entry for entry in original.read().splitlines() if not entry.startswith("consul:")]
             put(file, "\n".join([*lines, line]) + "\n")
@@ -111,12 +162,41 @@ class Sandbox:
         openssl("req", *curve, "-keyout", "aws.key", "-out", "aws.csr", "-subj", "/CN=sandbox")
         with open(os.path.join(self.directory, "aws.ext"), "w") as file:
             file.write("subjectAltName=" + ",".join(f"DNS:{name}" for name in AWS_NAMES))
-        openssl("x509", "-req", "-in", "aws.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "aws.pem", "-days", "30", "-extfile", "aws.ext")
+        openssl(
+            "x509",
+            "-req",
+            "-in",
+            "aws.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            "aws.pem",
+            "-days",
+            "30",
+            "-extfile",
+            "aws.ext",
+        )
         self.certificate = (os.path.join(self.directory, "aws.pem"), os.path.join(self.directory, "aws.key"))
 
     # Instances.
 
-    def launch(self, zone=None, address=None, group=None, user_data=None, tags=None, systemd=False, docker=False, boot=True, lifecycle=None, hidden_for=0, image=None):
+    def launch(
+        self,
+        zone=None,
+        address=None,
+        group=None,
+        user_data=None,
+        tags=None,
+        systemd=False,
+        docker=False,
+        boot=True,
+        lifecycle=None,
+        hidden_for=0,
+        image=None,
+    ):
         """Launches one instance, as an Auto Scaling group would."""
         zone = zone or ZONES[len(self.instances) % 2]
         address = address or self._free_address(zone)
@@ -140,11 +220,15 @@ class Sandbox:
         return instance
 
     def adopt(self, group, zone=None, **keywords):
-        """Boots what a group has launched by itself, as its launch template says: its user data, its role, its VPC.
+        """Boots the instances that a group has launched by itself, with the user data, role and VPC of its launch
+        template.
 
         - zone: moto launches all in the first one."""
         template = self.aws.launch_template(group)
-        members = [self._add(id, zone or at, address, vpc, template["role"], **keywords) for id, at, address, vpc in self.aws.launched(group)]
+        members = [
+            self._add(id, zone or at, address, vpc, template["role"], **keywords)
+            for id, at, address, vpc in self.aws.launched(group)
+        ]
         for member in members:
             member.boot(template["user_data"])
         return members
@@ -167,10 +251,8 @@ class Sandbox:
         self._used.add(address)
         return address
 
-    _used = set()
-
     def terminate(self, instance):
-        """Its processes die, its address goes, AWS says terminated."""
+        """Kills its processes, removes its address; AWS reports it as terminated."""
         instance.kill()
         instance.metadata.close()
         self.network.remove_host(instance.namespace, instance.port)
@@ -192,7 +274,7 @@ class Sandbox:
         instance.boot(user_data)
 
     def vanish(self, instance):
-        """As in an outage: its processes die and its link goes, while AWS still says that it runs."""
+        """An outage: its processes and its link are gone, while AWS still reports it as running."""
         instance.kill()
         self.network.set_link(instance.port, False)
 
@@ -215,35 +297,48 @@ class Sandbox:
             self.aws.close()
             self.names.close()
         remove(self.prefix)
+        host.Limits().release()
 
 
-AWS_NAMES = [f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs", "ssm", "secretsmanager")]
+AWS_NAMES = [
+    f"{service}.{REGION}.amazonaws.com" for service in ("autoscaling", "ec2", "sts", "logs", "ssm", "secretsmanager")
+]
 
 
-def process_start(pid):
-    """Tells a process from a later one with its number."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
+def own_directory(layer, path, mode):
+    """An empty directory: nothing of a directory of the same name in a lower layer shows through."""
+    os.makedirs(layer + path, exist_ok=True)
+    os.chmod(layer + path, mode)
+    os.setxattr(layer + path, "trusted.overlay.opaque", b"y")
+
+
+def whiteout(layer, path):
+    """Hides a file or directory of the lower layers."""
+    os.makedirs(os.path.dirname(layer + path), exist_ok=True)
+    os.mknod(layer + path, stat.S_IFCHR | 0o600, 0)
 
 
 def remove(prefix):
-    """Everything of a sandbox that outlives its process."""
-    for namespace in sorted(os.listdir("/run/netns")) if os.path.exists("/run/netns") else []:
+    """Removes everything of a sandbox that outlives its process."""
+    for namespace in namespaces():
         if namespace.startswith(prefix + "-"):
             network.delete_namespace(namespace)
+    host.remove_cgroups(prefix + "-")
     directory = os.path.join(STATE, prefix)
     subprocess.run(["umount", "--lazy", directory], capture_output=True)
     shutil.rmtree(directory, ignore_errors=True)
-    if os.path.exists(directory + ".json"):
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(directory + ".json")
 
 
+def namespaces():
+    return sorted(os.listdir("/run/netns")) if os.path.exists("/run/netns") else []
+
+
 def remove_stale(all=False):
-    """Takes down sandboxes whose process is gone; with `all`, the others, too."""
+    """Removes the sandboxes of this checkout whose process is gone; with `all`, the others, too."""
     os.makedirs(STATE, exist_ok=True)
+    recorded = set()
     for name in os.listdir(STATE):
         if not name.endswith(".json"):
             continue
@@ -251,14 +346,18 @@ def remove_stale(all=False):
             with open(os.path.join(STATE, name)) as file:
                 record = json.load(file)
         except FileNotFoundError:
-            continue  # taken down by another, just now
-        lives = process_start(record["pid"]) == record["started"]
+            continue  # removed by another process meanwhile
+        recorded.add(record["prefix"])
+        lives = host.process_start(record["pid"]) == record["started"]
         if lives and all and record["pid"] != os.getpid():
-            os.kill(record["pid"], 15)
-            for _ in range(100):
-                if process_start(record["pid"]) != record["started"]:
-                    break
-                time.sleep(0.1)
+            os.kill(record["pid"], signal.SIGTERM)
+            until(lambda record=record: host.process_start(record["pid"]) != record["started"])
             lives = False
         if not lives:
             remove(record["prefix"])
+    # Sandboxes whose record was removed with the build directory.
+    for namespace in namespaces():
+        prefix = namespace.rpartition("-")[0]
+        checkout, _, pid = prefix.rpartition("-")
+        if checkout == CHECKOUT and prefix not in recorded and host.process_start(pid) is None:
+            remove(prefix)

@@ -1,12 +1,13 @@
-"""Bad input and faults: a clear error, the documented exit status, nothing lost."""
+"""Bad input and faults: a clear error, the documented exit status, no loss."""
 
+import json
 import os
 import time
 
 import pytest
 
 from .aws import Fault
-from .conftest import healthy, until
+from .waiting import until
 
 ONE = ["--expect", "1", "--start", "none"]
 
@@ -34,15 +35,13 @@ def test_no_metadata(instance):
 
 def test_metadata_that_hangs_names_the_hop_limit(instance):
     instance.metadata.hang_token = True
-    started = time.time()
+    # The service never answers: that the run ends at all is its own timeout.
     fails(instance.bootstrap(*ONE), 10, "hop limit", "HttpPutResponseHopLimit")
-    assert time.time() - started < 20
-    instance.metadata.hang_token = False
 
 
 def test_metadata_over_ipv6_slow_failing_and_with_short_lived_tokens(instance):
     instance.metadata.fail = 2
-    assert instance.bootstrap(*ONE).returncode == 0
+    assert instance.bootstrap(*ONE).returncode == 0 and instance.metadata.fail == 0
     instance.metadata.slow = 0.3
     assert instance.bootstrap(*ONE).returncode == 0
     instance.metadata.slow = 0
@@ -69,7 +68,10 @@ def test_no_role(instance):
 def test_other_credentials(sandbox, instance):
     key, secret = sandbox.aws.admin
     instance.metadata.no_role = True
-    assert instance.bootstrap(*ONE, environment={"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}).returncode == 0
+    assert (
+        instance.bootstrap(*ONE, environment={"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}).returncode
+        == 0
+    )
     with open(instance.path("/tmp/credentials"), "w") as file:
         file.write(f"[web]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
     profile = {"AWS_PROFILE": "web", "AWS_SHARED_CREDENTIALS_FILE": "/tmp/credentials"}
@@ -86,7 +88,9 @@ def test_a_denied_action_is_named_with_the_role(sandbox, instance, action):
     """By moto's own check of the role's policy."""
     iam = sandbox.aws.client("iam")
     service = "ec2" if action == "DescribeInstances" else "autoscaling"
-    deny = '{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s:%s", "Resource": "*"}]}' % (service, action)
+    deny = json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": f"{service}:{action}", "Resource": "*"}]}
+    )
     iam.put_role_policy(RoleName="consul-server", PolicyName="deny", PolicyDocument=deny)
     try:
         fails(instance.bootstrap(*ONE), 12, "access denied", f"allow {service}:{action} for role consul-server")
@@ -97,60 +101,77 @@ def test_a_denied_action_is_named_with_the_role(sandbox, instance, action):
 
 def test_an_unknown_group_names_the_groups_there_are(sandbox, instance):
     sandbox.aws.create_group("vault")
-    fails(instance.bootstrap(*ONE, "--group", "consu"), 12, "there is no Auto Scaling group consu in eu-west-1", "consul, vault", "did you mean --group 'consul'?")
+    fails(
+        instance.bootstrap(*ONE, "--group", "consu"),
+        12,
+        "there is no Auto Scaling group consu in eu-west-1",
+        "consul, vault",
+        "did you mean --group 'consul'?",
+    )
 
 
 def test_a_group_that_never_fills(sandbox, instance):
     sandbox.aws.set_desired("consul", 3)
-    fails(instance.bootstrap("--wait-timeout", "3s"), 13, "the group did not fill in", "1 of 3 members", "2 not launched yet", "--wait-timeout")
+    fails(
+        instance.bootstrap("--wait-timeout", "3s"),
+        13,
+        "the group did not fill in",
+        "1 of 3 members",
+        "2 not launched yet",
+        "--wait-timeout",
+    )
+
+
+def measured(instance, *options, **keywords):
+    """A run, and the most memory that it had, in MiB."""
+    script = (
+        "import resource, subprocess, sys; status = subprocess.run(sys.argv[1:]).returncode; "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(status)"
+    )
+    result = instance.run("/usr/bin/python3", "-c", script, "/usr/local/bin/consul-bootstrap", *options, **keywords)
+    return result, int(result.stdout.split()[-1]) / 1024
 
 
 @pytest.mark.parametrize("kind", ["malformed", "html", "truncated", "bomb", "endless"])
-def test_answers_that_make_no_sense(sandbox, instance, kind):
+def test_malformed_answers(sandbox, instance, kind):
     sandbox.aws.faults.append(Fault(kind, "DescribeInstances"))
-    result = instance.bootstrap(*ONE, "--wait-timeout", "2s", environment={"AWS_MAX_ATTEMPTS": "2"}, timeout=90)
+    result, peak = measured(instance, *ONE, "--wait-timeout", "2s", environment={"AWS_MAX_ATTEMPTS": "2"})
     fails(result, 12, "EC2 DescribeInstances")
-    # And then sense again: the wait goes on where it can help.
+    # A bomb of entities and an answer of 2 GB do not fill the memory. (Consul, asked for its version, takes 40 MiB.)
+    assert peak < (160 if kind == "endless" else 80), peak
+    # Once, and then valid answers: the run retries.
     sandbox.aws.faults.clear()
     sandbox.aws.faults.append(Fault(kind, "DescribeInstances", times=1))
     if kind != "endless":
         assert instance.bootstrap(*ONE).returncode == 0
-    memory = instance.run("sh", "-c", "command -v time >/dev/null; cat /proc/meminfo | head -1").returncode
-    assert memory == 0
-
-
-def test_an_endless_answer_does_not_fill_the_memory(sandbox, instance):
-    sandbox.aws.faults.append(Fault("endless", "DescribeInstances"))
-    script = "import resource,subprocess,sys;subprocess.run(sys.argv[1:]);print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    result = instance.run("/usr/bin/python3", "-c", script, "/usr/local/bin/consul-bootstrap", *ONE, "--wait-timeout", "1s", environment={"AWS_MAX_ATTEMPTS": "1"}, timeout=90)
-    assert int(result.stdout.split()[-1]) < 300 * 1024, result.stdout
 
 
 @pytest.mark.parametrize("kind", ["throttle", "5xx"])
 def test_throttling_and_5xx_only_slow_a_boot_down(sandbox, instance, kind):
     for action in ("DescribeAutoScalingInstances", "DescribeAutoScalingGroups", "DescribeInstances"):
         sandbox.aws.faults.append(Fault(kind, action, times=2))
-    result = instance.bootstrap(*ONE, "--log-level", "debug", timeout=90)
+    result = instance.bootstrap(*ONE, "--log-level", "debug")
     assert result.returncode == 0, result.stderr
     # Every failed attempt is visible.
-    assert result.stderr.count("debug AWS call failed") == 6
+    assert result.stderr.count("debug AWS call failed") >= 6
+    assert all(fault.times == 0 for fault in sandbox.aws.faults)
 
 
 def test_throttling_beyond_the_attempts_is_waited_out(sandbox, instance):
     sandbox.aws.faults.append(Fault("throttle", "DescribeInstances", times=4))
-    result = instance.bootstrap(*ONE, environment={"AWS_MAX_ATTEMPTS": "2"}, timeout=90)
+    result = instance.bootstrap(*ONE, environment={"AWS_MAX_ATTEMPTS": "2"})
     assert result.returncode == 0 and "trying again" in result.stderr
 
 
 def test_credentials_that_expire_in_the_middle_of_a_wait(sandbox, instance):
     sandbox.aws.set_desired("consul", 2)
-    run = instance.start("/usr/local/bin/consul-bootstrap", "--expect", "2", "--start", "none", "--log-level", "debug")
+    run = instance.start_bootstrap("--expect", "2", "--start", "none", "--log-level", "debug")
     until(lambda: len(sandbox.aws.calls) >= 4)
     old = instance.metadata.current_credentials()["AccessKeyId"]
     instance.metadata.rotate()
     sandbox.aws.expired_keys.add(old)
     sandbox.launch(group="consul", boot=False)
-    output = run.communicate(timeout=30)[0]
+    output = run.finish()
     assert run.returncode == 0, output
     assert "renewing the credentials" in output
     assert sandbox.aws.calls[-1]["key"] != old
@@ -166,15 +187,18 @@ def test_a_wrong_clock_is_corrected_for(sandbox, instance, offset):
 
 def test_new_instances_that_ec2_does_not_know_yet(sandbox):
     sandbox.aws.create_group("consul", desired=2)
-    first = sandbox.launch(group="consul", hidden_for=3)
-    sandbox.launch(group="consul", hidden_for=3, boot=False)
-    result = first.bootstrap("--expect", "2", "--start", "none")
-    assert result.returncode == 0 and "not known to EC2 yet" in result.stderr
+    first = sandbox.launch(group="consul", hidden_for=3600)
+    sandbox.launch(group="consul", hidden_for=3600, boot=False)
+    run = first.start_bootstrap("--expect", "2", "--start", "none")
+    until(lambda: "not known to EC2 yet" in run.output)
+    assert run.poll() is None
+    sandbox.aws.hidden.clear()
+    assert run.finish() and run.returncode == 0, run.output
 
 
-def test_a_partitioned_instance_says_that_aws_is_out_of_reach(sandbox, instance):
+def test_a_partitioned_instance_reports_that_aws_is_unreachable(sandbox, instance):
     sandbox.network.set_link(instance.port, up=False)
-    result = instance.bootstrap(*ONE, "--wait-timeout", "2s", environment={"AWS_MAX_ATTEMPTS": "1"}, timeout=60)
+    result = instance.bootstrap(*ONE, "--wait-timeout", "2s", environment={"AWS_MAX_ATTEMPTS": "1"})
     fails(result, 12, "no answer", "NAT gateway or a VPC endpoint")
 
 
@@ -192,7 +216,14 @@ def test_wrong_options(instance, options, words):
 
 
 def test_environment_variables_are_options_too(instance):
-    result = instance.bootstrap("--dry-run", environment={"CONSUL_BOOTSTRAP_EXPECT": "1", "CONSUL_BOOTSTRAP_DATACENTER": "dublin", "CONSUL_BOOTSTRAP_UI": "true"})
+    result = instance.bootstrap(
+        "--dry-run",
+        environment={
+            "CONSUL_BOOTSTRAP_EXPECT": "1",
+            "CONSUL_BOOTSTRAP_DATACENTER": "dublin",
+            "CONSUL_BOOTSTRAP_UI": "true",
+        },
+    )
     assert result.returncode == 0 and '"datacenter": "dublin"' in result.stdout and '"ui": true' in result.stdout
     os.makedirs(instance.path("/etc/consul-bootstrap"), exist_ok=True)
     with open(instance.path("/etc/consul-bootstrap/config.json"), "w") as file:
@@ -200,13 +231,14 @@ def test_environment_variables_are_options_too(instance):
     assert '"datacenter": "cork"' in instance.bootstrap().stdout
 
 
-def test_slow_peers_do_not_hold_a_boot_up(sandbox):
-    """An address that takes packets and answers none: unknown, and bounded."""
+def test_unreachable_peers_do_not_delay_a_boot(sandbox):
+    """An address that never answers counts as unknown, after a timeout."""
     members = sandbox.launch_group(3, boot=False)
     for member in members[:2]:
         member.boot()
     sandbox.network.set_link(members[2].port, up=False)
-    started = time.time()
+    started = time.monotonic()
     result = members[0].bootstrap("--dry-run")
-    assert result.returncode == 0 and time.time() - started < 10
+    # Not as long as the kernel tries to connect, which is two minutes.
+    assert result.returncode == 0 and time.monotonic() - started < 60
     assert "unknown, no connection in time" in result.stdout or "unknown, host unreachable" in result.stdout

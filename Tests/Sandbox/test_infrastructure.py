@@ -1,4 +1,5 @@
-"""userdata/cloudformation and userdata/terraform: linted, held against what the program needs, and the stack brought up for real."""
+"""userdata/cloudformation and userdata/terraform: linted, held against what the program needs, and the stack brought
+up for real."""
 
 import json
 import os
@@ -10,24 +11,46 @@ import hcl2
 import pytest
 
 from .aws import ACCOUNT, REGION, lifecycle_actions
-from .conftest import healthy, servers, until, wan
+from .conftest import healthy, servers, wan
 from .sandbox import BINARY, BUILD, ROOT, ZONES
+from .waiting import until
 
 TEMPLATE = os.path.join(ROOT, "userdata", "cloudformation", "consul.yaml")
 PARAMETERS = {
-    "ImageId": "ami-12345678", "Zones": ",".join(ZONES), "PrivateCidrs": "10.0.1.0/24,10.0.2.0/24", "PublicCidrs": "10.0.101.0/24,10.0.102.0/24",
-}  # fmt: skip
-# FACTS: who must reach whom. (target, source, protocol, port)
-PORTS = {("servers", "servers", "tcp", 8300), ("servers", "servers", "tcp", 8301), ("servers", "servers", "udp", 8301), ("servers", "servers", "tcp", 8500)}
-PORTS |= {("servers", "clients", "tcp", 8300), ("servers", "load balancer", "tcp", 8500), ("load balancer", "10.0.0.0/16", "tcp", 8500)}
-PORTS |= {(a, b, p, 8301) for a, b in (("servers", "clients"), ("clients", "servers"), ("clients", "clients")) for p in ("tcp", "udp")}
+    "ImageId": "ami-12345678",
+    "Zones": ",".join(ZONES),
+    "PrivateCidrs": "10.0.1.0/24,10.0.2.0/24",
+    "PublicCidrs": "10.0.101.0/24,10.0.102.0/24",
+}
+# Ports that must be open: (target, source, protocol, port).
+PORTS = {
+    ("servers", "servers", "tcp", 8300),
+    ("servers", "servers", "tcp", 8301),
+    ("servers", "servers", "udp", 8301),
+    ("servers", "servers", "tcp", 8500),
+}
+PORTS |= {
+    ("servers", "clients", "tcp", 8300),
+    ("servers", "load balancer", "tcp", 8500),
+    ("load balancer", "10.0.0.0/16", "tcp", 8500),
+}
+PORTS |= {
+    (a, b, p, 8301)
+    for a, b in (("servers", "clients"), ("clients", "servers"), ("clients", "clients"))
+    for p in ("tcp", "udp")
+}
 WAN = {("servers", "servers", "tcp", 8302), ("servers", "servers", "udp", 8302)}
 
 
 def policy(command):
-    """What the program says that a run with this user-data needs."""
+    """The policy that `iam-policy` prints for this user-data."""
     options = command[command.index("consul-bootstrap") + 1 :]
-    result = subprocess.run([BINARY, "iam-policy", "--account", ACCOUNT, *options], capture_output=True, text=True, env={"AWS_REGION": REGION})
+    result = subprocess.run(
+        [BINARY, "iam-policy", "--account", ACCOUNT, *options],
+        capture_output=True,
+        text=True,
+        env={"AWS_REGION": REGION},
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -43,18 +66,23 @@ def test_cfn_lint_finds_nothing():
 
 
 def rules(sandbox, resources):
-    names = {resources[f"{kind}SecurityGroup"]: name for kind, name in (("Server", "servers"), ("Client", "clients"), ("LoadBalancer", "load balancer"))}
+    names = {
+        resources[f"{kind}SecurityGroup"]: name
+        for kind, name in (("Server", "servers"), ("Client", "clients"), ("LoadBalancer", "load balancer"))
+    }
     found = set()
     for group in sandbox.aws.client("ec2").describe_security_groups(GroupIds=list(names))["SecurityGroups"]:
         for rule in group["IpPermissions"]:
             assert rule["FromPort"] == rule["ToPort"]
-            sources = [names[pair["GroupId"]] for pair in rule["UserIdGroupPairs"]] + [block["CidrIp"] for block in rule["IpRanges"]]
+            sources = [names[pair["GroupId"]] for pair in rule["UserIdGroupPairs"]] + [
+                block["CidrIp"] for block in rule["IpRanges"]
+            ]
             found |= {(names[group["GroupId"]], source, rule["IpProtocol"], rule["FromPort"]) for source in sources}
     return found
 
 
 def check(sandbox, resources, groups):
-    """What a stack has, whatever the layout: policies that are the program's own, IMDSv2, the load balancer's question, hooks."""
+    """Common to every layout: the program's own policies, IMDSv2, and the health check of the load balancer."""
     for group, kind in groups.items():
         template = sandbox.aws.launch_template(group)
         command = shlex.split(template["user_data"].replace("\\\n", " ").partition("exec ")[2])
@@ -62,8 +90,14 @@ def check(sandbox, resources, groups):
         options = template["data"]["MetadataOptions"]
         assert options["HttpTokens"] == "required" and int(options["HttpPutResponseHopLimit"]) == 2
         assert template["role"] == resources[f"{kind}Role"]
-    target = sandbox.aws.client("elbv2").describe_target_groups(TargetGroupArns=[resources["TargetGroup"]])["TargetGroups"][0]
-    assert (target["HealthCheckPath"], target["Port"], target["Matcher"]) == ("/v1/status/leader", 8500, {"HttpCode": "200"})
+    target = sandbox.aws.client("elbv2").describe_target_groups(TargetGroupArns=[resources["TargetGroup"]])[
+        "TargetGroups"
+    ][0]
+    assert (target["HealthCheckPath"], target["Port"], target["Matcher"]) == (
+        "/v1/status/leader",
+        8500,
+        {"HttpCode": "200"},
+    )
     assert sandbox.aws.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["Scheme"] == "internal"
     assert sandbox.aws.log_group("/consul/prod").retention_in_days == 30
 
@@ -82,14 +116,16 @@ def test_the_stack_becomes_one_datacenter(sandbox, stack):
     assert rules(sandbox, resources) == PORTS
     members = sandbox.adopt("prod-servers")
     clients = sandbox.adopt("prod-clients")
-    healthy(*members, *clients, seconds=60)
+    healthy(*members, *clients)
     assert servers(clients[0]) == sorted(m.address for m in members)
     assert sorted(a["instance"] for a in lifecycle_actions) == sorted(m.id for m in members)
-    assert {(a["hook"], a["group"], a["result"]) for a in lifecycle_actions} == {("launching", "prod-servers", "CONTINUE")}
-    # Encrypted, by a key that one of them made.
+    assert {(a["hook"], a["group"], a["result"]) for a in lifecycle_actions} == {
+        ("launching", "prod-servers", "CONTINUE")
+    }
+    # Encrypted, by a key that one of them created.
     assert len({m.configuration["encrypt"] for m in [*members, *clients]}) == 1
     for member in [*members, *clients]:
-        until(lambda: sandbox.aws.log_events("/consul/prod", f"{member.id}/consul"))
+        until(lambda member=member: sandbox.aws.log_events("/consul/prod", f"{member.id}/consul"))
     # Nothing was refused that the policy should have allowed.
     refused = {c["action"] for c in sandbox.aws.calls if c.get("status", 200) >= 400}
     assert refused <= {"CreateLogStream", "GetParameter", "PutParameter"}
@@ -101,17 +137,22 @@ def test_the_stack_becomes_two_datacenters(sandbox, stack):
     assert rules(sandbox, resources) == PORTS | WAN
     members = [sandbox.adopt(f"prod-servers-{zone[-1]}", zone=zone)[0] for zone in ZONES]
     client = sandbox.adopt("prod-clients", zone=ZONES[0])[0]
-    healthy(*members, client, seconds=90)
-    until(lambda: all(len(wan(m)) == 2 for m in members), 60)
+    healthy(*members, client)
+    until(lambda: all(len(wan(m)) == 2 for m in members))
     assert [m.configuration["datacenter"] for m in [*members, client]] == [*ZONES, ZONES[0]]
     assert servers(client) == [members[0].address]
 
 
-# Terraform: neither its binary nor its AWS provider can be had here. Its language can: Packer formats it by the same library, and
-# python-hcl2 reads it.
+# Terraform: neither its binary nor its AWS provider can be had here. Its language can: Packer formats it by the same
+# library, and python-hcl2 reads it.
 
 MODULE = os.path.join(ROOT, "userdata", "terraform")
-SOURCES = [os.path.join(directory, name) for directory, _, names in os.walk(MODULE) for name in sorted(names) if name.endswith(".tf")]
+SOURCES = [
+    os.path.join(directory, name)
+    for directory, _, names in os.walk(MODULE)
+    for name in sorted(names)
+    if name.endswith(".tf")
+]
 
 
 def test_terraforms_formatter_changes_nothing(tmp_path):
@@ -119,7 +160,12 @@ def test_terraforms_formatter_changes_nothing(tmp_path):
         with open(source) as file:
             (tmp_path / f"{index}.pkr.hcl").write_text(file.read())
     packer = os.path.join(BUILD, "packer", "usr", "bin", "packer")
-    check = lambda: subprocess.run([packer, "fmt", "-check", "-diff", tmp_path], capture_output=True, text=True, env={"CHECKPOINT_DISABLE": "1", "HOME": "/nonexistent"})
+    check = lambda: subprocess.run(
+        [packer, "fmt", "-check", "-diff", tmp_path],
+        capture_output=True,
+        text=True,
+        env={"CHECKPOINT_DISABLE": "1", "HOME": "/nonexistent"},
+    )
     result = check()
     assert result.returncode == 0, result.stdout
     (tmp_path / "0.pkr.hcl").write_text("a   = 1\nbcd = 2\nef = 3\n")
@@ -151,16 +197,22 @@ def test_every_name_that_the_module_uses_is_there():
         known = {f"var.{name}" for block in blocks.get("variable", []) for name in block}
         known |= {f"local.{name}" for block in blocks.get("locals", []) for name in block}
         known |= {f"module.{name}" for block in blocks.get("module", []) for name in block}
-        known |= {f"{kind}.{name}" for block in blocks.get("resource", []) for kind, found in block.items() for name in found}
-        known |= {f"data.{kind}.{name}" for block in blocks.get("data", []) for kind, found in block.items() for name in found}
+        known |= {
+            f"{kind}.{name}" for block in blocks.get("resource", []) for kind, found in block.items() for name in found
+        }
+        known |= {
+            f"data.{kind}.{name}" for block in blocks.get("data", []) for kind, found in block.items() for name in found
+        }
         used = set()
         for source in SOURCES:
             if os.path.dirname(source) == directory:
                 with open(source) as file:
                     text = re.sub(r"#.*", "", file.read())
-                used |= set(re.findall(r"\b(?:var|local|module)\.\w+|(?<![\w.])data\.aws_\w+\.\w+|(?<![\w.])aws_\w+\.\w+", text))
+                used |= set(
+                    re.findall(r"\b(?:var|local|module)\.\w+|(?<![\w.])data\.aws_\w+\.\w+|(?<![\w.])aws_\w+\.\w+", text)
+                )
         assert used <= known, used - known
-        assert {name for name in known if name.startswith(("var.", "local."))} <= used, "nobody uses them"
+        assert {name for name in known if name.startswith(("var.", "local."))} <= used, "unused"
 
 
 def test_terraforms_rules_and_policies_are_the_same():
@@ -168,9 +220,19 @@ def test_terraforms_rules_and_policies_are_the_same():
     values = {name: value for block in blocks["locals"] for name, value in block.items()}
     name = lambda text: text.replace("_", " ")
     rules = lambda table: {(name(r["to"]), name(r["from"]), r["protocol"], r["port"]) for r in table.values()}
-    assert rules(values["ingress"]) | {("load balancer", "10.0.0.0/16", "tcp", 8500)} == PORTS and rules(values["ingress_wan"]) == WAN
-    resources = [(kind, label, body) for block in blocks["resource"] for kind, found in block.items() for label, body in found.items()]
-    [api] = [body for kind, label, body in resources if kind == "aws_vpc_security_group_ingress_rule" and label == "api"]
+    assert (
+        rules(values["ingress"]) | {("load balancer", "10.0.0.0/16", "tcp", 8500)} == PORTS
+        and rules(values["ingress_wan"]) == WAN
+    )
+    resources = [
+        (kind, label, body)
+        for block in blocks["resource"]
+        for kind, found in block.items()
+        for label, body in found.items()
+    ]
+    [api] = [
+        body for kind, label, body in resources if kind == "aws_vpc_security_group_ingress_rule" and label == "api"
+    ]
     assert (api["from_port"], api["to_port"], api["cidr_ipv4"]) == (8500, 8500, "${var.cidr}")
     assert len([kind for kind, _, _ in resources if kind == "aws_vpc_security_group_ingress_rule"]) == 2
     for kind, label, body in resources:
@@ -178,13 +240,26 @@ def test_terraforms_rules_and_policies_are_the_same():
             [options] = body["metadata_options"]
             assert (options["http_tokens"], options["http_put_response_hop_limit"]) == ("required", 2), label
     # The user data, with the names of this example filled in, against what the program wants for it.
-    documents = {label: body["statement"] for block in blocks["data"] for kind, found in block.items() for label, body in found.items() if kind == "aws_iam_policy_document"}
+    documents = {
+        label: body["statement"]
+        for block in blocks["data"]
+        for kind, found in block.items()
+        for label, body in found.items()
+        if kind == "aws_iam_policy_document"
+    }
     for kind in ("server", "client"):
         text = values[f"{kind}_user_data"]
-        for field, value in (("layout_options", ""), ("group_options", "--group consul-servers"), ("gossip", "/consul/consul/gossip"), ("log_options", values["log_options"].replace("${local.log_group}", "/consul/consul"))):
-            text = text.replace("${local.%s}" % field, value)
+        for field, value in (
+            ("layout_options", ""),
+            ("group_options", "--group consul-servers"),
+            ("gossip", "/consul/consul/gossip"),
+            ("log_options", values["log_options"].replace("${local.log_group}", "/consul/consul")),
+        ):
+            text = text.replace(f"${{local.{field}}}", value)
         line = next(line for line in text.splitlines() if "exec " in line)
         wanted = policy(shlex.split(line.partition("exec ")[2]))
-        assert {s["Sid"]: s["Action"] for s in wanted["Statement"]} == {s["sid"]: s["actions"] for s in documents[f"{kind}s"]}
+        assert {s["Sid"]: s["Action"] for s in wanted["Statement"]} == {
+            s["sid"]: s["actions"] for s in documents[f"{kind}s"]
+        }
         narrow = {s["sid"] for s in documents[f"{kind}s"] if s["resources"] != ["*"]}
         assert narrow == {s["Sid"] for s in wanted["Statement"] if s["Resource"] != ["*"]}

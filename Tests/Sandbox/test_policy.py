@@ -6,13 +6,17 @@ import subprocess
 import pytest
 
 from .aws import ACCOUNT, POLICY, REGION
-from .conftest import healthy, until
+from .conftest import healthy
 from .sandbox import BINARY
+from .waiting import until
 
 
 def policy(*options):
     result = subprocess.run(
-        [BINARY, "iam-policy", "--account", ACCOUNT, *options], capture_output=True, text=True, env={"AWS_REGION": REGION, "PATH": "/usr/bin"}
+        [BINARY, "iam-policy", "--account", ACCOUNT, *options],
+        capture_output=True,
+        text=True,
+        env={"AWS_REGION": REGION, "PATH": "/usr/bin"},
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -50,7 +54,7 @@ def key(sandbox, instance, *options):
 
 
 def logged(sandbox, instance, *options):
-    """The group is made as it was asked for, and has what was said."""
+    """The log group has the requested settings, and the events arrive."""
     logs = sandbox.aws.client("logs")
     for group in logs.describe_log_groups()["logGroups"]:
         logs.delete_log_group(logGroupName=group["logGroupName"])
@@ -59,7 +63,9 @@ def logged(sandbox, instance, *options):
     groups = logs.describe_log_groups()["logGroups"]
     good = result.returncode == 0 and [g.get("retentionInDays") for g in groups] == [7]
     good = good and logs.list_tags_log_group(logGroupName=groups[0]["logGroupName"])["tags"] == {"team": "platform"}
-    good = good and any("this is i-" in e for e in sandbox.aws.log_events(groups[0]["logGroupName"], f"{instance.id}/bootstrap"))
+    good = good and any(
+        "this is i-" in e for e in sandbox.aws.log_events(groups[0]["logGroupName"], f"{instance.id}/bootstrap")
+    )
     return good, result.stderr
 
 
@@ -74,18 +80,34 @@ FEATURES = {
     "tag-and-hook": (written, ["--tag", "Name=consul", "--expect", "1", "--lifecycle-hook", "ready"]),
     "parameter": (dry, ["--group", "consul", "--expect", "1", "--gossip-key", "ssm:/consul/fixed"]),
     "new-key": (key, ["--group", "consul", "--expect", "1", "--gossip-key-create", "ssm:/consul/gossip"]),
-    "secrets": (dry, ["--group", "consul", "--expect", "1", "--acl-default-policy", "deny", "--agent-token", "secretsmanager:consul/token#value"]),
+    "secrets": (
+        dry,
+        [
+            "--group",
+            "consul",
+            "--expect",
+            "1",
+            "--acl-default-policy",
+            "deny",
+            "--agent-token",
+            "secretsmanager:consul/token#value",
+        ],
+    ),
     "logs": (logged, ["--group", "consul", "--expect", "1", *LOGS]),
     "logs-by-group": (logged, ["--tag", "Name=consul", "--expect", "1", *LOGS, "--log-group", "/x/{group}/{az}"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_no_action_is_missing_and_none_is_too_many(sandbox, feature):
     attempt, options = FEATURES[feature]
     sandbox.aws.create_group("consul")
-    sandbox.aws.client("ssm").put_parameter(Name="/consul/fixed", Value="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", Type="SecureString")
-    sandbox.aws.client("secretsmanager").create_secret(Name="consul/token", SecretString='{"value": "11111111-2222-3333-4444-555555555555"}')
+    sandbox.aws.client("ssm").put_parameter(
+        Name="/consul/fixed", Value="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", Type="SecureString"
+    )
+    sandbox.aws.client("secretsmanager").create_secret(
+        Name="consul/token", SecretString='{"value": "11111111-2222-3333-4444-555555555555"}'
+    )
     instance = sandbox.launch(group="consul")
     document = policy(*options)
     sandbox.aws.set_policy(document)
@@ -97,18 +119,23 @@ def test_no_action_is_missing_and_none_is_too_many(sandbox, feature):
         sandbox.aws.set_policy(without(document, action))
         good, words = attempt(sandbox, instance, *options)
         assert not good, f"{action} is not needed"
-        # What is missing is named. (AWS has no word for the second permission of a call.)
+        # The missing action is named. (AWS reports only one permission of a call.)
         assert action in words or action == "logs:TagResource", words
 
 
-def test_an_agent_of_amazons_and_who_watches_it(sandbox):
-    """It needs what it makes; we only look."""
+def test_an_external_log_agent_and_its_monitoring(sandbox):
+    """The agent creates and writes; this program only describes."""
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul")
     options = ["--group", "consul", "--expect", "1", "--log", "file:/var/log/app.log", "--log-agent", "awslogs"]
     document = policy(*options)
-    assert {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"} < set(actions(document))
-    look = lambda: {f["subject"]: f["verdict"] for f in json.loads(instance.bootstrap("doctor", "--json", *options).stdout)["findings"]}
+    assert {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"} < set(
+        actions(document)
+    )
+    look = lambda: {
+        f["subject"]: f["verdict"]
+        for f in json.loads(instance.bootstrap("doctor", "--json", *options).stdout)["findings"]
+    }
     sandbox.aws.set_policy(document)
     assert look()["logs:DescribeLogStreams"] == "ok"
     sandbox.aws.set_policy(without(document, "logs:DescribeLogStreams"))
@@ -116,12 +143,14 @@ def test_an_agent_of_amazons_and_who_watches_it(sandbox):
 
 
 def test_resources_are_narrow(sandbox):
-    """What is allowed for one group, parameter and log group is not for another."""
+    """Permissions for one group, parameter and log group do not cover another."""
     sandbox.aws.create_group("consul")
     instance = sandbox.launch(group="consul")
     hook = ["--group", "consul", "--expect", "1", "--lifecycle-hook", "ready"]
     document = policy(*hook)
-    assert document["Statement"][1]["Resource"] == [f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/consul"]
+    assert document["Statement"][1]["Resource"] == [
+        f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/consul"
+    ]
     sandbox.aws.set_policy(policy("--group", "another", *hook[2:]))
     result = instance.bootstrap("--start", "none", *hook)
     assert result.returncode == 12 and "allow autoscaling:CompleteLifecycleAction" in result.stderr
@@ -129,20 +158,42 @@ def test_resources_are_narrow(sandbox):
     sandbox.aws.set_policy(policy(*keys, "ssm:/another"))
     result = instance.bootstrap("--dry-run", *keys, "ssm:/consul/gossip")
     assert result.returncode == 12 and "allow ssm:GetParameter" in result.stderr
-    describing = {"ec2:DescribeInstances", "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances"}
+    describing = {
+        "ec2:DescribeInstances",
+        "autoscaling:DescribeAutoScalingGroups",
+        "autoscaling:DescribeAutoScalingInstances",
+    }
     for _, options in FEATURES.values():
         for statement in policy(*options)["Statement"]:
-            assert statement["Resource"] != ["*"] or set(statement["Action"]) <= describing, "AWS knows no resources for these, and for these only"
+            assert statement["Resource"] != ["*"] or set(statement["Action"]) <= describing, (
+                "AWS knows no resources for these, and for these only"
+            )
 
 
 def test_a_whole_cluster_lives_on_it(sandbox):
-    """Not a look only: agents, sidecar, logs, keys."""
-    options = ["--group", "consul", "--gossip-key-create", "ssm:/consul/gossip", "--log", "consul", "--log", "bootstrap", "--log-retention", "7"]
+    """Not only a dry run: agents, sidecar, logs, keys."""
+    options = [
+        "--group",
+        "consul",
+        "--gossip-key-create",
+        "ssm:/consul/gossip",
+        "--log",
+        "consul",
+        "--log",
+        "bootstrap",
+        "--log-retention",
+        "7",
+    ]
     sandbox.aws.set_policy(policy(*options))
     assert set(actions(policy(*options))) < set(POLICY["Statement"][0]["Action"])
     members = sandbox.launch_group(3, options=" ".join(options))
     healthy(*members)
-    until(lambda: all(any("New leader elected" in e for e in sandbox.aws.log_events("/consul/dc1", f"{m.id}/consul")) for m in members))
-    # What is not there yet, or there already since another was first; nothing else was refused.
+    until(
+        lambda: all(
+            any("New leader elected" in e for e in sandbox.aws.log_events("/consul/dc1", f"{m.id}/consul"))
+            for m in members
+        )
+    )
+    # Resources that do not exist yet, or exist since another instance was first; no other call was denied.
     refused = {call["action"] for call in sandbox.aws.calls if call["status"] >= 400}
     assert refused <= {"CreateLogStream", "CreateLogGroup", "GetParameter", "PutParameter"}

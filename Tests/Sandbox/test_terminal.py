@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, and what a log gets."""
+"""Output on a terminal, and in a log."""
 
 import fcntl
 import os
@@ -14,6 +14,7 @@ import time
 import pytest
 
 from .sandbox import BINARY
+from .waiting import TIMEOUT
 
 CSI = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -24,14 +25,14 @@ def instance(sandbox):
     return sandbox.launch(group="consul")
 
 
-def at_terminal(command, columns=80, seconds=20, until=None):
-    """Everything that a command writes to a terminal so wide; ended once `until` has appeared."""
+def at_terminal(command, columns=80, until=None):
+    """Everything that a command writes to a terminal so wide; ended once `until`, a pattern, has appeared."""
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
     os.close(terminal)
-    seen, deadline = b"", time.time() + seconds
-    while time.time() < deadline and not (until and until in seen):
+    seen, deadline = b"", time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline and not (until and re.search(until, seen)):
         if select.select([controller], [], [], 0.2)[0]:
             try:
                 data = os.read(controller, 4096)
@@ -42,30 +43,35 @@ def at_terminal(command, columns=80, seconds=20, until=None):
             seen += data
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-    process.wait(timeout=10)
+    process.wait(TIMEOUT)
     os.close(controller)
     return seen
 
 
 def run(instance, *options, environment=None, **keywords):
-    command = instance.command(["/usr/local/bin/consul-bootstrap", *options], environment={"TERM": "xterm", **(environment or {})})
+    command = instance.command(
+        ["/usr/local/bin/consul-bootstrap", *options], environment={"TERM": "xterm", **(environment or {})}
+    )
     return at_terminal(command, **keywords)
 
 
 def test_progress_stays_on_one_line_and_inside_the_width(instance):
-    seen = run(instance, "--expect", "3", columns=60, until=b"\x1b[K4.")
+    seen = run(instance, "--expect", "3", columns=60, until=rb"\x1b\[K([4-9]|\d\d)\.")
     waiting = [line for line in seen.split(b"\r") if b"waiting for the group" in line]
     assert len(waiting) >= 3, seen
     for line in waiting:
         text = CSI.sub(b"", line).rstrip(b"\n")
         assert len(text.decode()) < 60
-    # No line of its own for each look: a carriage return and an erasure, not a newline.
+    # Each update is a carriage return and an erasure, not a newline.
     assert not re.search(rb"waiting for the group[^\r]*\n[^\r]*waiting for the group", seen)
 
 
-def test_a_person_reads_no_json(instance):
+def test_a_terminal_shows_no_json(instance):
     seen = run(instance, "--expect", "1", "--start", "none", "--lifecycle-hook", "ready").decode()
-    assert f"this is {instance.id} (address: {instance.address}; zone: eu-west-1a)" in seen and "decision: new cluster (evidence: this is the only member)" in seen
+    assert (
+        f"this is {instance.id} (address: {instance.address}; zone: eu-west-1a)" in seen
+        and "decision: new cluster (evidence: this is the only member)" in seen
+    )
     assert not re.search(r'[\[{"]', CSI.sub(b"", seen.encode()).decode()), seen
 
 
@@ -78,13 +84,15 @@ def test_colours_on_a_terminal_only(instance):
     assert "\x1b" not in plain.stdout + plain.stderr and "wrong group: 1 of 3 servers count" in plain.stdout
 
 
-def test_a_log_has_whole_lines_with_times(instance):
-    """As cloud-init's, where nobody sees a cursor move."""
+def test_a_log_has_complete_lines_with_times(instance):
+    """As in cloud-init's, which is no terminal."""
     result = instance.bootstrap("--expect", "3", "--wait-timeout", "3s")
     assert result.returncode == 13 and "\x1b" not in result.stderr and "\r" not in result.stderr
     records = [line for line in result.stderr.splitlines() if not line.startswith(("consul-bootstrap:", " "))]
-    assert records and all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (info|warning) ", line) for line in records)
-    # The error is for whoever reads the end first: what, exactly what, and what to do.
+    assert records and all(
+        re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (info|warning) ", line) for line in records
+    )
+    # The error is at the end: what failed, the exact cause, and what to do.
     tail = result.stderr[result.stderr.index("consul-bootstrap: error:") :].splitlines()
     assert tail[0].endswith("1 of 3 members") and tail[-1].strip().startswith("hint: ")
 
@@ -92,6 +100,8 @@ def test_a_log_has_whole_lines_with_times(instance):
 @pytest.mark.parametrize("columns", [60, 80, 132])
 def test_help_is_as_wide_as_the_terminal(columns):
     text = at_terminal([BINARY, "--help"], columns=columns).decode().replace("\r\n", "\n")
-    long = [line for line in text.splitlines() if len(line) > columns and line.startswith(" " * 8) and len(line.split()) > 1]
+    long = [
+        line for line in text.splitlines() if len(line) > columns and line.startswith(" " * 8) and len(line.split()) > 1
+    ]
     assert not long, long
     assert max(len(line) for line in text.splitlines()) <= max(columns, 100)

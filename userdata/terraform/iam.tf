@@ -1,4 +1,4 @@
-# What the instances may do: the output of consul-bootstrap iam-policy for the options of their user data.
+# Permissions of the instances: the output of consul-bootstrap iam-policy for the options of their user-data.
 
 locals {
   arn            = "arn:${data.aws_partition.current.partition}"

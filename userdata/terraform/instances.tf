@@ -1,7 +1,7 @@
-# The instances. The gossip key is made by whichever server comes first.
+# The instances. The first server creates the gossip key.
 
 locals {
-  # One group over all zones, or one for each.
+  # One group across all zones, or one for each zone.
   group_zones = var.layout == "single" ? tomap({ all = var.zones }) : tomap({ for zone in var.zones : zone => tolist([zone]) })
   server_groups = {
     for key, zones in local.group_zones : key => {
@@ -71,8 +71,9 @@ resource "aws_launch_template" "clients" {
   }
 }
 
-# A launch is a success once consul-bootstrap has proven it; else the instance is replaced. At a termination the agent leaves when the
-# machine shuts down; the hook is for whoever wants to look first. A new launch template replaces one instance after another.
+# A launch succeeds once consul-bootstrap has verified it; otherwise Auto Scaling replaces the instance. The agent leaves the
+# cluster when the machine shuts down. The termination hook gives time for an inspection. A new launch template replaces one
+# instance after another.
 
 resource "aws_autoscaling_group" "servers" {
   for_each = local.server_groups

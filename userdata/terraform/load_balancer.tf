@@ -1,4 +1,4 @@
-# The way to the HTTP API, from inside the VPC.
+# Access to the HTTP API from inside the VPC.
 
 resource "aws_lb" "api" {
   name_prefix        = "consul"

@@ -1,4 +1,4 @@
-# Instances in private subnets, with a way out to AWS's APIs through each zone's own gateway.
+# Instances in private subnets, with a route to the AWS APIs through the NAT gateway of their zone.
 
 locals {
   zones = { for index, zone in var.zones : zone => index }

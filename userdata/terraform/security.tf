@@ -1,4 +1,4 @@
-# Who may talk to whom (Consul documentation, "Required Ports"). Nobody from outside; shells by Session Manager.
+# Allowed traffic (Consul documentation, "Required Ports"). No access from outside; shells through Session Manager.
 
 resource "aws_security_group" "servers" {
   name_prefix = "${var.name}-servers-"
@@ -24,7 +24,7 @@ resource "aws_security_group" "clients" {
 
 resource "aws_security_group" "load_balancer" {
   name_prefix = "${var.name}-api-"
-  description = "The way to the HTTP API of the Consul servers"
+  description = "Access to the HTTP API of the Consul servers"
   vpc_id      = aws_vpc.this.id
   tags        = merge(var.tags, { Name = "${var.name}-api" })
 

@@ -1,16 +1,16 @@
 variable "name" {
-  description = "What everything is called."
+  description = "Name of all resources."
   type        = string
   default     = "consul"
 }
 
 variable "image_id" {
-  description = "The image that packer/ has baked."
+  description = "Image built with packer/."
   type        = string
 }
 
 variable "layout" {
-  description = "One datacenter over all zones (single), or one in each zone, joined over the WAN (datacenter-per-az)."
+  description = "One datacenter across all zones (single), or one in each zone, joined over the WAN (datacenter-per-az)."
   type        = string
   default     = "single"
 
@@ -31,7 +31,7 @@ variable "zones" {
 }
 
 variable "servers" {
-  description = "Servers of each datacenter; an odd number survives more than the even one above it."
+  description = "Servers of each datacenter; an odd number tolerates as many failures as the even number above it."
   type        = number
   default     = 5
 
@@ -42,7 +42,7 @@ variable "servers" {
 }
 
 variable "clients" {
-  description = "Instances that only run a client."
+  description = "Number of instances that run only a client."
   type        = number
   default     = 2
 }
@@ -53,13 +53,13 @@ variable "instance_type" {
 }
 
 variable "cidr" {
-  description = "Of the VPC; each zone gets two networks of it, 8 bits longer."
+  description = "CIDR block of the VPC; each zone gets two subnets of it, 8 bits longer."
   type        = string
   default     = "10.0.0.0/16"
 }
 
 variable "log_retention" {
-  description = "Days that CloudWatch keeps the logs."
+  description = "Retention of the logs in CloudWatch, in days."
   type        = number
   default     = 30
 }

@@ -15,22 +15,22 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
   package var meaning: String {
     switch self {
     case .done: "done"
-    case .usage: "the command line, an environment variable or the configuration file is wrong"
+    case .usage: "invalid command line, environment variable or configuration file"
     case .noMetadata: "no instance metadata"
     case .noCredentials: "no AWS credentials"
-    case .awsFailed: "AWS refused or failed"
-    case .groupIncomplete: "the group did not fill in time"
+    case .awsFailed: "AWS refused a call or failed"
+    case .groupIncomplete: "the group was not complete in time"
     case .configurationRejected: "the configuration cannot be written, or Consul rejects it"
     case .agentNotStarted: "the Consul agent did not start"
     case .agentUnhealthy: "the agent started but is not healthy"
-    case .anotherRun: "another consul-bootstrap is at work on this machine"
+    case .anotherRun: "another consul-bootstrap is running on this machine"
     }
   }
 }
 
-/// An error as a person meets it: what failed in the user's words, what exactly happened, what to do.
+/// An error as the user sees it: what failed in the user's words, what exactly happened, what to do.
 ///
-/// Libraries throw it, nobody prints it but `Commands`, once.
+/// Flows throw it; only `Commands` prints it, once.
 /// - Important: no part of it may hold a secret.
 package struct Failure: ExplainedError, Sendable, Equatable {
   package let status: ExitStatus

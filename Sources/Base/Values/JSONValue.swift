@@ -111,7 +111,9 @@ private struct Decoded: Decodable {
       } else if let integer = try? scalar.decode(Int64.self) {
         value = .integer(integer)
       } else {
-        value = .number(try scalar.decode(Double.self))
+        // 92233722233720368.5 is an integer as a Double, is written as one, and would be read as one.
+        let number = try scalar.decode(Double.self)
+        value = Int64(exactly: number).map(JSONValue.integer) ?? .number(number)
       }
     }
   }

@@ -63,7 +63,7 @@ package struct Option: Sendable {
   /// A valid value, for the documents and for the tests of all combinations.
   package let example: String
   package let help: String
-  /// Puts the value into the options; throws a text that says what is wrong with it.
+  /// Applies a value to the options; the error explains what a valid value is.
   let apply: @Sendable (_ value: String, _ options: inout Options) throws(OptionValueError) -> Void
 
   init(
@@ -89,15 +89,15 @@ package struct OptionValueError: Error, Sendable {
   package let expectation: String
 }
 
-/// Everything that the command line, the environment and the configuration file say.
+/// Everything that the command line, the environment and the configuration file set.
 package struct Options: Sendable, Equatable {
   package var settings = Settings()
   package var isDryRun = false
   package var wantsJSON = false
-  /// `status` is a question of a monitor's.
+  /// `status --check`, for a monitor.
   package var checks = false
   package var allowsIMDSv1 = false
-  /// Whose resources `iam-policy` names; nil: anybody's.
+  /// The account of the resources in `iam-policy`; nil: any.
   package var account: String?
   package var logLevel = LogLevel.info
   package var logFormat = LogFormat.text
@@ -107,6 +107,15 @@ package struct Options: Sendable, Equatable {
   var groups: [String] = []
   var tags: [Settings.Tag] = []
   var createdGossipKey: SecretReference?
+  /// Regular expressions, each with the option that set it, for the parser to validate.
+  var patterns: [Pattern] = []
+  struct Pattern: Equatable {
+    let origin: String
+    let text: String
+  }
+
+  /// The word after a command's name.
+  var operand: String?
 
   package enum LogFormat: String, Sendable, CaseIterable { case text, json }
 }

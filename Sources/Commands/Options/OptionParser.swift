@@ -5,15 +5,17 @@ internal import Model
 /// Reads options from the command line, over the environment, over the configuration file.
 package struct OptionParser: Sendable {
   private let files: any FileReader
+  /// Whether a text is a POSIX extended regular expression.
+  private let isPattern: @Sendable (String) -> Bool
 
-  package init(files: any FileReader) { self.files = files }
+  package init(files: any FileReader, isPattern: @escaping @Sendable (String) -> Bool) {
+    self.files = files
+    self.isPattern = isPattern
+  }
 
-  /// What was asked for.
   package enum Request: Sendable {
     case bootstrap(Options)
     case command(Subcommand, Options)
-    case completion(Completion)
-    case man
     case help
     case version
   }
@@ -26,36 +28,20 @@ package struct OptionParser: Sendable {
     let line = try commandLine(arguments)
     if line.wantsHelp { return .help }
     if line.wantsVersion { return .version }
-    switch line.command {
-    case .man: return .man
-    case .completion:
-      guard let shell = line.operand else {
-        throw Failure(.usage, "completion needs a shell", hint: "bash, zsh or fish")
-      }
-      return .completion(shell)
-    default: break
-    }
     var options = Options()
-    // The machine's own file stays where it is, and may change: the sidecar reads it again, below what the run was given.
-    let machineFile = try configurationFile(Self.configurationFile, isRequired: false)
-    let asked = line.configPath ?? environment[Option.environmentPrefix + "CONFIG"]
-    var file = try asked.map { try configurationFile($0, isRequired: true) } ?? machineFile
-    if line.command == .sidecar { file.merge(machineFile) { given, _ in given } }
-    // What is looked at is what the last run was asked for.
-    if line.command == .status || line.command == .doctor, asked == nil {
-      file.merge((try? configurationFile(Settings().sidecarConfigurationPath, isRequired: false)) ?? [:]) { given, _ in
-        given
-      }
-    }
+    options.operand = line.operand
+    if let command = line.command, command.optionSource == .none { return .command(command, options) }
+    let configPath = line.configPath ?? environment[Option.environmentPrefix + "CONFIG"]
+    let file = try configuration(configPath, source: line.command?.optionSource ?? .machine)
     let variables = try variables(environment)
     var given: Set<String> = []
     for option in Option.all {
-      // The strongest source that says anything says everything, lists included.
+      // The strongest source that sets an option sets it alone, lists included.
       let values = line.values[option.name] ?? variables[option.name] ?? file[option.name] ?? []
       if !values.isEmpty {
         given.insert(option.name)
-        let isTheMachines = asked == nil && line.values[option.name] == nil && variables[option.name] == nil
-        if !isTheMachines, option.section != .run || option.name.hasPrefix("log-") {
+        let isOfMachine = configPath == nil && line.values[option.name] == nil && variables[option.name] == nil
+        if !isOfMachine, option.section != .run || option.name.hasPrefix("log-") {
           options.settings.given[option.name] = option.json(values.map(\.text))
         }
       }
@@ -71,24 +57,28 @@ package struct OptionParser: Sendable {
     }
     try finish(&options)
     if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
-    if options.isDryRun, let command = line.command, command != .install, command != .uninstall {
-      throw Failure(
-        .usage, "--dry-run does not go with \(command.rawValue)",
-        hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
-    }
-    if options.checks, line.command != .status {
-      throw Failure(.usage, "--check goes with status only", hint: "consul-bootstrap status --check")
-    }
+    try refuseOptionsOfOthers(options, line.command)
     return line.command.map { .command($0, options) } ?? .bootstrap(options)
   }
 
-  /// A value and who said it.
+  private func refuseOptionsOfOthers(_ options: Options, _ command: Subcommand?) throws {
+    if options.isDryRun, let command, !command.ownOptions.contains("dry-run") {
+      throw Failure(
+        .usage, "--dry-run cannot be combined with \(command.name)",
+        hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
+    }
+    if options.checks, command?.ownOptions.contains("check") != true {
+      throw Failure(.usage, "--check is only for status", hint: "consul-bootstrap status --check")
+    }
+  }
+
+  /// A value with its source, for error messages.
   private struct Value {
     let text: String
     let origin: String
   }
 
-  /// What is laid over the configuration may be a secret.
+  /// A merged value may be a secret.
   private static func shown(_ text: String, _ option: Option) -> String {
     if option.name == "set" { return "\"\(text.prefix { $0 != "=" })=…\"" }
     if option.metavariable.hasSuffix("SECRET") || option.name == "gossip-key-create" { return "the value" }
@@ -101,8 +91,7 @@ package struct OptionParser: Sendable {
     var values: [String: [Value]] = [:]
     var configPath: String?
     var command: Subcommand?
-    /// Of `completion`.
-    var operand: Completion?
+    var operand: String?
     var wantsHelp = false
     var wantsVersion = false
   }
@@ -113,10 +102,8 @@ package struct OptionParser: Sendable {
     while let argument = rest.popFirst() {
       if argument == "-h" || argument == "--help" { line.wantsHelp = true; continue }
       if argument == "-V" || argument == "--version" { line.wantsVersion = true; continue }
-      if line.command == nil, let command = Subcommand(rawValue: argument) { line.command = command; continue }
-      if line.command == .completion, line.operand == nil, let shell = Completion(rawValue: argument) {
-        line.operand = shell; continue
-      }
+      if line.command == nil, let command = Subcommand.named(argument) { line.command = command; continue }
+      if line.operand == nil, line.command?.operands.contains(argument) == true { line.operand = argument; continue }
       guard argument.hasPrefix("--"), argument.count > 2 else { throw noCommand(argument) }
       let halves = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(halves[0]), attached = halves.count == 2 ? String(halves[1]) : nil
@@ -136,7 +123,7 @@ package struct OptionParser: Sendable {
       }
       if case .list = option.shape {
       } else if line.values[name] != nil {
-        throw Failure(.usage, "--\(name) is given twice", hint: "give it once")
+        throw Failure(.usage, "--\(name) is set twice", hint: "set it once")
       }
       line.values[name, default: []].append(Value(text: text, origin: "--\(name)"))
     }
@@ -144,10 +131,10 @@ package struct OptionParser: Sendable {
   }
 
   private func noCommand(_ word: String) -> Failure {
-    let commands = Subcommand.allCases.map(\.rawValue)
-    let list = "the commands are \(commands.joined(separator: ", ")); all else are options, see consul-bootstrap --help"
+    let commands = Subcommand.all.map(\.name)
+    let list = "the commands are \(commands.joined(separator: ", ")); see consul-bootstrap --help"
     let guess = nearestName(to: word, among: commands).map { "did you mean \($0)? " } ?? ""
-    return Failure(.usage, "there is no command \(word)", hint: guess + list)
+    return Failure(.usage, "unknown command \(word)", hint: guess + list)
   }
 
   private func missingValue(_ name: String) -> Failure {
@@ -157,7 +144,7 @@ package struct OptionParser: Sendable {
   private func unknown(_ kind: String, _ name: String) -> Failure {
     let guess = nearestName(to: name, among: Option.all.map(\.name) + ["config", "help", "version"])
     return Failure(
-      .usage, "there is no \(kind)\(name)",
+      .usage, "unknown \(kind)\(name)",
       hint: guess.map { "did you mean \(kind == "option --" ? "--" : "")\($0)?" } ?? "see consul-bootstrap --help")
   }
 
@@ -171,7 +158,7 @@ package struct OptionParser: Sendable {
       guard let option = Option.all.first(where: { $0.environmentName == variable }) else {
         let guess = nearestName(to: variable, among: Option.all.map(\.environmentName))
         throw Failure(
-          .usage, "there is no environment variable \(variable)",
+          .usage, "unknown environment variable \(variable)",
           hint: guess.map { "did you mean \($0)?" } ?? "see consul-bootstrap --help")
       }
       guard !text.isEmpty else { continue }
@@ -189,12 +176,39 @@ package struct OptionParser: Sendable {
     guard text.hasPrefix("[") else { return text.split(separator: ",").map(String.init) }
     guard let items = (try? JSONValue(parsing: text))?.array?.map(\.string), !items.contains(nil) else {
       throw Failure(
-        .usage, "\(variable) begins with [ but is no JSON array of texts", hint: #"for example ["a=1", "b=2"]"#)
+        .usage, "\(variable) begins with [ but is not a JSON array of strings", hint: #"for example ["a=1", "b=2"]"#)
     }
     return items.compactMap { $0 }
   }
 
   // MARK: Configuration file
+
+  /// The machine's own file may change: the sidecar reads it again, below the options of the run that started it.
+  private func configuration(_ path: String?, source: Subcommand.OptionSource) throws -> [String: [Value]] {
+    let machine = try configurationFile(Self.configurationFile, isRequired: false)
+    var file = try path.map { try configurationFile($0, isRequired: true) } ?? machine
+    switch source {
+    case .none, .machine: break
+    case .startingRun: file.merge(machine) { own, _ in own }
+    case .lastRun:
+      guard path == nil else { break }
+      file.merge(try optionsOfLastRun()) { own, _ in own }
+    }
+    return file
+  }
+
+  /// Only root may read them: without them, other users see the state for the machine's options.
+  private func optionsOfLastRun() throws -> [String: [Value]] {
+    let path = Settings().sidecarConfigurationPath
+    do {
+      guard let bytes = try files.readIfPresent(path) else { return [:] }
+      return try values(of: Self.object(bytes, path: path), path: path)
+    } catch let error as FileError where error.isPermissionDenied {
+      return [:]
+    } catch let error as FileError {
+      throw Failure(.usage, "cannot read the options of the last run", details: [error.explanation])
+    }
+  }
 
   private func configurationFile(_ path: String, isRequired: Bool) throws -> [String: [Value]] {
     let bytes: [UInt8]
@@ -235,7 +249,7 @@ package struct OptionParser: Sendable {
         throw Failure(.usage, "\(path): \(key) takes one value, not a list")
       }
       guard !texts.contains(nil) else {
-        throw Failure(.usage, "\(path): \(key) must be a text, a number or true or false")
+        throw Failure(.usage, "\(path): \(key) must be a string, a number or a boolean")
       }
       values[key] = texts.compactMap { $0 }.map { Value(text: $0, origin: "\(path): \(key)") }
     }
@@ -258,18 +272,25 @@ package struct OptionParser: Sendable {
   private func finish(_ options: inout Options) throws {
     switch (options.groups.isEmpty, options.tags.isEmpty) {
     case (false, false):
-      throw Failure(.usage, "--group and --tag exclude each other", hint: "find the servers by group or by tag")
+      throw Failure(
+        .usage, "--group and --tag are mutually exclusive", hint: "discover the servers by group or by tag, not both")
     case (false, true):
       guard options.groups.count <= 100 else { throw Failure(.usage, "more than 100 groups", hint: "use --tag") }
       options.settings.membership = .groups(options.groups)
     case (true, false):
       guard options.settings.expect != nil || options.settings.role == .client else {
         throw Failure(
-          .usage, "--tag needs --expect", details: ["tags carry no desired capacity"],
-          hint: "say how many servers: --expect 5")
+          .usage, "--tag requires --expect", details: ["tags carry no desired capacity"],
+          hint: "set the number of servers, for example --expect 5")
       }
       options.settings.membership = .tags(options.tags)
     case (true, true): break
+    }
+    for pattern in options.patterns where !isPattern(pattern.text) {
+      throw Failure(
+        .usage,
+        "\(pattern.origin): \"\(pattern.text)\" must be a POSIX extended regular expression (regex(7)), or indentation",
+        hint: "consul-bootstrap --help explains --multiline-start")
     }
     var overlays: [Settings.Overlay] = []
     for path in options.mergeFiles {
@@ -285,7 +306,7 @@ package struct OptionParser: Sendable {
     for overlay in options.sets where Redaction.redacted(overlay.value) != overlay.value {
       throw Failure(
         .usage, "\(overlay.origin) is a secret",
-        details: ["command lines and environments are there for every user of the machine to read"],
+        details: ["every user of the machine can read command lines and environments"],
         hint: "write it into a file that only root can read, and lay that over with --merge FILE")
     }
     options.settings.overlays = overlays + options.sets

@@ -2,7 +2,7 @@ internal import Base
 internal import Decisions
 internal import Model
 
-/// What the options' values may be. Each throws a text that says what is wrong, to stand after the value.
+/// Parsers of option values. Each error explains, after the value, what a valid value is.
 
 func nonEmpty(_ value: String) throws(OptionValueError) -> String {
   guard !value.isEmpty else { throw OptionValueError(expectation: "must not be empty") }
@@ -71,7 +71,7 @@ func setting(_ value: String) throws(OptionValueError) -> Settings.Overlay {
   }
   let key = value[..<equals], text = String(value[value.index(after: equals)...])
   guard let json = try? JSONValue(parsing: text) else {
-    throw OptionValueError(expectation: "has no JSON after KEY=; a text needs quotes: --set '\(key)=\"…\"'")
+    throw OptionValueError(expectation: "has no JSON after KEY=; quote strings: --set '\(key)=\"…\"'")
   }
   let parts = key.split(separator: ".", omittingEmptySubsequences: false)
   guard parts.allSatisfy({ !$0.isEmpty }) else { throw OptionValueError(expectation: "has an empty part in its key") }
@@ -107,8 +107,8 @@ func address(_ value: String) throws(OptionValueError) -> IPv4Address {
 func secretReference(_ value: String) throws(OptionValueError) -> SecretReference {
   guard let reference = SecretReference(value) else {
     throw OptionValueError(
-      expectation: "must say where the secret is, ssm:NAME, secretsmanager:ID[#key] or file:/PATH, not what it is: "
-        + "command lines and environments are there for every user of the machine to read")
+      expectation: "must be a reference to a secret, ssm:NAME, secretsmanager:ID[#key] or file:/PATH, not the secret: "
+        + "every user of the machine can read command lines and environments")
   }
   return reference
 }

@@ -1,8 +1,8 @@
-/// What a shell needs to complete our options, made from the option table.
+/// Completion scripts, generated from the definitions of options and commands.
 package enum Completion: String, Sendable, CaseIterable {
   case bash, zsh, fish
 
-  /// Where each shell looks for the completions of installed programs, below /usr/share or /usr/local/share.
+  /// Where each shell finds the completions of installed programs, below /usr/share or /usr/local/share.
   package var path: String {
     switch self {
     case .bash: "bash-completion/completions/consul-bootstrap"
@@ -24,7 +24,7 @@ package enum Completion: String, Sendable, CaseIterable {
   private enum Value {
     case words([String])
     case file, directory, user
-    /// A word of the person's own.
+    /// Free text.
     case any
     case none
   }
@@ -46,9 +46,9 @@ package enum Completion: String, Sendable, CaseIterable {
     }
   }
 
-  private static let commands = Subcommand.allCases
+  private static let commands = Subcommand.all
 
-  /// The first sentence of a help text: completions have a line.
+  /// The first clause of a help text: a completion has one line.
   private static func brief(_ text: String) -> String { text.split(separator: ";").first.map(String.init) ?? text }
 
   // MARK: bash
@@ -81,7 +81,7 @@ package enum Completion: String, Sendable, CaseIterable {
         if [[ $cur == -* ]]; then
           _consul_bootstrap_words '\(options)'
         elif [[ $COMP_CWORD -eq 1 ]]; then
-          _consul_bootstrap_words '\(commands.map(\.rawValue).joined(separator: " "))'
+          _consul_bootstrap_words '\(commands.map(\.name).joined(separator: " "))'
         fi
       }
       complete -F _consul_bootstrap consul-bootstrap
@@ -116,7 +116,7 @@ package enum Completion: String, Sendable, CaseIterable {
     lines.append("    '--config[JSON with these options as keys]:FILE:_files'")
     lines.append("    '(- *)'{-h,--help}'[help]'")
     lines.append("    '(- *)'{-V,--version}'[the version]'")
-    let list = commands.map { "    '\($0.rawValue):\(zshQuoted($0.summary))'" }.joined(separator: "\n")
+    let list = commands.map { "    '\($0.name):\(zshQuoted($0.summary))'" }.joined(separator: "\n")
     return """
       #compdef consul-bootstrap
       # zsh completion of consul-bootstrap: consul-bootstrap completion zsh
@@ -154,7 +154,7 @@ package enum Completion: String, Sendable, CaseIterable {
     ]
     for command in commands {
       lines.append(
-        "complete -c consul-bootstrap -n __fish_use_subcommand -a \(command.rawValue) -d \(fishQuoted(command.summary))"
+        "complete -c consul-bootstrap -n __fish_use_subcommand -a \(command.name) -d \(fishQuoted(command.summary))"
       )
     }
     lines.append("complete -c consul-bootstrap -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'")

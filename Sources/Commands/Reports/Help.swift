@@ -1,36 +1,39 @@
 internal import Base
 
-/// The text of `--help`, made from the option table.
+/// The text of `--help`, generated from the definitions of options and commands.
 package enum Help {
   static let purpose =
-    "Turns freshly launched EC2 instances into one healthy Consul datacenter. Waits until the Auto Scaling group is complete, decides between a new "
-    + "cluster and joining the one that is there, writes the agent's configuration, starts the agent and proves that it is healthy. Running it again "
-    + "is safe."
+    "Turns freshly launched EC2 instances into one healthy Consul datacenter. It waits until the Auto Scaling group is "
+    + "complete and decides whether to form a new cluster or to join the existing one. It writes the agent's "
+    + "configuration, starts the agent and verifies that it is healthy. Running it again is safe."
 
   static let sources =
-    "Each option is also an environment variable, \(Option.environmentPrefix)EXPECT for --expect, and a key of the configuration file; the command "
-    + "line wins, then the environment. Durations: 500ms, 90s, 10m, 1h30m."
+    "Each option is also an environment variable (\(Option.environmentPrefix)EXPECT for --expect) and a key of the "
+    + "configuration file. The command line overrides the environment, which overrides the file. Durations: 500ms, 90s, "
+    + "10m, 1h30m."
 
   static let environment =
-    "AWS settings follow the AWS tools: AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and the like, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>, "
-    + "AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT. "
-    + "NO_COLOR switches colours off."
+    "AWS settings follow the AWS SDKs: AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, AWS_ENDPOINT_URL and "
+    + "AWS_ENDPOINT_URL_<SERVICE>, AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, "
+    + "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT. NO_COLOR disables colors."
 
   static let commonOptions = [
-    ("--config FILE", "JSON with these options as keys (default: /etc/consul-bootstrap/config.json, if it is there)"),
-    ("-h, --help", "this text"), ("-V, --version", "the version"),
+    (
+      "--config FILE", "JSON file with these options as keys (default: /etc/consul-bootstrap/config.json, if it exists)"
+    ),
+    ("-h, --help", "print this text"), ("-V, --version", "print the version"),
   ]
 
   static let files = [
     ("/etc/consul-bootstrap/config.json", "options of this machine, as JSON"),
-    ("/etc/consul.d/00-consul-bootstrap.json", "what is written for the agent"),
-    ("/var/lib/consul-bootstrap", "our own state: which instance this is, the sidecar's options, places in the logs"),
-    ("/var/log/consul-bootstrap.log", "our own log, where it is forwarded (--log bootstrap)"),
+    ("/etc/consul.d/00-consul-bootstrap.json", "configuration of the agent"),
+    ("/var/lib/consul-bootstrap", "state: the instance ID, the sidecar's options, the checkpoints of the logs"),
+    ("/var/log/consul-bootstrap.log", "log of this program, if it is forwarded (--log bootstrap)"),
   ]
 
   static var exitStatuses: [(status: String, meaning: String)] {
     var list = ExitStatus.allCases.map { (String($0.rawValue), $0.meaning) }
-    list.insert(("1", "with status --check and doctor: something is wrong"), at: 1)
+    list.insert(("1", "status --check and doctor found problems"), at: 1)
     return list + [("128+n", "ended by signal n; under --start supervise, the agent's own status after it ends")]
   }
 
@@ -43,13 +46,13 @@ package enum Help {
     let page = Page(width: max(60, min(120, width)))
     var text = page.paragraph(purpose) + "\n"
     text += "Usage: consul-bootstrap [options]\n       consul-bootstrap --dry-run [options]\n"
-    for command in Subcommand.allCases {
-      text += "       consul-bootstrap \(command.rawValue)\(command.usage.isEmpty ? "" : " \(command.usage)")\n"
+    for command in Subcommand.all {
+      text += "       consul-bootstrap \(command.name)\(command.usage.isEmpty ? "" : " \(command.usage)")\n"
     }
     text += "\nCommands:\n"
-    for command in Subcommand.allCases { text += page.entry(command.rawValue, command.summary) }
+    for command in Subcommand.all { text += page.entry(command.name, command.summary) }
     text += "\n"
-    for command in Subcommand.allCases { text += page.paragraph(command.explanation) + "\n" }
+    for command in Subcommand.all { text += page.paragraph(command.explanation) + "\n" }
     for section in Option.Section.allCases {
       text += "\(section.rawValue):\n"
       for option in Option.all where option.section == section {

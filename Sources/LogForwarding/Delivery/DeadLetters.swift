@@ -1,11 +1,11 @@
 package import Base
 
-/// Events that the service refused, as JSON lines, kept for a person to look at.
+/// Events that CloudWatch Logs rejected, kept as JSON lines for inspection.
 package actor DeadLetters {
   package let path: String
   private let files: any FileStore
 
-  /// A file of this size is begun anew; the one before is kept.
+  /// A file of this size is renamed to `.1` and replaced; its predecessor is overwritten.
   private static let limit: Int64 = 8 << 20
 
   package init(path: String, files: any FileStore) {
@@ -20,7 +20,7 @@ package actor DeadLetters {
       try files.rename(path, to: path + ".1")
       file = try files.append(to: path)
     }
-    // A line for each call of the service: its events are an array.
+    // One line for each call of PutLogEvents.
     var bytes = Array("{\"source\":\(JSONValue.string(source).compactText),\"events\":".utf8)
     batch.append(events, to: &bytes)
     bytes += "}\n".utf8

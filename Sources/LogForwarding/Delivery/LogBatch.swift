@@ -1,8 +1,8 @@
 internal import Base
 
-/// Events for one call of PutLogEvents, inside all of its limits, their texts already as JSON wants them.
+/// Events for one call of PutLogEvents, within all of its limits; their texts are escaped for JSON already.
 package struct LogBatch: Sendable {
-  /// The limits of PutLogEvents (API reference): bytes of UTF-8 and 26 for each event, events, and the time that they span.
+  /// The limits of PutLogEvents (API reference): bytes of UTF-8 plus 26 for each event, events, and the time they span.
   package struct Limits: Sendable {
     package var bytes = 1_048_576
     package var events = 10_000
@@ -15,9 +15,9 @@ package struct LogBatch: Sendable {
   package struct Event: Sendable, Equatable {
     /// Milliseconds since 1970.
     package let timestamp: Int64
-    /// Its text in `escaped`, without the quotes.
+    /// Range of its text in `escaped`, without the quotes.
     let text: Range<Int>
-    /// As the service counts it.
+    /// As the limit counts it.
     let size: Int
   }
 
@@ -34,17 +34,18 @@ package struct LogBatch: Sendable {
 
   package var isEmpty: Bool { events.isEmpty }
 
-  /// - Parameter text: valid UTF-8; the service takes no empty message, so a blank stands for none.
-  /// - Returns: false if the event does not fit any more: this batch is to be sent first.
+  /// - Parameter text: valid UTF-8. An empty text becomes a blank: the service rejects empty messages.
+  /// - Returns: false if the event does not fit: the batch has to be sent first.
   package mutating func append(_ text: ArraySlice<UInt8>, at timestamp: Int64) -> Bool {
     let eventSize = max(1, text.count) + 26
     if !events.isEmpty {
       guard size + eventSize <= limits.bytes, events.count < limits.events,
-        max(latest, timestamp) - min(earliest, timestamp) < limits.span
+        case let (span, overflows) = max(latest, timestamp).subtractingReportingOverflow(min(earliest, timestamp)),
+        !overflows, span < limits.span
       else { return false }
     }
     let start = escaped.count
-    // At once what doubling would take twice.
+    // Doubling would allocate up to twice as much.
     if start + text.count > escaped.capacity, escaped.capacity >= 1 << 17 {
       escaped.reserveCapacity(limits.bytes + limits.bytes / 32)
     }
@@ -57,7 +58,7 @@ package struct LogBatch: Sendable {
     return true
   }
 
-  /// As for a new one; keeps its memory.
+  /// Keeps the memory.
   package mutating func removeAll() {
     events.removeAll(keepingCapacity: true)
     escaped.removeAll(keepingCapacity: true)
@@ -67,21 +68,21 @@ package struct LogBatch: Sendable {
     isChronological = true
   }
 
-  /// Sorted by time, which the service wants; events of the same time keep their order.
+  /// Sorted by time, as the service requires; events of the same time keep their order.
   package var chronological: [Event] {
     if isChronological { return events }
     return events.enumerated().sorted { ($0.element.timestamp, $0.offset) < ($1.element.timestamp, $1.offset) }.map(
       \.element)
   }
 
-  /// Bytes that the array of its events takes, at most.
+  /// Maximum size of the events as a JSON array, in bytes.
   package var jsonSize: Int { escaped.count + events.count * (Self.opening.count + Self.middle.count + 22) + 2 }
 
-  /// JSON's array of events.
+  /// Appends the events as a JSON array.
   package func append(_ events: [Event], to json: inout [UInt8]) {
     json.append(UInt8(ascii: "["))
     let opening = Self.opening, middle = Self.middle
-    // Many lines of one moment: its digits are made once.
+    // Many lines share a time: its digits are formatted once.
     var digits: [UInt8] = [], last: Int64?
     escaped.withUnsafeBufferPointer { escaped in
       for (index, event) in events.enumerated() {
@@ -104,7 +105,7 @@ package struct LogBatch: Sendable {
   private static let opening = Array(#"{"message":""#.utf8)
   private static let middle = Array(#"","timestamp":"#.utf8)
 
-  /// For tests: the text that went in.
+  /// For tests: the text of an event.
   func message(_ event: Event) -> String {
     (try? JSONValue(parsing: "\"\(String(decoding: escaped[event.text], as: UTF8.self))\""))?.string ?? ""
   }

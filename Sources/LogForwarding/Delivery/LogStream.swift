@@ -1,41 +1,8 @@
 internal import AWS
-package import Base
+internal import Base
 
-/// What a stream has done, for `status`.
-package struct LogStreamStatus: Sendable, Equatable {
-  package let source: String
-  package let group: String
-  package let stream: String
-  package var sentEvents: Int64 = 0
-  package var sentBytes: Int64 = 0
-  package var retries: Int64 = 0
-  package var rejected: Int64 = 0
-  package var losses = SourceLosses()
-  package var lastAcceptance: Timestamp?
-  package var lastError: String?
-  /// The error is one that no repetition mends.
-  package var isParked = false
-  package var behindBytes: Int64?
-  /// The time of the oldest event that is read and not accepted yet.
-  package var oldestUnsent: Timestamp?
-  /// Since when something waits to be accepted.
-  package var waitingSince: Timestamp?
-}
-
-/// Where a stream's events go, and how its lines are read.
-struct LogStreamPlan: Sendable {
-  let source: String
-  let group: String
-  let stream: String
-  /// Days; nil: for ever. For a group that is made here.
-  let retention: Int?
-  let tags: [String: String]
-  let times: LogTimestamp
-  /// Lines of one record are joined.
-  let recordStart: (any TextPattern)?
-}
-
-/// Sends one source to one stream, at least once: a mark is kept only after the service has accepted what is before it.
+/// Sends one source to one stream, at least once: a checkpoint is saved only after CloudWatch Logs has acknowledged the
+/// events before it.
 actor LogStream {
   private let plan: LogStreamPlan
   private let logs: CloudWatchLogs
@@ -43,43 +10,72 @@ actor LogStream {
   private let deadLetters: DeadLetters
   /// Bytes of events that this stream may hold.
   private let share: @Sendable () -> Int
-  /// A batch that is not full waits so long for more.
+  /// How long a batch that is not full waits for more events.
   private let flushInterval: Duration
-  private let clock: any Clock<Duration>
-  private let now: WallClock
+  private let clocks: Clocks
   private let log: Logger
-  private(set) var status: LogStreamStatus
-  /// Nil while it is being read.
+  private var counters: LogStreamStatus
+  /// Nil during a read, and after the end: then its files are closed.
   private var lines: (any LineSource)?
-  private var isMade = false
-  private var parkedFor: String?
-  /// Why the stream could not be made: no harm where it is there.
-  private var makingDenied: AWSError?
+  private var parked = ParkedActivities()
+  /// Why the last attempt failed, while the service throttles, fails or is unreachable.
+  private var retryReason: String?
+  /// When the oldest unacknowledged event was read.
+  private var waitingSince: Instant?
+  private var isCreated = false
+  /// Why the stream cannot be created: harmless if it exists.
+  private var creationDenied: AWSError?
+  /// A checkpoint that could not be saved, and when to retry.
+  private var unsaved: (checkpoint: Checkpoint, retryAt: Duration)?
+  /// Rejected events that could not be kept either.
+  private var lostLetters = SourceLosses()
 
-  /// A record waits so long for its next line.
-  private static let recordAge = Duration.seconds(1)
-  /// Files that are rotated, compressed and rotated again more often than this are out of reach.
-  private static let lookPause = Duration.milliseconds(200)
-  /// Between reads of a source that had nothing new.
-  private static let idlePause = Duration.milliseconds(250)
-  /// Between reads of a source that cannot be read.
-  private static let troubleBackoff = Backoff(base: .milliseconds(500), cap: .seconds(5))
-  /// A service that throttles or fails is asked again for as long as it takes.
+  /// Clocks of a stream: intervals and deadlines use the monotonic clock, which no correction of the time changes.
+  struct Clocks: Sendable {
+    let clock: any Clock<Duration>
+    let uptime: MonotonicTime
+    /// Only for time stamps.
+    let now: WallClock
+  }
+
+  /// One moment by both clocks.
+  private struct Instant {
+    let uptime: Duration
+    /// To be shown.
+    let wall: Timestamp
+  }
+
+  /// Unacknowledged events.
+  private struct Pending {
+    var batch: LogBatch
+    /// After the last event of the batch.
+    var checkpoint: Checkpoint?
+    /// When the first event was read.
+    var since: Instant?
+  }
+
+  /// How long a record waits for its next line.
+  private static let recordTimeout = Duration.seconds(1)
+  /// During a delivery. Files that are rotated and compressed within less are not found.
+  private static let scanInterval = Duration.milliseconds(200)
+  /// Between reads of a source with nothing new.
+  private static let pollInterval = Duration.milliseconds(250)
+  /// Between reads of a source that cannot be read, and between attempts to save a checkpoint.
+  private static let readBackoff = Backoff(base: .milliseconds(500), cap: .seconds(5))
+  /// Between attempts while the service throttles or fails; there is no last attempt.
   private static let backoff = Backoff(base: .milliseconds(500), cap: .seconds(30))
-  /// What no repetition mends (a missing permission) is tried again now and then.
-  private static let parkedPause = Duration.seconds(60)
-  /// A program's first lines without a time are not more.
+  /// Between attempts after an error that is not retryable, for example a missing permission.
+  private static let parkedInterval = Duration.seconds(60)
+  /// Lines that are searched for a time if the first lines of a chunk have none.
   private static let timeReach = 50
-  /// Of one read.
+  /// Bytes of one read.
   private static let chunk = 256 << 10
-  /// CloudWatch Logs refuses what is more than two hours ahead (API reference, PutLogEvents): such a time cannot be right.
+  /// CloudWatch Logs rejects events more than two hours in the future (API reference, PutLogEvents).
   private static let tolerableAhead = Duration.seconds(2 * 3600)
 
   init(
     _ plan: LogStreamPlan, lines: any LineSource, logs: CloudWatchLogs, checkpoints: CheckpointStore,
-    deadLetters: DeadLetters,
-    share: @escaping @Sendable () -> Int, flushInterval: Duration, clock: any Clock<Duration>, now: @escaping WallClock,
-    log: Logger
+    deadLetters: DeadLetters, share: @escaping @Sendable () -> Int, flushInterval: Duration, clocks: Clocks, log: Logger
   ) {
     self.plan = plan
     self.lines = lines
@@ -88,66 +84,60 @@ actor LogStream {
     self.deadLetters = deadLetters
     self.share = share
     self.flushInterval = flushInterval
-    self.clock = clock
-    self.now = now
+    self.clocks = clocks
     self.log = log
-    status = LogStreamStatus(source: plan.source, group: plan.group, stream: plan.stream)
+    counters = LogStreamStatus(source: plan.source, group: plan.group, stream: plan.stream)
   }
 
-  /// What is read and not accepted yet.
-  private struct Pending {
-    var batch: LogBatch
-    /// Behind the last event of the batch.
-    var mark: Checkpoint?
-    /// When its first event was read.
-    var since: Timestamp?
+  /// The state now.
+  var status: LogStreamStatus {
+    var status = counters
+    let parked = retryReason == nil ? parked : parked.without(.sending)
+    status.isParked = !parked.isEmpty
+    status.lastError = parked.reason ?? retryReason
+    status.losses.add(lostLetters)
+    status.waitingSince = waitingSince?.wall
+    status.waited = waitingSince.map { clocks.uptime() - $0.uptime }
+    return status
   }
 
-  /// Until `isEnding` says so and nothing is left, or the task is cancelled: then what was not accepted is read again next time.
+  /// Returns once `isEnding` returns true and everything is acknowledged, or when the task is cancelled: then
+  /// unacknowledged events are read again after the next start. Closes the source in either case.
   func run(isEnding: @Sendable () -> Bool) async {
-    defer { lines?.stop() }
+    defer {
+      lines?.stop()
+      lines = nil
+    }
     var pending = Pending(batch: newBatch())
     var joiner = plan.recordStart.map { RecordJoiner(start: $0) }
-    var joinedAt = now()
-    var problems = 0
-    var isMarked = await checkpoints.mark(of: plan.source) != nil
+    var joinedAt = clocks.uptime()
+    var failures = 0
+    var hasCheckpoint = await checkpoints.checkpoint(of: plan.source) != nil
     while !Task.isCancelled {
-      var found = LineChunk()
-      // Before the read: what was written by then is found by it.
+      // Before the read, which then finds everything that was written before the end was requested.
       let isLast = isEnding()
-      do {
-        if !isMarked, let beginning = try lines?.beginning() {
-          try await checkpoints.set(beginning, of: plan.source)
-          isMarked = true
-        }
-        found = try await read()
-        problems = 0
-      } catch {
-        if Task.isCancelled { return }
-        problems += 1
-        note(
-          "cannot read \(plan.source): \(error.explained)"
-        )
-      }
-      let isIdle = found.isEmpty
-      if !isIdle { joinedAt = now() }
+      var found = await readNext(&hasCheckpoint)
+      if Task.isCancelled { return }
+      failures = found == nil ? failures + 1 : 0
+      let isIdle = found?.isEmpty ?? true
+      if !isIdle { joinedAt = clocks.uptime() }
       if joiner != nil {
-        found = joiner!.feed(found)
-        if isIdle, joiner!.isPending, isLast || now() - joinedAt >= Self.recordAge { found = joiner!.flush() }
+        found = joiner!.feed(found ?? LineChunk())
+        if isIdle, joiner!.isPending, isLast || clocks.uptime() - joinedAt >= Self.recordTimeout {
+          found = joiner!.flush()
+        }
       }
-      guard await take(found, &pending) else { return }
-      if let losses = lines?.losses { status.losses = losses }
-      status.behindBytes = lines?.behind()
-      if let since = pending.since, isLast || now() - since >= flushInterval {
+      guard await enqueue(found ?? LineChunk(), &pending) else { return }
+      if let since = pending.since, isLast || clocks.uptime() - since.uptime >= flushInterval {
         guard await deliver(&pending) else { return }
       }
       guard isIdle else { continue }
-      // Its memory is given back, and the next is as large as the share is by then.
+      if let unsaved, isLast || clocks.uptime() >= unsaved.retryAt { await save(unsaved.checkpoint) }
+      // Frees its memory; the next batch has the size of the current share.
       if pending.batch.isEmpty { pending.batch = newBatch() }
-      if isLast, pending.batch.isEmpty, joiner?.isPending != true, problems == 0 { return }
-      do { try await clock.sleep(for: problems > 0 ? Self.troubleBackoff.bound(problems - 1) : Self.idlePause) } catch {
-        return
-      }
+      if isLast, pending.batch.isEmpty, joiner?.isPending != true, failures == 0 { return }
+      let pause = failures > 0 ? Self.readBackoff.bound(failures - 1) : Self.pollInterval
+      do { try await clocks.clock.sleep(for: pause) } catch { return }
     }
   }
 
@@ -157,6 +147,27 @@ actor LogStream {
     return LogBatch(limits: limits)
   }
 
+  // MARK: Reading
+
+  /// The next lines; nil if the source cannot be read now, which parks the stream until it can.
+  private func readNext(_ hasCheckpoint: inout Bool) async -> LineChunk? {
+    do {
+      if !hasCheckpoint, let initial = try lines?.initialCheckpoint() {
+        guard await save(initial) else { return nil }
+        hasCheckpoint = true
+      }
+      let found = try await read()
+      counters.isWaiting = lines?.isWaiting ?? false
+      counters.losses = lines?.losses ?? SourceLosses()
+      updateUnreadBytes()
+      resume(.reading)
+      return found
+    } catch {
+      if !Task.isCancelled { park(.reading, "cannot read \(plan.source): \(error.explained)") }
+      return nil
+    }
+  }
+
   private func read() async throws -> LineChunk {
     guard var taken = lines else { return LineChunk() }
     lines = nil
@@ -164,40 +175,59 @@ actor LogStream {
     return try await taken.read(min(Self.chunk, share()))
   }
 
-  /// While a delivery takes its time.
-  private func look() {
-    do { try lines?.look() } catch { log.debug("cannot look at \(plan.source)", ["reason": .string("\(error)")]) }
+  private func updateUnreadBytes() {
+    do {
+      counters.behindBytes = try lines?.unreadBytes() ?? nil
+    } catch {
+      counters.behindBytes = nil
+      log.debug("cannot determine the unread bytes of \(plan.source)", ["reason": .string(error.explained)])
+    }
   }
 
-  /// Puts the lines into the batch, and sends it whenever it is full.
+  /// Keeps rotated files open during a delivery, until the task is cancelled.
+  private func scanDuringDelivery() async {
+    while true {
+      do { try await clocks.clock.sleep(for: Self.scanInterval) } catch { return }
+      do {
+        try lines?.scanForRotation()
+      } catch {
+        // The next read reports the error if it persists.
+        log.debug("cannot scan \(plan.source) for a rotation", ["reason": .string(error.explained)])
+      }
+    }
+  }
+
+  // MARK: Batches
+
+  /// Adds the lines to the batch, and sends it whenever it is full.
   /// - Returns: false if the task was cancelled.
-  private func take(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
+  private func enqueue(_ chunk: LineChunk, _ pending: inout Pending) async -> Bool {
     guard !chunk.isEmpty else { return true }
-    let now = now(), latest = now + Self.tolerableAhead
+    let now = clocks.now(), uptime = clocks.uptime(), latest = now + Self.tolerableAhead
     var previous: LineChunk.Line?
-    // A line without a time belongs to the one before it, or at the start to the one after.
+    // A line without a time has that of the line before it, or at the start that of the line after it.
     var lastTime: Timestamp?
     for (index, line) in chunk.lines.enumerated() {
       let text = chunk.bytes[line.text]
-      var found = self.time(of: line, text, now)
+      var found = time(of: line, text, now)
       if found == nil, lastTime == nil {
         found =
           chunk.lines[index...].prefix(Self.timeReach).lazy.compactMap { self.time(of: $0, chunk.bytes[$0.text], now) }
           .first ?? now
       }
-      var time = found ?? lastTime ?? now
-      // Nor does it take a time before 1970, such as Go's zero.
-      if time > latest || time.milliseconds < 0 { time = now }
-      lastTime = time
-      if !pending.batch.append(text, at: time.milliseconds) {
-        if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
+      var eventTime = found ?? lastTime ?? now
+      // The service also rejects times before 1970, such as Go's zero time.
+      if eventTime > latest || eventTime.milliseconds < 0 { eventTime = now }
+      lastTime = eventTime
+      if !pending.batch.append(text, at: eventTime.milliseconds) {
+        if let previous, let checkpoint = chunk.checkpoint(after: previous) { pending.checkpoint = checkpoint }
         guard await deliver(&pending) else { return false }
-        _ = pending.batch.append(text, at: time.milliseconds)
+        _ = pending.batch.append(text, at: eventTime.milliseconds)
       }
-      if pending.since == nil { pending.since = now }
+      if pending.since == nil { pending.since = Instant(uptime: uptime, wall: now) }
       previous = line
     }
-    if let previous, let place = chunk.place(behind: previous) { pending.mark = place }
+    if let previous, let checkpoint = chunk.checkpoint(after: previous) { pending.checkpoint = checkpoint }
     return true
   }
 
@@ -205,124 +235,141 @@ actor LogStream {
     line.time ?? plan.times.find(in: text, now: now)
   }
 
-  /// - Returns: false if the task was cancelled before the service accepted the batch.
+  // MARK: Delivery
+
+  /// Retries until CloudWatch Logs acknowledges the batch.
+  /// - Returns: false if the task was cancelled first.
   private func deliver(_ pending: inout Pending) async -> Bool {
-    let watcher = Task {
-      while !Task.isCancelled {
-        do { try await clock.sleep(for: Self.lookPause) } catch { return }
-        look()
-      }
-    }
-    defer { watcher.cancel() }
+    async let _ = scanDuringDelivery()
     var generator = SystemRandomNumberGenerator()
     let events = pending.batch.chronological
-    status.oldestUnsent = events.first.map { Timestamp(milliseconds: $0.timestamp) }
-    status.waitingSince = pending.since
+    counters.oldestUnsent = events.first.map { Timestamp(milliseconds: $0.timestamp) }
+    waitingSince = pending.since
     for attempt in 0... {
       var pause = Self.backoff.halfJitter(min(attempt, 10), using: &generator)
       do {
-        try await make()
+        try await createStream()
         let rejected = try await logs.putLogEvents(group: plan.group, stream: plan.stream, size: pending.batch.jsonSize)
         {
           pending.batch.append(events, to: &$0)
         }
-        await accepted(events, of: pending.batch, rejected, pending.mark)
-        pending.mark = nil
+        await acknowledge(events, of: pending.batch, rejected, pending.checkpoint)
+        pending.checkpoint = nil
         pending.since = nil
         pending.batch.removeAll()
         return true
       } catch let error as AWSError {
         let isMissing = error.code == "ResourceNotFoundException"
-        if isMissing { isMade = false }
-        if isMissing, let makingDenied {
-          note(makingDenied.explanation("make stream \(plan.stream) in \(plan.group)"))
-          pause = Self.parkedPause
+        if isMissing { isCreated = false }
+        if isMissing, let creationDenied {
+          park(.sending, creationDenied.explanation("create stream \(plan.stream) in \(plan.group)"))
+          pause = Self.parkedInterval
         } else if error.isRetryable || error.kind == .expiredCredentials || isMissing {
-          status.retries += 1
-          status.isParked = false
-          status.lastError = error.explanation
+          counters.retries += 1
+          retryReason = error.explanation
           log.debug("cannot send \(plan.source) now", ["reason": .string(error.explanation)])
         } else {
-          note(error.explanation("send \(plan.source) to \(plan.group)"))
-          pause = Self.parkedPause
+          park(.sending, error.explanation("send \(plan.source) to \(plan.group)"))
+          pause = Self.parkedInterval
         }
-      } catch let error as any ExplainedError {
-        // No credentials: `CredentialError` or `MetadataError`.
-        note(error.explanation)
-        pause = Self.parkedPause
       } catch {
-        return false
+        if Task.isCancelled { return false }
+        park(.sending, error.explained)
+        pause = Self.parkedInterval
       }
-      status.behindBytes = lines?.behind()
-      do { try await clock.sleep(for: pause) } catch { return false }
+      updateUnreadBytes()
+      do { try await clocks.clock.sleep(for: pause) } catch { return false }
     }
     return false
   }
 
-  private func accepted(
-    _ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ mark: Checkpoint?
+  private func acknowledge(
+    _ events: [LogBatch.Event], of batch: LogBatch, _ rejected: RejectedLogEvents?, _ checkpoint: Checkpoint?
   ) async {
-    status.sentEvents += Int64(events.count)
-    status.sentBytes += Int64(batch.size)
-    status.lastAcceptance = now()
-    status.lastError = nil
-    status.isParked = false
-    status.oldestUnsent = nil
-    status.waitingSince = nil
-    if parkedFor != nil { log.info("log forwarding of \(plan.source) goes on") }
-    parkedFor = nil
+    let rejectedEvents = events.indices.filter { rejected?.contains($0) ?? false }.map { events[$0] }
+    counters.sentEvents += Int64(events.count - rejectedEvents.count)
+    counters.sentBytes += Int64(batch.size - rejectedEvents.reduce(0) { $0 + $1.size })
+    counters.rejected += Int64(rejectedEvents.count)
+    counters.lastAcknowledged = clocks.now()
+    counters.oldestUnsent = nil
+    waitingSince = nil
+    retryReason = nil
+    resume(.sending)
+    if !rejectedEvents.isEmpty { await keep(rejectedEvents, of: batch) }
+    if let checkpoint { await save(checkpoint) }
+  }
+
+  /// Events that cannot even be kept are lost: they count as losses.
+  private func keep(_ rejectedEvents: [LogBatch.Event], of batch: LogBatch) async {
+    let count = JSONValue.integer(Int64(rejectedEvents.count)), file = JSONValue.string(deadLetters.path)
     do {
-      if let rejected, events.indices.contains(where: rejected.contains) {
-        let refused = events.indices.filter(rejected.contains).map { events[$0] }
-        status.rejected += Int64(refused.count)
-        status.sentEvents -= Int64(refused.count)
-        status.sentBytes -= Int64(refused.reduce(0) { $0 + $1.size })
-        log.warning(
-          "CloudWatch Logs refused events of \(plan.source); they are kept",
-          ["count": .integer(Int64(refused.count)), "file": .string(deadLetters.path)])
-        try await deadLetters.append(refused, of: batch, source: plan.source)
-      }
-      if let mark {
-        try await checkpoints.set(mark, of: plan.source)
-        lines?.accepted(mark)
-      }
+      try await deadLetters.append(rejectedEvents, of: batch, source: plan.source)
+      log.warning(
+        "CloudWatch Logs rejected events of \(plan.source); they are kept in the dead-letter file",
+        ["count": count, "file": file])
     } catch {
-      note("cannot keep the place in \(plan.source): \(error.explained)")
+      lostLetters.lines += Int64(rejectedEvents.count)
+      lostLetters.bytes += Int64(rejectedEvents.reduce(0) { $0 + $1.size })
+      log.warning(
+        "CloudWatch Logs rejected events of \(plan.source), and they cannot be kept in the dead-letter file",
+        ["count": count, "file": file, "reason": .string(error.explained)])
     }
   }
 
-  /// Group and stream, once; a permission that is missing is no harm where they are there.
-  private func make() async throws {
-    guard !isMade else { return }
+  /// - Returns: false if it could not be saved: it is retried later.
+  @discardableResult
+  private func save(_ checkpoint: Checkpoint) async -> Bool {
+    do {
+      try await checkpoints.save(checkpoint, of: plan.source)
+    } catch {
+      unsaved = (checkpoint, clocks.uptime() + Self.readBackoff.cap)
+      park(.checkpointing, "cannot save the checkpoint of \(plan.source): \(error.explained)")
+      return false
+    }
+    unsaved = nil
+    resume(.checkpointing)
+    lines?.acknowledge(checkpoint)
+    return true
+  }
+
+  /// Creates group and stream once. A missing permission is harmless if they exist.
+  private func createStream() async throws {
+    guard !isCreated else { return }
     do {
       try await logs.createLogStream(group: plan.group, stream: plan.stream)
+      creationDenied = nil
     } catch let error as AWSError where error.code == "ResourceNotFoundException" {
       try await logs.createLogGroup(plan.group, tags: plan.tags)
       if let retention = plan.retention {
         do {
           try await logs.putRetentionPolicy(group: plan.group, days: retention)
         } catch let error as AWSError where error.kind == .denied {
-          log.warning("may not set how long \(plan.group) keeps its events", ["reason": .string(error.explanation)])
+          log.warning(
+            "cannot set the retention of \(plan.group): access denied", ["reason": .string(error.explanation)])
         }
       }
       try await logs.createLogStream(group: plan.group, stream: plan.stream)
     } catch let error as AWSError where error.kind == .denied {
-      if makingDenied == nil {
+      if creationDenied == nil {
         log.warning(
-          "may not make stream \(plan.stream) in \(plan.group); going on as if it were there",
+          "cannot create stream \(plan.stream) in \(plan.group): access denied; assuming that it exists",
           ["reason": .string(error.explanation)])
       }
-      makingDenied = error
+      creationDenied = error
     }
-    isMade = true
+    isCreated = true
   }
 
-  /// Said once for each trouble.
-  private func note(_ trouble: String) {
-    status.lastError = trouble
-    status.isParked = true
-    guard parkedFor != trouble else { return }
-    parkedFor = trouble
-    log.warning("log forwarding of \(plan.source) waits", ["reason": .string(trouble)])
+  // MARK: Parking
+
+  /// Logged once for each reason.
+  private func park(_ activity: ParkedActivities.Activity, _ reason: String) {
+    if activity == .sending { retryReason = nil }
+    guard parked.park(activity, reason) else { return }
+    log.warning("log forwarding of \(plan.source) is parked", ["reason": .string(reason)])
+  }
+
+  private func resume(_ activity: ParkedActivities.Activity) {
+    if parked.resume(activity) { log.info("log forwarding of \(plan.source) has resumed") }
   }
 }

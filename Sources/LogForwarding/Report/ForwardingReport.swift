@@ -1,37 +1,43 @@
 package import Base
 
-/// How the forwarding is doing: what the sidecar leaves in its state directory, and what `status` and Prometheus are told.
+/// State of the log forwarding: the sidecar writes it to its state directory, `status` and Prometheus show it.
 package struct ForwardingReport: Sendable {
-  /// What is said of one stream.
+  /// State of one stream.
   package struct Stream: Sendable, Equatable {
     package enum Condition: String, Sendable {
-      /// Everything that was read has been accepted, or is on its way.
+      /// CloudWatch Logs has acknowledged everything that was read, or will do so in a moment.
       case ok
-      /// The service throttles, fails or cannot be reached; tried again.
+      /// The service throttles, fails or is unreachable; the stream retries.
       case retrying
-      /// An error that no repetition mends: somebody has to.
+      /// The error is not retryable: its cause has to be fixed.
       case parked
-      /// Something has waited for longer than `ForwardingReport.patience`.
+      /// An event is unacknowledged for longer than `ForwardingReport.patience`.
       case stalled
+      /// The source does not exist yet.
+      case waiting
+
+      /// For people.
+      package var humanReadable: String { self == .waiting ? "waiting for the file" : rawValue }
     }
 
     package var status: LogStreamStatus
     package var condition: Condition
-    /// The age of the oldest line that is not accepted yet.
+    /// Age of the oldest unacknowledged event, by the time stamps of events: it needs the wall clock.
     package var lag: Duration
   }
 
   package let time: Timestamp
   package let pid: Int32
   package let streams: [Stream]
-  /// The external agent's, if there is one.
+  /// Of the external agent, if there is one.
   package let agent: LogAgentReport?
 
-  /// A service that is away for a moment is no news; a line that has waited for so long is.
+  /// A short outage is not a problem; an event that is unacknowledged for this long is.
   package static let patience = Duration.seconds(300)
-  /// A report that is older was left by a sidecar that is not there any more, or that hangs.
+  /// The sidecar that wrote an older report has ended, or hangs. Another process reads the report, so its age is
+  /// measured by the wall clock.
   package static let freshness = Duration.seconds(60)
-  /// An unchanged report is written anew so often.
+  /// An unchanged report is written again at this interval.
   package static let renewal = Duration.seconds(15)
 
   package init(time: Timestamp, pid: Int32, streams: [LogStreamStatus], agent: LogAgentReport?) {
@@ -39,23 +45,39 @@ package struct ForwardingReport: Sendable {
     self.pid = pid
     self.agent = agent
     self.streams = streams.map { status in
-      let waiting = status.waitingSince.map { time - $0 } ?? .zero
-      let condition: Stream.Condition =
-        status.isParked ? .parked : waiting >= Self.patience ? .stalled : status.lastError != nil ? .retrying : .ok
-      return Stream(
-        status: status, condition: condition, lag: max(.zero, status.oldestUnsent.map { time - $0 } ?? .zero))
+      Stream(
+        status: status, condition: Stream.Condition(of: status),
+        lag: max(.zero, status.oldestUnsent.map { time - $0 } ?? .zero))
     }
   }
 
-  /// What somebody has to look at, a line each.
+  /// One line for each problem.
   package func problems(at now: Timestamp) -> [String] {
     if now - time > Self.freshness { return ["the sidecar has not reported since \(time.iso8601)"] }
+    if time - now > Self.freshness {
+      // A running sidecar would have replaced it within the renewal interval.
+      return ["the sidecar has not reported since the clock was set back: its report is of \(time.iso8601)"]
+    }
     let list = streams.compactMap { stream -> String? in
       guard stream.condition == .parked || stream.condition == .stalled else { return nil }
-      return
-        "\(stream.status.source) is \(stream.condition.rawValue): \(stream.status.lastError ?? "nothing has been accepted")"
+      return "\(stream.status.source) is \(stream.condition.rawValue): "
+        + (stream.status.lastError ?? "no event has been acknowledged")
     }
     return list + (agent?.problems ?? [])
+  }
+}
+
+extension ForwardingReport.Stream.Condition {
+  init(of status: LogStreamStatus) {
+    if status.isParked {
+      self = .parked
+    } else if let waited = status.waited, waited >= ForwardingReport.patience {
+      self = .stalled
+    } else if status.lastError != nil {
+      self = .retrying
+    } else {
+      self = status.isWaiting ? .waiting : .ok
+    }
   }
 }
 
@@ -69,7 +91,7 @@ extension ForwardingReport {
     ])
   }
 
-  /// Nil for what is no report.
+  /// Nil if the value is not a report.
   package init?(json: JSONValue) {
     guard let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }), let pid = json["pid"]?.integer,
       let streams = json["streams"]?.array
@@ -91,7 +113,7 @@ extension ForwardingReport.Stream {
       "rejected_events": .integer(status.rejected), "lost_lines": .integer(status.losses.lines),
       "lost_bytes": .integer(status.losses.bytes),
       "lost_files": .integer(status.losses.files),
-      "last_acceptance": status.lastAcceptance.map { .string($0.iso8601) } ?? .null,
+      "last_acknowledged": status.lastAcknowledged.map { .string($0.iso8601) } ?? .null,
       "last_error": status.lastError.map(JSONValue.string) ?? .null,
       "behind_bytes": status.behindBytes.map(JSONValue.integer) ?? .null,
       "lag_seconds": .integer(lag.components.seconds),
@@ -99,11 +121,14 @@ extension ForwardingReport.Stream {
     ])
   }
 
+  /// Larger numbers in the file are not counters of ours; sums of these cannot overflow.
+  private static let largestNumber: Int64 = 1 << 53
+
   fileprivate init?(json: JSONValue) {
     guard let source = json["source"]?.string, let group = json["group"]?.string, let stream = json["stream"]?.string,
       let condition = json["condition"]?.string.flatMap({ Condition(rawValue: $0) })
     else { return nil }
-    let number = { (key: String) in json[key]?.integer ?? 0 },
+    let number = { (key: String) in min(max(json[key]?.integer ?? 0, 0), Self.largestNumber) },
       time = { (key: String) in json[key]?.string.flatMap { Timestamp(iso8601: $0) } }
     status = LogStreamStatus(source: source, group: group, stream: stream)
     status.sentEvents = number("sent_events")
@@ -113,9 +138,9 @@ extension ForwardingReport.Stream {
     status.losses.lines = number("lost_lines")
     status.losses.bytes = number("lost_bytes")
     status.losses.files = number("lost_files")
-    status.lastAcceptance = time("last_acceptance")
+    status.lastAcknowledged = time("last_acknowledged")
     status.lastError = json["last_error"]?.string
-    status.behindBytes = json["behind_bytes"]?.integer
+    if json["behind_bytes"]?.integer != nil { status.behindBytes = number("behind_bytes") }
     status.waitingSince = time("waiting_since")
     self.condition = condition
     lag = .seconds(number("lag_seconds"))
@@ -135,18 +160,18 @@ extension ForwardingReport {
         text += "consul_bootstrap_log_\(name){source=\"\(Self.escaped(stream.status.source))\"} \(value)\n"
       }
     }
-    family("sent_events_total", "counter", "Events that CloudWatch Logs has accepted.") { $0.status.sentEvents }
-    family("sent_bytes_total", "counter", "Their bytes, as the service counts them.") { $0.status.sentBytes }
-    family("retries_total", "counter", "Calls that were throttled or failed.") { $0.status.retries }
-    family("rejected_events_total", "counter", "Events that the service refused; kept in the dead-letter file.") {
+    family("sent_events_total", "counter", "Events that CloudWatch Logs has acknowledged.") { $0.status.sentEvents }
+    family("sent_bytes_total", "counter", "Bytes of these events, 26 for each event included.") { $0.status.sentBytes }
+    family("retries_total", "counter", "Calls that were throttled or failed and are retried.") { $0.status.retries }
+    family("rejected_events_total", "counter", "Events that CloudWatch Logs rejected; kept in the dead-letter file.") {
       $0.status.rejected
     }
-    family("lost_lines_total", "counter", "Lines that were given up.") { $0.status.losses.lines }
-    family("lost_bytes_total", "counter", "Bytes that were given up.") { $0.status.losses.bytes }
-    family("lag_seconds", "gauge", "Age of the oldest line that is not accepted yet.") { $0.lag.components.seconds }
-    family("behind_bytes", "gauge", "Bytes that are not read yet.") { $0.status.behindBytes }
-    family("last_acceptance_timestamp_seconds", "gauge", "When the service last accepted something.") { stream in
-      stream.status.lastAcceptance.map { $0.milliseconds / 1000 }
+    family("lost_lines_total", "counter", "Lines that were dropped.") { $0.status.losses.lines }
+    family("lost_bytes_total", "counter", "Bytes that were dropped.") { $0.status.losses.bytes }
+    family("lag_seconds", "gauge", "Age of the oldest unacknowledged event.") { $0.lag.components.seconds }
+    family("behind_bytes", "gauge", "Bytes that are written but not read yet.") { $0.status.behindBytes }
+    family("last_acknowledged_timestamp_seconds", "gauge", "When CloudWatch Logs last acknowledged events.") { stream in
+      stream.status.lastAcknowledged.map { $0.milliseconds / 1000 }
     }
     family("healthy", "gauge", "0 if the stream is parked or stalled.") {
       $0.condition == .parked || $0.condition == .stalled ? 0 : 1

@@ -1,16 +1,16 @@
 package import Base
 
-/// How an external agent is doing.
+/// State of an external log agent.
 package struct LogAgentReport: Sendable, Equatable {
   package struct Stream: Sendable, Equatable {
     package let source: String
     package let group: String
     package let stream: String
-    /// Of the file's last line.
+    /// Time of the file's last line.
     package var lastLine: Timestamp?
-    /// Of the stream's last event, as the service knows it.
+    /// Time of the stream's last event, as CloudWatch Logs reports it.
     package var lastEvent: Timestamp?
-    /// Since when the stream has received nothing though the file goes on.
+    /// Since when the stream receives nothing although the file grows.
     package var behindSince: Timestamp?
     package var isStalled = false
     package var error: String?
@@ -24,6 +24,8 @@ package struct LogAgentReport: Sendable, Equatable {
 
   package let name: String
   package var isRunning: Bool
+  /// Why the state of its units is unknown.
+  package var error: String?
   package var streams: [Stream]
 
   package init(name: String, isRunning: Bool, streams: [Stream]) {
@@ -33,17 +35,17 @@ package struct LogAgentReport: Sendable, Equatable {
   }
 
   package var problems: [String] {
-    (isRunning ? [] : ["\(name) does not run"])
+    (isRunning ? [] : ["\(name) is not running" + (error.map { " (\($0))" } ?? "")])
       + streams.filter(\.isStalled).map { stream in
         "\(stream.source) is stalled: \(stream.group) \(stream.stream) has received nothing since "
-          + (stream.lastEvent.map(\.iso8601) ?? "its beginning") + (stream.error.map { " (\($0))" } ?? "")
+          + (stream.lastEvent.map(\.iso8601) ?? "it was created") + (stream.error.map { " (\($0))" } ?? "")
       }
   }
 
   package var json: JSONValue {
     let time = { (time: Timestamp?) in time.map { JSONValue.string($0.iso8601) } ?? .null }
     return .object([
-      "name": .string(name), "running": .bool(isRunning),
+      "name": .string(name), "running": .bool(isRunning), "error": error.map(JSONValue.string) ?? .null,
       "streams": .array(
         streams.map { stream in
           .object([
@@ -56,12 +58,13 @@ package struct LogAgentReport: Sendable, Equatable {
     ])
   }
 
-  /// Nil for what is no report.
+  /// Nil if the value is not a report.
   package init?(json: JSONValue) {
     guard let name = json["name"]?.string, let isRunning = json["running"]?.bool, let list = json["streams"]?.array
     else { return nil }
     self.name = name
     self.isRunning = isRunning
+    error = json["error"]?.string
     streams = list.compactMap { json in
       guard let source = json["source"]?.string, let group = json["group"]?.string, let name = json["stream"]?.string
       else { return nil }
@@ -78,10 +81,10 @@ package struct LogAgentReport: Sendable, Equatable {
 
   var prometheus: String {
     let prefix = "consul_bootstrap_log_agent"
-    var text =
-      "# HELP \(prefix)_running Whether \(name) runs.\n# TYPE \(prefix)_running gauge\n\(prefix)_running \(isRunning ? 1 : 0)\n"
-    text +=
-      "# HELP \(prefix)_healthy 0 if a stream receives nothing though its file goes on.\n# TYPE \(prefix)_healthy gauge\n"
+    var text = "# HELP \(prefix)_running Whether \(name) is running.\n# TYPE \(prefix)_running gauge\n"
+    text += "\(prefix)_running \(isRunning ? 1 : 0)\n"
+    text += "# HELP \(prefix)_healthy 0 if a stream receives nothing although its file grows.\n"
+    text += "# TYPE \(prefix)_healthy gauge\n"
     for stream in streams {
       text += "\(prefix)_healthy{source=\"\(ForwardingReport.escaped(stream.source))\"} \(stream.isStalled ? 0 : 1)\n"
     }

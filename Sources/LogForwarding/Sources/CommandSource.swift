@@ -1,40 +1,39 @@
 internal import Base
 
-/// Lines of a program that follows something for us, started anew from the last line whenever it ends.
+/// Lines of a program that follows a log; started again from the last line whenever it ends.
 struct CommandSource: LineSource {
-  /// How the program is asked, and what its lines mean.
+  /// The program's command line, and how its lines are read.
   struct CommandFormat: Sendable {
-    /// From behind the cursor on; from the beginning if there is none.
+    /// Follows the log after the cursor; from the beginning if there is none.
     let command: @Sendable (_ cursor: String?) -> Command
-    /// Nil for what is no entry: a message of the program itself.
+    /// Nil if the line is not an entry but a message of the program itself.
     let entry: @Sendable (_ line: ArraySlice<UInt8>) -> (text: String, time: Timestamp, cursor: String)?
     /// Cursors grow, and the program may begin with entries that were read before.
     let skipsUpToCursor: Bool
   }
 
-  private let dialect: CommandFormat
+  private let format: CommandFormat
   private let launcher: any ProcessLauncher
   private let clock: any Clock<Duration>
   private var process: (any FollowedProcess)?
   private var splitter = LineSplitter()
-  /// Behind the last entry that was read.
+  /// Of the last entry that was read.
   private var cursor: String?
-  /// What the program said that was no entry.
-  private var complaint = ""
+  /// The program's last line that was not an entry.
+  private var message = ""
+  /// Polls left until the started program counts as having nothing to send yet.
+  private var startupPolls = 0
 
-  /// Looks that are left until it is believed that there is nothing.
-  private var patience = 0
-
-  private static let startPause = Duration.milliseconds(50)
-  private static let startLooks = 20
+  private static let pollInterval = Duration.milliseconds(50)
+  private static let maximumStartupPolls = 20
   /// An entry of the journal may be some hundred KiB as JSON, escapes included.
   private static let longestLine = 4 << 20
 
-  init(_ dialect: CommandFormat, mark: Checkpoint?, launcher: any ProcessLauncher, clock: any Clock<Duration>) {
+  init(_ format: CommandFormat, checkpoint: Checkpoint?, launcher: any ProcessLauncher, clock: any Clock<Duration>) {
     self.clock = clock
-    self.dialect = dialect
+    self.format = format
     self.launcher = launcher
-    if case .cursor(let text)? = mark { cursor = text }
+    if case .cursor(let text)? = checkpoint { cursor = text }
   }
 
   mutating func read(_ count: Int) async throws -> LineChunk {
@@ -42,17 +41,17 @@ struct CommandSource: LineSource {
     if let running = self.process {
       process = running
     } else {
-      process = try launcher.follow(dialect.command(cursor))
+      process = try launcher.follow(format.command(cursor))
       self.process = process
-      patience = Self.startLooks
-      // Thrice: the splitter keeps room for replaced bytes.
+      startupPolls = Self.maximumStartupPolls
+      // Three times: the splitter reserves room for replaced bytes.
       splitter = LineSplitter(limit: 3 * Self.longestLine)
     }
-    // What is there already comes within moments of the start.
+    // Existing entries arrive within moments of the start.
     var bytes = process.read(count)
-    while bytes?.isEmpty == true, patience > 0 {
-      patience -= 1
-      try await clock.sleep(for: Self.startPause)
+    while bytes?.isEmpty == true, startupPolls > 0 {
+      startupPolls -= 1
+      try await clock.sleep(for: Self.pollInterval)
       bytes = process.read(count)
     }
     guard let bytes else {
@@ -60,9 +59,9 @@ struct CommandSource: LineSource {
       let last = splitter.finish()
       let chunk = entries(of: last)
       if !chunk.isEmpty { return chunk }
-      defer { complaint = "" }
+      defer { message = "" }
       throw SourceError(
-        explanation: "\(dialect.command(nil).program) has ended\(complaint.isEmpty ? "" : ": " + complaint)")
+        explanation: "\(format.command(nil).program) has ended\(message.isEmpty ? "" : ": " + message)")
     }
     return entries(of: splitter.feed(bytes))
   }
@@ -70,25 +69,25 @@ struct CommandSource: LineSource {
   private mutating func entries(of raw: LineChunk) -> LineChunk {
     var chunk = LineChunk(), cursors = [cursor]
     for line in raw.lines {
-      guard let entry = dialect.entry(raw.bytes[line.text]) else {
-        complaint = String(raw.text(line).prefix(200))
+      guard let entry = format.entry(raw.bytes[line.text]) else {
+        message = String(raw.text(line).prefix(200))
         continue
       }
-      if dialect.skipsUpToCursor, let cursor, entry.cursor <= cursor { continue }
+      if format.skipsUpToCursor, let cursor, entry.cursor <= cursor { continue }
       cursor = entry.cursor
       cursors.append(entry.cursor)
       let parts = Self.parts(entry.text)
       for (index, part) in parts.enumerated() {
-        // A place inside an entry is the place before it.
-        let place = cursors.count - (index < parts.count - 1 ? 2 : 1)
-        chunk.append(part, end: Int64(place), time: entry.time)
+        // A part that is not the last resumes before its entry.
+        let index = cursors.count - (index < parts.count - 1 ? 2 : 1)
+        chunk.append(part, end: Int64(index), time: entry.time)
       }
     }
-    chunk.mark = { [cursors] line, _ in cursors[Int(line.end)].map { .cursor($0) } }
+    chunk.makeCheckpoint = { [cursors] line, _ in cursors[Int(line.end)].map { .cursor($0) } }
     return chunk
   }
 
-  /// What is too long for one event, in parts.
+  /// A text that is too long for one event, in parts.
   private static func parts(_ text: String) -> [String] {
     guard text.utf8.count > LineSplitter.longestEvent else { return [text] }
     var splitter = LineSplitter()
@@ -100,12 +99,12 @@ struct CommandSource: LineSource {
 
 extension CommandSource.CommandFormat {
   /// Entries of the journal, by `journalctl --output=json`.
-  /// - Parameter unit: nil: all of it.
+  /// - Parameter unit: nil: the whole journal.
   static func journal(unit: String?) -> Self {
     Self(
       command: { cursor in
-        // `--no-tail`: all of it, and not the last lines as `--follow` alone. `--all`: without it a field of more than 4096
-        // bytes is left out (journalctl(1)).
+        // `--no-tail`: from the first entry; `--follow` alone begins with the last ones. `--all`: without it journalctl
+        // leaves out a field of more than 4096 bytes (journalctl(1)).
         var arguments = [
           "--follow", "--no-tail", "--output=json", "--all", "--no-pager", "--quiet", "--output-fields=MESSAGE",
         ]
@@ -117,7 +116,7 @@ extension CommandSource.CommandFormat {
         guard let entry = try? JSONValue(parsing: Array(line)), let cursor = entry["__CURSOR"]?.string,
           let time = entry["__REALTIME_TIMESTAMP"]?.string.flatMap({ Int64($0) })
         else { return nil }
-        // An array of bytes where it is no text, null where it is too long (systemd, "Journal Export Formats").
+        // An array of bytes if it is not text, null if it is too long (systemd, "Journal Export Formats").
         let message = entry["MESSAGE"]
         let bytes = message?.array?.compactMap { $0.integer.map { UInt8(truncatingIfNeeded: $0) } }
         return (

@@ -1,96 +1,67 @@
 internal import Base
 
-/// A place in a source, to go on from after a restart.
+/// A position in a source, to resume from after a restart.
 package enum Checkpoint: Sendable, Equatable {
   case file(FilePosition)
-  /// The journal's own, or the time of a container's line.
+  /// The journal's own cursor, or the time of a container's line.
   case cursor(String)
   case spool(SpoolPosition)
 }
 
-/// Gives lines, each once, in order, from a mark on.
+/// Gives lines, each once, in order, from a checkpoint on.
 protocol LineSource: Sendable {
-  /// The next lines; none when there is nothing new. Throws `FileError`, `LaunchError` or `SourceError`.
-  /// - Parameter count: bytes, at most, but for a line that is longer.
+  /// The next lines; none if nothing is new. Throws `FileError`, `LaunchError` or `SourceError`.
+  /// - Parameter count: bytes, at most, except for a line that is longer.
   mutating func read(_ count: Int) async throws -> LineChunk
-  /// Between reads, and often: keeps hold of what may soon be gone. Throws `FileError`.
-  mutating func look() throws
-  /// Everything up to here has been accepted, and is kept as accepted.
-  func accepted(_ mark: Checkpoint)
-  /// Bytes that are known and not read yet; nil where nobody can tell.
-  func behind() -> Int64?
-  /// Bytes or lines that had to be given up so far.
+  /// Opens files that may soon be renamed or removed; called often between reads. Throws `FileError`.
+  mutating func scanForRotation() throws
+  /// CloudWatch Logs has acknowledged everything before the checkpoint, and the checkpoint is saved.
+  func acknowledge(_ checkpoint: Checkpoint)
+  /// Bytes that are written but not read yet; nil if unknown. Throws `FileError`.
+  func unreadBytes() throws -> Int64?
+  /// It does not exist yet, which is no error.
+  var isWaiting: Bool { get }
+  /// Lines or bytes that were dropped so far.
   var losses: SourceLosses { get }
-  /// To be kept before anything is sent, where there is no mark yet; nil where none is needed. Throws `FileError`.
-  func beginning() throws -> Checkpoint?
-  /// Nothing will be read any more.
+  /// Saved before anything is sent if the source has no checkpoint yet; nil if it needs none. Throws `FileError`.
+  func initialCheckpoint() throws -> Checkpoint?
+  /// Ends what was started for reading.
   func stop()
 }
 
 extension LineSource {
-  mutating func look() throws {}
-  func accepted(_ mark: Checkpoint) {}
-  func behind() -> Int64? { nil }
+  mutating func scanForRotation() throws {}
+  func acknowledge(_ checkpoint: Checkpoint) {}
+  func unreadBytes() throws -> Int64? { nil }
+  var isWaiting: Bool { false }
   var losses: SourceLosses { SourceLosses() }
-  func beginning() throws -> Checkpoint? { nil }
+  func initialCheckpoint() throws -> Checkpoint? { nil }
   func stop() {}
 }
 
-/// What had to be given up. Lines are counted where they can be: of a file that is gone nobody knows.
+/// What a source has dropped. Lines are counted where that is possible: the lines of a removed file cannot be counted.
 package struct SourceLosses: Sendable, Equatable {
   package var lines: Int64 = 0
   package var bytes: Int64 = 0
-  /// Files that were gone, with what they held.
+  /// Files that disappeared with unread contents.
   package var files: Int64 = 0
 
   package init() {}
+
+  mutating func add(_ other: SourceLosses) {
+    lines = lines.saturatingAdding(other.lines)
+    bytes = bytes.saturatingAdding(other.bytes)
+    files = files.saturatingAdding(other.files)
+  }
+
+  func adding(_ other: SourceLosses) -> SourceLosses {
+    var sum = self
+    sum.add(other)
+    return sum
+  }
 }
 
-/// A source that cannot be read now, in words.
+/// Why a source cannot be read now.
 struct SourceError: ExplainedError {
   let explanation: String
-}
-
-/// Lines of one path, through its rotations.
-struct FileSource: LineSource {
-  private var tail: FileTail
-  private let path: String
-  private let now: WallClock
-  private let log: Logger
-  private(set) var losses = SourceLosses()
-
-  init(path: String, mark: Checkpoint?, opener: any FileOpener, now: @escaping WallClock, log: Logger) {
-    self.now = now
-    var start: FilePosition?
-    if case .file(let position)? = mark { start = position }
-    tail = FileTail(path: path, start: start, opener: opener)
-    self.path = path
-    self.log = log
-  }
-
-  mutating func read(_ count: Int) async throws -> LineChunk {
-    let (chunk, events) = try tail.read(count, time: now().milliseconds)
-    for event in events {
-      switch event {
-      case .rotated: log.debug("\(path) was rotated")
-      case .truncated(copyFound: true): log.debug("\(path) was copied and truncated")
-      case .truncated(copyFound: false):
-        losses.files += 1
-        log.warning("\(path) was truncated, and no copy of it was found: lines that were not read yet are lost")
-      case .lostRest:
-        losses.files += 1
-        log.warning("the file that \(path) was is gone: lines of it that were not read yet are lost")
-      case .gaveUp(let bytes):
-        losses.bytes += bytes
-        log.warning("\(path) was rotated more often than its files can be held", ["lost_bytes": .integer(bytes)])
-      }
-    }
-    return chunk
-  }
-
-  mutating func look() throws { try tail.look() }
-
-  func behind() -> Int64? { try? tail.behind() }
-
-  func beginning() throws -> Checkpoint? { try tail.beginning(time: now().milliseconds).map { .file($0) } }
 }

@@ -1,16 +1,16 @@
 internal import Base
 
-/// Cuts a stream of bytes into lines. Pure: whoever feeds it knows where the bytes came from.
+/// Cuts a stream of bytes into lines. Pure: the caller knows where the bytes come from.
 ///
-/// - A line ends with `\n` or `\r\n`; bytes that are no UTF-8 become U+FFFD.
-/// - A line longer than an event may be is cut at a character's boundary, and its parts say so; nothing is dropped.
+/// - A line ends with `\n` or `\r\n`; bytes that are not UTF-8 become U+FFFD.
+/// - A line longer than an event may be is cut at a character's boundary; its parts are marked, and nothing is dropped.
 package struct LineSplitter: Sendable {
-  /// CloudWatch Logs takes events of 1 MB now and took 256 KB before (API reference, PutLogEvents): this fits both, with the
-  /// 26 bytes that each event counts beside its text.
+  /// CloudWatch Logs accepts events of 1 MB now and accepted 256 KB before (API reference, PutLogEvents). This fits
+  /// both, with the 26 bytes that each event counts beside its text.
   package static let longestEvent = 262_144 - 26
-  /// Stands at the end of every part of a cut line but its last.
+  /// Ends every part of a cut line except its last.
   package static let cutMark = " …(cut)"
-  /// Stands at the start of every part of a cut line but its first.
+  /// Starts every part of a cut line except its first.
   package static let continuationMark = "(continued)… "
 
   private let limit: Int
@@ -18,11 +18,11 @@ package struct LineSplitter: Sendable {
   /// Bytes before `rest`.
   private var consumed: Int64
   private var isContinuation = false
-  /// Bytes of `rest` that are known to hold no newline.
+  /// Bytes of `rest` that contain no newline.
   private var searched = 0
 
   /// - Parameters:
-  ///   - offset: of the first byte to come.
+  ///   - offset: of the first byte that is fed.
   ///   - limit: of an event's text, in bytes of UTF-8; at least 64.
   package init(offset: Int64 = 0, limit: Int = longestEvent) {
     precondition(limit >= 64)
@@ -30,13 +30,13 @@ package struct LineSplitter: Sendable {
     consumed = offset
   }
 
-  /// Bytes that are no line yet.
+  /// Bytes of the line that is not complete yet.
   package var pending: Int { rest.count }
 
   /// The lines that these bytes complete; their ends count the bytes of the stream.
   package mutating func feed(_ bytes: [UInt8]) -> LineChunk {
     var chunk = LineChunk()
-    // Most chunks begin where a line does: they are used as they are.
+    // Most chunks begin with a line: they need no copy.
     chunk.bytes = rest.isEmpty ? bytes : rest + bytes
     let count = chunk.bytes.count
     chunk.base = consumed
@@ -65,7 +65,7 @@ package struct LineSplitter: Sendable {
     return chunk
   }
 
-  /// What is there without a newline, when no more will come; no line if nothing is.
+  /// The bytes after the last newline as a line, when no more will follow; no line if there are none.
   package mutating func finish() -> LineChunk {
     var chunk = LineChunk()
     guard !rest.isEmpty else { return chunk }
@@ -77,7 +77,7 @@ package struct LineSplitter: Sendable {
     return chunk
   }
 
-  /// Room for both marks. U+FFFD takes three bytes where one stood: a part is counted as if all of it were replaced.
+  /// Leaves room for both marks. U+FFFD replaces one byte by three: a part is counted as if all of it were replaced.
   private var longestPart: Int { (limit - Self.cutMark.utf8.count - Self.continuationMark.utf8.count) / 3 }
 
   private mutating func append(_ range: Range<Int>, next: Int, _ isASCII: Bool, _ chunk: inout LineChunk) {
@@ -117,7 +117,7 @@ package struct LineSplitter: Sendable {
     }
   }
 
-  /// The end of the last whole character, at most three bytes before the end; the end itself where there is none.
+  /// The end of the last whole character, at most three bytes before the end; the end itself if there is none.
   private func boundary(in bytes: ArraySlice<UInt8>) -> Int {
     for back in 1...4 where bytes.count > back {
       let lead = bytes[bytes.endIndex - back]

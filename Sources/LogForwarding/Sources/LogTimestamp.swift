@@ -1,18 +1,18 @@
 package import Base
 
-/// Finds the time in a line: at its start, in one of the forms that logs have. Nil means that the time of reading is to be used.
+/// Finds the time in a line: at its start, in one of the usual forms. Nil means that the caller uses another time.
 ///
 /// - Consul: `2026-01-02T03:04:05.678Z` (1.4 and newer, with an offset too), `2026/01/02 03:04:05` (older; UTC).
 /// - ISO 8601 with `T` or a blank, with a fraction, `Z`, an offset or none (UTC).
-/// - syslog: `Jan  2 03:04:05` (RFC 3164; the year is the one that puts it nearest to now; UTC), also behind `<13>`, and
+/// - syslog: `Jan  2 03:04:05` (RFC 3164; of the year that puts it nearest to now; UTC), also after `<13>`, and
 ///   `<13>1 2026-01-02T03:04:05Z` (RFC 5424).
 /// - Seconds or milliseconds since 1970, as the first word, or in a member of a JSON object.
 package struct LogTimestamp: Sendable {
-  /// Members of a line that is a JSON object, the first that is there counts.
+  /// Members of a line that is a JSON object; the first that exists counts.
   private let keys: [[UInt8]]
   private static let usualKeys = ["timestamp", "@timestamp", "time", "ts"]
 
-  /// - Parameter key: of JSON lines, if it is none of the usual ones.
+  /// - Parameter key: of JSON lines, if it is not one of the usual keys.
   package init(key: String? = nil) { keys = ((key.map { [$0] } ?? []) + Self.usualKeys).map { Array($0.utf8) } }
 
   package func find(in line: ArraySlice<UInt8>, now: Timestamp) -> Timestamp? {
@@ -117,7 +117,7 @@ package struct LogTimestamp: Sendable {
   }
 }
 
-/// Reads fixed forms from the front of some bytes.
+/// Reads fixed forms from the front of a buffer.
 private struct Scanner {
   private let bytes: UnsafeBufferPointer<UInt8>
   private var index = 0
@@ -144,7 +144,7 @@ private struct Scanner {
     index + word.count <= bytes.count && bytes[index..<index + word.count].elementsEqual(word)
   }
 
-  /// Exactly so many digits.
+  /// Exactly `count` digits.
   mutating func number(_ count: Int) -> Int64? {
     guard index + count <= bytes.count else { return nil }
     var value: Int64 = 0
@@ -157,7 +157,7 @@ private struct Scanner {
     return value
   }
 
-  /// At most so many digits; fewer than 19.
+  /// At most `most` digits, which must be below 19.
   mutating func digits(_ most: Int) -> (value: Int64, count: Int) {
     var value: Int64 = 0, count = 0
     while count < most, index < bytes.count, bytes[index] &- 48 < 10 {
@@ -168,7 +168,7 @@ private struct Scanner {
     return (value, count)
   }
 
-  /// The rest of a JSON string, whose opening quote has been read; as it is written.
+  /// The rest of a JSON string after its opening quote, escapes included.
   mutating func string() -> Slice<UnsafeBufferPointer<UInt8>> {
     let start = index
     while index < bytes.count, bytes[index] != 34 { index += bytes[index] == 92 ? 2 : 1 }
@@ -177,7 +177,7 @@ private struct Scanner {
     return bytes[start..<end]
   }
 
-  /// Milliseconds behind `.` or `,`; what is finer is left out.
+  /// Milliseconds after `.` or `,`; finer digits are ignored.
   mutating func fraction() -> Int64 {
     guard let point = peek, point == 46 || point == 44 else { return 0 }
     var copy = self

@@ -1,15 +1,15 @@
 internal import Base
 
-/// Makes one event of the lines that belong together: each record begins with a line in which the pattern is found.
+/// Joins the lines of a record to one event: a record begins with a line that contains the pattern.
 struct RecordJoiner {
   private let start: any TextPattern
   private let limit: Int
   private var text: [UInt8] = []
   private var time: Timestamp?
-  /// There is a record, and the place behind its last line.
+  /// Whether a record is incomplete, and the checkpoint after its last line.
   private(set) var isPending = false
   private var last: Checkpoint?
-  /// What goes on with a record that was too long.
+  /// The next record continues one that was too long.
   private var isContinuation = false
 
   init(start: any TextPattern, limit: Int = LineSplitter.longestEvent) {
@@ -17,7 +17,7 @@ struct RecordJoiner {
     self.limit = limit
   }
 
-  /// The records that these lines complete. The place behind a record is the one behind its last line.
+  /// The records that these lines complete. The checkpoint after a record is the one after its last line.
   mutating func feed(_ chunk: LineChunk) -> LineChunk {
     var records = Records()
     var previous: LineChunk.Line?
@@ -26,7 +26,7 @@ struct RecordJoiner {
       let begins = isPending && start.isFound(in: bytes)
       let isTooLong = isPending && !begins && text.count + 1 + bytes.count > limit - LineSplitter.cutMark.utf8.count
       if begins || isTooLong {
-        if let previous { last = chunk.place(behind: previous) }
+        if let previous { last = chunk.checkpoint(after: previous) }
         if isTooLong { text += LineSplitter.cutMark.utf8 }
         complete(&records)
         isContinuation = isTooLong
@@ -42,25 +42,25 @@ struct RecordJoiner {
       isPending = true
       previous = line
     }
-    if let previous { last = chunk.place(behind: previous) }
+    if let previous { last = chunk.checkpoint(after: previous) }
     return records.chunk
   }
 
-  /// What there is, when its next line does not come.
+  /// The incomplete record, if its next line does not arrive in time.
   mutating func flush() -> LineChunk {
     var records = Records()
     complete(&records)
     return records.chunk
   }
 
-  /// Records, and the places behind them.
+  /// Records, and the checkpoints after them.
   private struct Records {
     var lines = LineChunk()
-    var marks: [Checkpoint?] = []
+    var checkpoints: [Checkpoint?] = []
 
     var chunk: LineChunk {
       var chunk = lines
-      chunk.mark = { [marks] record, _ in marks[Int(record.end)] }
+      chunk.makeCheckpoint = { [checkpoints] record, _ in checkpoints[Int(record.end)] }
       return chunk
     }
   }
@@ -70,8 +70,8 @@ struct RecordJoiner {
     let begin = records.lines.bytes.count
     records.lines.bytes += text
     records.lines.lines.append(
-      .init(text: begin..<records.lines.bytes.count, end: Int64(records.marks.count), time: time))
-    records.marks.append(last)
+      .init(text: begin..<records.lines.bytes.count, end: Int64(records.checkpoints.count), time: time))
+    records.checkpoints.append(last)
     text.removeAll(keepingCapacity: true)
     isPending = false
     last = nil

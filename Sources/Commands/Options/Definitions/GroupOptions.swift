@@ -5,7 +5,7 @@ extension Option {
   static let groupOptions: [Option] = [
     Option(
       .group, "role", .value("server|client"), default: .value("server"),
-      "role of this instance; a client needs --group or --tag of the servers"
+      "role of this instance; a client requires --group or --tag of the servers"
     ) { value, options throws(OptionValueError) in
       options.settings.role = try choice(value)
     },

@@ -1,6 +1,5 @@
 internal import AWS
 internal import Base
-internal import Host
 internal import Model
 
 extension Option {
@@ -15,6 +14,9 @@ extension Option {
         throw OptionValueError(expectation: "is a duplicate: a source has one stream")
       }
       options.settings.logs.append(request)
+      if let text = request.multilineStart {
+        options.patterns.append(.init(origin: "--log \(request.source): multiline-start", text: text))
+      }
     },
     Option(
       .logs, "log-group", .value("TEMPLATE"), default: .value("/consul/{datacenter}"), example: "/g/{az}",
@@ -49,7 +51,9 @@ extension Option {
       "POSIX extended regular expression that matches the first line of each record; indentation stands for "
         + "^[^[:blank:]]"
     ) { value, options throws(OptionValueError) in
-      options.settings.multilineStart = try pattern(value)
+      let text = try pattern(value)
+      options.settings.multilineStart = text
+      options.patterns.append(.init(origin: "--multiline-start", text: text))
     },
     Option(
       .logs, "log-memory", .value("SIZE"), default: .value("8MiB"),
@@ -101,7 +105,7 @@ extension Option {
 private func logRequest(_ value: String) throws(OptionValueError) -> Settings.LogRequest {
   guard value.hasPrefix("{") else { return Settings.LogRequest(source: try logSource(value)) }
   guard let members = (try? JSONValue(parsing: value))?.object else {
-    throw OptionValueError(expectation: "begins with { but is no JSON object")
+    throw OptionValueError(expectation: "begins with { but is not a JSON object")
   }
   guard let source = members["source"]?.string else {
     throw OptionValueError(expectation: "needs a source, for example \"file:/var/log/app.log\"")
@@ -120,7 +124,7 @@ private func logRequest(_ value: String) throws(OptionValueError) -> Settings.Lo
     default:
       throw OptionValueError(
         expectation:
-          "has an unknown member \(key); there are source, group, stream, retention, multiline-start, timestamp-key")
+          "has an unknown member \(key); known are source, group, stream, retention, multiline-start, timestamp-key")
     }
   }
   return request
@@ -147,12 +151,9 @@ private func retention(_ value: String) throws(OptionValueError) -> Int {
   return days
 }
 
+/// The parser checks that it is a regular expression.
 private func pattern(_ value: String) throws(OptionValueError) -> String {
-  if value == "indentation" { return "^[^[:blank:]]" }
-  guard !value.isEmpty, PosixPattern(value) != nil else {
-    throw OptionValueError(expectation: "must be a POSIX extended regular expression (regex(7)), or indentation")
-  }
-  return value
+  value == "indentation" ? "^[^[:blank:]]" : try nonEmpty(value)
 }
 
 /// `64MiB`, `500kB`, `1048576`.

@@ -1,4 +1,4 @@
-# Five servers over three zones, one datacenter.
+# Five servers across three zones, one datacenter.
 
 provider "aws" {
   region = "eu-west-1"

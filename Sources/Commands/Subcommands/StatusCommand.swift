@@ -1,30 +1,33 @@
 internal import Base
-internal import Bootstrap
 internal import Doctor
-internal import Execution
-internal import Observers
-internal import Sidecar
 internal import Decisions
 internal import Model
-internal import Host
 internal import LogForwarding
 
-/// `consul-bootstrap status`: how this node is. With `--check`, silent and 0 if all is well, else 1 and what is wrong.
+extension Subcommand {
+  static let status = Subcommand(
+    "status", usage: "[--check] [--json]", summary: "show this node, its quorum and its log forwarding",
+    explanation: "status shows the state of the agent, its quorum and its log forwarding. With --check it prints only "
+      + "problems, and exits with status 1 if there are any.",
+    optionSource: .lastRun, ownOptions: ["check"]
+  ) { await StatusCommand(options: $0.options, dependencies: $0.dependencies).run() }
+}
+
 struct StatusCommand: Sendable {
   let options: Options
   let dependencies: CommandDependencies
 
-  func run() async -> Never {
+  func run() async -> Int32 {
     let status = await NodeStatus.observe(options.settings, context: dependencies.context)
     let problems = status.problems
     if options.wantsJSON {
-      Machine.write(status.json.prettyText)
+      dependencies.output.write(status.json.prettyText)
     } else if options.checks {
-      Machine.write(problems.map { $0 + "\n" }.joined())
+      dependencies.output.write(problems.map { $0 + "\n" }.joined())
     } else {
-      Machine.write(Self.text(status))
+      dependencies.output.write(Self.text(status))
     }
-    Machine.exit(options.checks && !problems.isEmpty ? 1 : 0)
+    return options.checks && !problems.isEmpty ? 1 : 0
   }
 
   static func text(_ status: NodeStatus) -> String {
@@ -41,7 +44,7 @@ struct StatusCommand: Sendable {
       lines.append("forwarding  by process \(forwarding.pid), as of \(ago(forwarding.time, status.time))")
       for stream in forwarding.streams { lines += text(stream, status.time) }
       if let external = forwarding.agent {
-        lines.append("            \(external.name) \(external.isRunning ? "runs" : "does not run")")
+        lines.append("            \(external.name) \(external.isRunning ? "is running" : "is not running")")
         for stream in external.streams {
           lines.append("  \(stream.source): \(stream.isStalled ? "stalled" : "ok") -> \(stream.group) \(stream.stream)")
           lines.append(
@@ -59,11 +62,11 @@ struct StatusCommand: Sendable {
 
   private static func text(_ stream: ForwardingReport.Stream, _ now: Timestamp) -> [String] {
     let status = stream.status
-    var lines = ["  \(status.source): \(stream.condition.rawValue) -> \(status.group) \(status.stream)"]
+    var lines = ["  \(status.source): \(stream.condition.humanReadable) -> \(status.group) \(status.stream)"]
     let behind = status.behindBytes.map { "\(bytes($0)) behind" } ?? "bytes behind unknown"
     lines.append(
-      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acceptance "
-        + (status.lastAcceptance.map { ago($0, now) } ?? "never"))
+      "    \(status.sentEvents) events, \(bytes(status.sentBytes)) sent; \(behind), lag \(stream.lag.humanReadable); last acknowledged "
+        + (status.lastAcknowledged.map { ago($0, now) } ?? "never"))
     let losses = status.losses
     if status.retries + status.rejected + losses.lines + losses.bytes + losses.files > 0 {
       lines.append(

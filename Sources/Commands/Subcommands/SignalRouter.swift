@@ -1,0 +1,53 @@
+internal import Base
+internal import Execution
+internal import Sidecar
+internal import Synchronization
+
+/// Where a signal goes: it ends the run, until this process supervises an agent; from then on it goes to the agent.
+final class SignalRouter: Sendable {
+  private struct State {
+    var supervisor: Supervisor?
+    var sidecar: Sidecar?
+    var received: Int32?
+    var endedBy: Int32?
+  }
+
+  private let state = Mutex(State())
+  private let terminate: @Sendable (Int32) -> Void
+
+  /// A run that is cancelled before its agent runs has so long to end.
+  static let grace = Duration.milliseconds(800)
+
+  /// - Parameter terminate: ends the process at once.
+  init(terminate: @escaping @Sendable (Int32) -> Void) { self.terminate = terminate }
+
+  var received: Int32? { state.withLock { $0.received } }
+  /// The signal that ended the run.
+  var endedBy: Int32? { state.withLock { $0.endedBy } }
+
+  func route(to supervisor: Supervisor, _ sidecar: Sidecar) {
+    state.withLock { state in
+      state.supervisor = supervisor
+      state.sidecar = sidecar
+    }
+  }
+
+  func receive(_ number: Int32, cancel: () -> Void, reload: (Sidecar) -> Void) {
+    let (supervisor, sidecar) = state.withLock { state in
+      state.received = number
+      if state.supervisor == nil { state.endedBy = number }
+      return (state.supervisor, state.sidecar)
+    }
+    if let supervisor {
+      Task { await supervisor.signal(number) }
+      // SIGHUP: the agent reads its configuration again, and so does this program.
+      if number == 1, let sidecar { reload(sidecar) }
+      return
+    }
+    cancel()
+    Task.detached { [terminate] in
+      try? await ContinuousClock().sleep(for: Self.grace)
+      terminate(128 + number)
+    }
+  }
+}

@@ -1,0 +1,41 @@
+package import Base
+internal import Glibc
+
+/// Locks by flock(2): held until they are released or the process ends, however it ends.
+package struct FileLocks: LockStore {
+  package init() {}
+
+  package func lock(directory: String, name: String) throws -> any HeldLock {
+    do {
+      try LocalFileStore().createDirectory(directory, mode: 0o755, owner: nil)
+      return try FileLock(path: "\(directory)/\(name)")
+    } catch let error as FileError {
+      throw LockError.unavailable(error)
+    }
+  }
+}
+
+private final class FileLock: HeldLock {
+  private let descriptor: Int32
+
+  /// - Throws: `FileError`, or `LockError.held`.
+  init(path: String) throws {
+    let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
+    guard file >= 0 else {
+      let number = errno
+      throw FileError("open", path, errno: number, reason: errorText(number))
+    }
+    descriptor = file
+    guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+      var buffer = [UInt8](repeating: 0, count: 32)
+      let count = max(0, pread(file, &buffer, buffer.count, 0))
+      let holder = String(decoding: buffer[..<count].prefix { $0 != 10 }, as: UTF8.self)
+      throw LockError.held(path: path, holder: holder.isEmpty ? nil : holder)
+    }
+    // For the message of the process that finds the lock held; without it the lock holds all the same.
+    let text = Array("\(getpid())\n".utf8)
+    if ftruncate(file, 0) == 0 { _ = pwrite(file, text, text.count, 0) }
+  }
+
+  deinit { close(descriptor) }
+}

@@ -1,0 +1,84 @@
+import Testing
+
+/// Rules for single lines of Sources; each exception carries its reason.
+@Suite struct CodeRuleTests {
+  /// A wall clock that is set while the program runs must not end a wait early, or never: intervals and deadlines are
+  /// measured by `uptime` (`MonotonicTime`). What is forbidden: to calculate or compare with the wall clock's time, to
+  /// keep it, and to read it past the seam.
+  @Test func `the wall clock serves time stamps only`() throws {
+    let found = violations(in: try Repository.sources(), exceptions: Self.wallClock, Self.usesWallClock)
+    #expect(found.isEmpty, "measure intervals and deadlines by uptime: \(found.joined(separator: "\n"))")
+  }
+
+  private static func usesWallClock(_ code: String) -> Bool {
+    // Before the expressions, which are slow.
+    guard ["now", "Date", "time", "REALTIME"].contains(where: { code.contains($0) }) else { return false }
+    let use = /[-+<>]=?\s*[\w.]*\bnow\(\)|=\s+[\w.]*\bnow\(\)|\bnow\(\)\s*[-+<>](?!>)/.wordBoundaryKind(.simple)
+    let other = /\bDate\(|\bDate\.now|CLOCK_REALTIME|gettimeofday\(|\btime\((nil|&)/.wordBoundaryKind(.simple)
+    return code.contains(use) || code.contains(other)
+  }
+
+  private static let wallClock = [
+    Exception("Machine.swift", "clock_gettime(CLOCK_REALTIME", "the seam's real clock"),
+    Exception("AWSClient.swift", "- now()", "the offset of AWS's clock from the wall clock"),
+    Exception("AWSClient.swift", "at: now() + state", "the time in a signature, corrected by that offset"),
+    Exception("Credentials.swift", "now()", "credentials expire at a time of the wall clock"),
+    Exception("Doctor.swift", "$0 - context.now()", "credentials expire at a time of the wall clock"),
+    Exception("MembershipWaiter.swift", "observation.time = context.now()", "the observation's time stamp"),
+    Exception("LogAgentMonitor.swift", "context.now()", "removed by branch logs", isTemporary: true),
+    Exception("LogForwarder.swift", "now()", "removed by branch logs", isTemporary: true),
+    Exception("LogStream.swift", "now()", "removed by branch logs", isTemporary: true),
+    Exception("AWSClient.swift", "started", "removed by branch aws", isTemporary: true),
+    Exception("Console.swift", "let now = Machine.now()", "removed by branch host", isTemporary: true),
+  ]
+
+  /// A trap ends the process, and under `--start supervise` it ends Consul: input and the machine's state throw.
+  @Test func `only what a programmer got wrong may trap`() throws {
+    let words = ["precondition(", "preconditionFailure(", "assert(", "assertionFailure(", "fatalError("]
+    let found = violations(in: try Repository.sources(), exceptions: Self.traps) { code in
+      words.contains { code.contains($0) }
+    }
+    #expect(found.isEmpty, "throw an error instead: \(found.joined(separator: "\n"))")
+  }
+
+  private static let traps = [
+    Exception("Digest.swift", "libcrypto has no SHA-256", "libcrypto is linked statically"),
+    Exception("EC2.swift", "no filter describes every instance", "filters are literals of the caller"),
+    Exception("GroupObserver.swift", "the options see to this", "the option parser limits the names"),
+    Exception("LineSplitter.swift", "limit >= 64", "limits are literals of the caller"),
+    Exception("MembershipWaiter.swift", "the loop above ends", "the compiler does not know that `0...` has no end"),
+    Exception("MetadataClient.swift", "the loop above ends", "the compiler does not know that `0...` has no end"),
+    Exception("Thread.swift", "cannot create a thread", "removed by branch host", isTemporary: true),
+    Exception("Pipe.swift", "no file descriptors left", "removed by branch host", isTemporary: true),
+  ]
+
+  /// The rules see what they should: each of these lines has been in the program.
+  @Test(arguments: [
+    "let deadline = now() + time", "while now() < deadline {", "guard now() - gone >= Self.patience else {",
+    "let started = now()", "known[path]?.gone = now()", "if isLast || self.now() - since >= flushInterval {",
+    "let age = Date().timeIntervalSince(start)", "let offset = server - context.now()",
+  ])
+  func `an interval on the wall clock is found`(_ line: String) {
+    let file = Repository.File(path: "Sources/X/X.swift", lines: [Substring("  " + line + "  // why")])
+    let found = violations(in: [file], exceptions: [], Self.usesWallClock)
+    #expect(found == ["Sources/X/X.swift:1: \(line)"])
+  }
+
+  @Test(arguments: ["report.write(time: now())", "let now = context.uptime(), elapsed = now - start", "// now() - x"])
+  func `a time stamp and monotonic time are not`(_ line: String) {
+    let file = Repository.File(path: "Sources/X/X.swift", lines: [Substring(line)])
+    #expect(violations(in: [file], exceptions: [], Self.usesWallClock).isEmpty)
+  }
+
+  @Test func `an exception that excuses nothing is reported, unless a branch will remove it`() {
+    let file = Repository.File(path: "Sources/X/X.swift", lines: ["let a = now()"])
+    let exceptions = [
+      Exception("X.swift", "let a", "x"), Exception("X.swift", "let b", "x"),
+      Exception("X.swift", "let c", "x", isTemporary: true), Exception("Y.swift", "let a", "x"),
+    ]
+    #expect(
+      violations(in: [file], exceptions: exceptions, Self.usesWallClock) == [
+        "the exception for X.swift, let b, excuses nothing", "the exception for Y.swift, let a, excuses nothing",
+      ])
+  }
+}

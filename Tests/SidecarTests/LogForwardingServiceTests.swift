@@ -1,0 +1,159 @@
+import AWS
+import Base
+import Consul
+import LogForwarding
+import Model
+import TestSupport
+import Testing
+
+@testable import Observers
+@testable import Sidecar
+
+/// The log side of a sidecar on i-0aaa: one file is forwarded to the existing group.
+struct LogFixture: Sendable {
+  let context = TestContext(logLevel: .info)
+  let aws: FakeAWS
+  var settings = Settings()
+  static let path = "/var/log/app.log", report = "/var/lib/consul-bootstrap/log-status.json"
+
+  init() {
+    aws = FakeAWS(context)
+    settings.logs = [.init(source: .file(pattern: Self.path))]
+    settings.logGroup = "g"
+    settings.logStream = "{source}"
+    aws.createLogStream(group: "g", stream: "other")
+    context.files.makeDirectory("/var/lib/consul-bootstrap")
+    context.files.put(Self.path, "1\n")
+  }
+
+  var service: LogForwardingService {
+    let identity = Identity(
+      instanceID: "i-0aaa", region: "eu-west-1", availabilityZone: "eu-west-1a", privateIP: IPv4Address("10.0.1.10")!,
+      vpcID: "vpc-1")
+    let instance = LocatedInstance(
+      identity: identity, client: aws.client(),
+      binary: MachineObserver.Binary(path: "/usr/bin/consul", version: ConsulVersion(1, 20, 1)))
+    return LogForwardingService(settings: settings, context: context.context, instance: instance, spool: nil)
+  }
+
+  /// Runs a service until the body returns, then cancels it.
+  func running(_ service: LogForwardingService, _ body: () async throws -> Void) async throws {
+    let work = Task { await service.run() }
+    do {
+      try await body()
+    } catch {
+      work.cancel()
+      throw error
+    }
+    work.cancel()
+    await work.value
+  }
+
+  var messages: [String] { aws.messages(group: "g", stream: "var/log/app.log") }
+
+  /// The report that `status` reads.
+  func readReport() throws -> ForwardingReport? {
+    guard let bytes = context.files.bytes(Self.report) else { return nil }
+    return ForwardingReport(json: try JSONValue(parsing: bytes))
+  }
+
+  func until(within time: Duration = .seconds(120), _ condition: () async throws -> Bool) async throws {
+    let deadline = context.clock.uptime() + time
+    while try await !condition() {
+      guard context.clock.uptime() < deadline else {
+        Issue.record("not within \(time)")
+        throw CancellationError()
+      }
+      try await context.clock.sleep(for: .milliseconds(500))
+    }
+  }
+}
+
+@Suite struct LogForwardingServiceTests {
+  /// Regression: with the clock set back by an hour, an unchanged report was not renewed for an hour, and `status`
+  /// showed it as current.
+  @Test func `an unchanged report is renewed by the monotonic clock, with a time stamp of the wall clock`() async throws
+  {
+    let fixture = LogFixture()
+    try await fixture.running(fixture.service) {
+      try await fixture.until { try fixture.readReport()?.streams.first?.status.sentEvents == 1 }
+      let before = try #require(try fixture.readReport()).time
+      fixture.context.clock.setWall(by: .seconds(-3600))
+      try await fixture.context.clock.sleep(for: .seconds(20))
+      let after = try #require(try fixture.readReport()).time
+      #expect(after < before)
+      #expect(fixture.context.clock.wall() - after <= ForwardingReport.renewal + .seconds(2))
+      #expect(try #require(try fixture.readReport()).problems(at: fixture.context.clock.wall()) == [])
+    }
+  }
+
+  @Test func `a problem is logged once, and its end`() async throws {
+    let fixture = LogFixture()
+    fixture.context.files.fail(.open, LogFixture.path, errno: 13)
+    try await fixture.running(fixture.service) {
+      try await fixture.until { try fixture.readReport()?.streams.first?.condition == .parked }
+      try await fixture.context.clock.sleep(for: .seconds(10))
+      fixture.context.files.recover(.open, LogFixture.path)
+      try await fixture.until { try fixture.readReport()?.streams.first?.condition == .ok }
+    }
+    let reason = "cannot read file:/var/log/app.log: open /var/log/app.log: Permission denied"
+    #expect(
+      fixture.context.sink.lines == [
+        "warning log forwarding of file:/var/log/app.log is parked reason=\"\(reason)\"",
+        "warning log forwarding: file:/var/log/app.log is parked: \(reason)",
+        "info log forwarding of file:/var/log/app.log has resumed",
+        "info log forwarding: resolved: file:/var/log/app.log is parked: \(reason)",
+      ])
+  }
+
+  /// Regression: logged for debugging only.
+  @Test func `a report that cannot be written is logged once`() async throws {
+    let fixture = LogFixture()
+    fixture.context.files.fail(.write, LogFixture.report, errno: 28)
+    try await fixture.running(fixture.service) {
+      try await fixture.until { fixture.messages == ["1"] }
+      try await fixture.context.clock.sleep(for: .seconds(40))
+      fixture.context.files.recover(.write, LogFixture.report)
+      try await fixture.until { try fixture.readReport() != nil }
+    }
+    #expect(
+      fixture.context.sink.lines == [
+        "warning cannot write the report of the log forwarding "
+          + "reason=\"write \(LogFixture.report): No space left on device\""
+      ])
+  }
+
+  @Test(arguments: [-3600, 0])
+  func `a flush waits for the deadline only, also when the clock is set back`(_ seconds: Int) async throws {
+    let fixture = LogFixture()
+    fixture.aws.fail("PutLogEvents", .unreachable)
+    let service = fixture.service
+    try await fixture.running(service) {
+      try await fixture.aws.call("PutLogEvents")
+      let start = fixture.context.clock.uptime()
+      fixture.context.clock.setWall(by: .seconds(seconds))
+      await service.flush(within: .seconds(5))
+      #expect(fixture.context.clock.uptime() - start == .seconds(5))
+    }
+  }
+
+  /// Regression: the wait of a cancelled caller was a busy loop until the deadline.
+  @Test func `a flush also delivers if its caller is cancelled before the forwarder exists`() async throws {
+    var fixture = LogFixture()
+    fixture.settings.logGroup = "{group}"
+    fixture.settings.flushInterval = .seconds(600)
+    fixture.settings.flushTimeout = .seconds(60)
+    fixture.aws.setGroups([FakeGroup("g", desired: 1)])
+    fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: "g")])
+    fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied, times: 1)
+    let service = fixture.service
+    try await fixture.running(service) { [fixture] in
+      try await fixture.aws.call("DescribeAutoScalingInstances")
+      let caller = Task { await service.flush(within: .seconds(60)) }
+      caller.cancel()
+      await caller.value
+      #expect(fixture.messages == ["1"])
+    }
+    #expect(fixture.context.sink.records(.warning).map(\.message) == ["logs are not forwarded yet"])
+  }
+}
