@@ -12,7 +12,7 @@ package struct LifecycleHooks: Sendable {
     self.instanceID = instanceID
   }
 
-  /// - Throws: `Failure` with status 12, or `CancellationError`.
+  /// - Throws: `Failure` with status 10, 11 or 12, or `CancellationError`.
   package func complete(_ hook: String, _ result: AutoScaling.LifecycleActionResult) async throws {
     let api = AutoScaling(client: client)
     do {
@@ -22,8 +22,8 @@ package struct LifecycleHooks: Sendable {
           hint: "omit --lifecycle-hook")
       }
       try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instanceID, result)
-    } catch let error as AWSError {
-      throw error.failure("complete lifecycle hook \(hook)", role: await client.roleName())
+    } catch {
+      throw error.asFailure("complete lifecycle hook \(hook)")
     }
   }
 }

@@ -273,8 +273,10 @@ private final class CurlTransfer {
       String(decoding: UnsafeBufferPointer(start: $0, count: count), as: UTF8.self)
     }
     if let colon = line.firstIndex(of: ":") {
-      let value = line[line.index(after: colon)...].drop { $0 == " " || $0 == "\t" }
-      headers[line[..<colon].lowercased()] = String(value.prefix { !$0.isNewline })
+      // White space around a value is not part of it (RFC 9110, section 5.5): `Retry-After: 7 ` would be no number.
+      var value = line[line.index(after: colon)...].drop(while: \.isWhitespace)
+      while value.last?.isWhitespace == true { value.removeLast() }
+      headers[line[..<colon].lowercased()] = String(value)
     } else if line.hasPrefix("HTTP/") {
       headers = [:]  // a final answer after an informational one
     }

@@ -23,7 +23,7 @@ package struct GroupObserver: Sendable {
   private static let listedGroups = 20
 
   /// - Parameter groupName: the group of this instance, if that is the membership.
-  /// - Throws: `AWSError`, or `Failure` for a group that does not exist.
+  /// - Throws: `AWSError`, `CredentialError` or `MetadataError`; `Failure` for a group that does not exist.
   package func observe(_ identity: Identity, groupName: String?) async throws -> GroupObservation {
     switch membership {
     case .ownGroup:

@@ -16,7 +16,7 @@ package struct IdentityObserver: Sendable {
   }
 
   /// Reads instance metadata only, so the kinds of the interfaces are not known yet.
-  /// - Throws: `Failure` with status 10.
+  /// - Throws: `MetadataError`.
   package func observe() async throws -> Identity {
     let own = try await metadata.identity()
     let needsZoneID = settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID
@@ -41,7 +41,7 @@ package struct IdentityObserver: Sendable {
 
   /// The interfaces with their kinds, such as EFA or trunk, which only EC2 knows. One call, and none for a single
   /// interface.
-  /// - Throws: `AWSError` or `Failure`.
+  /// - Throws: `AWSError`, `CredentialError` or `MetadataError`.
   func interfaceKinds(of identity: Identity, _ client: AWSClient) async throws -> [NetworkInterface] {
     guard identity.interfaces.count > 1 else { return identity.interfaces }
     let described = try await EC2(client: client).describeInstances(

@@ -37,10 +37,10 @@ struct MembershipWaiter: Sendable {
           throw Failure.noGroup(of: identity)
         }
         context.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
-      } catch let error as AWSError {
-        guard waits, error.isRetryable, context.uptime() - start < settings.waitTimeout else {
-          throw error.failure("find the Auto Scaling group of \(identity.instanceID)", role: await client.roleName())
-        }
+      } catch {
+        guard let error = error as? AWSError, waits, error.isRetryable,
+          context.uptime() - start < settings.waitTimeout
+        else { throw error.asFailure("find the Auto Scaling group of \(identity.instanceID)") }
         context.log.warning(
           "cannot find the Auto Scaling group of this instance; retrying", ["reason": .string(error.explanation)])
       }
@@ -65,9 +65,9 @@ struct MembershipWaiter: Sendable {
       defer { attempt += 1 }
       do {
         observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
-      } catch let error as AWSError {
-        guard waits, error.isRetryable, context.uptime() - start < patience else {
-          throw error.failure("describe \(subject(observation.identity))", role: await client.roleName())
+      } catch {
+        guard let error = error as? AWSError, waits, error.isRetryable, context.uptime() - start < patience else {
+          throw error.asFailure("describe \(subject(observation.identity))")
         }
         context.log.warning(
           "cannot describe \(subject(observation.identity)); retrying", ["reason": .string(error.explanation)])

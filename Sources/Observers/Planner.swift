@@ -40,7 +40,10 @@ package struct Planner: Sendable {
   /// - Throws: `Failure` with status 10 or 15, or `CancellationError`.
   package func locate() async throws -> LocatedInstance {
     async let binary = MachineObserver(settings: settings, context: context).binary()
-    let identity = try await identityObserver.observe()
+    let identity: Identity
+    do { identity = try await identityObserver.observe() } catch {
+      throw error.asFailure("read this instance's metadata")
+    }
     context.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
@@ -59,7 +62,7 @@ package struct Planner: Sendable {
     AWSClient(
       region: region(of: identity), endpoints: EndpointResolver(environment: context.environment),
       credentials: credentials, transport: context.transport, retries: RetrySettings(environment: context.environment),
-      clock: context.clock, now: context.now, log: context.log)
+      clock: context.clock, uptime: context.uptime, now: context.now, log: context.log)
   }
 
   private func region(of identity: Identity) -> String {
@@ -129,8 +132,8 @@ package struct Planner: Sendable {
         membership: settings.membership, addressing: addressing, client: instance.client
       ).observe(identity, groupName: identity.groupName)
       return Readiness(group, identity: identity, settings: settings)
-    } catch let error as AWSError {
-      throw error.failure("describe \(waiter.subject(identity))", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("describe \(waiter.subject(identity))")
     }
   }
 
@@ -141,8 +144,8 @@ package struct Planner: Sendable {
     var observation = first
     do {
       observation.identity.interfaces = try await identityObserver.interfaceKinds(of: observation.identity, client)
-    } catch let error as AWSError {
-      throw error.failure("describe the network interfaces of this instance", role: await client.roleName())
+    } catch {
+      throw error.asFailure("describe the network interfaces of this instance")
     }
     let waiter = waiter(client)
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
@@ -175,9 +178,9 @@ package struct Planner: Sendable {
     while true {
       do {
         return try await reader.read(missingKey: mode.missingKey)
-      } catch let error as AWSError {
-        guard mode.waits, error.isRetryable, context.uptime() - start < patience else {
-          throw error.failure("read the secrets", role: await client.roleName())
+      } catch {
+        guard let error = error as? AWSError, mode.waits, error.isRetryable, context.uptime() - start < patience else {
+          throw error.asFailure("read the secrets")
         }
         context.log.warning("cannot read the secrets; retrying", ["reason": .string(error.explanation)])
         try await context.clock.sleep(for: Self.secretPause)

@@ -32,7 +32,7 @@ package struct SecretReader: Sendable {
     case refuse
   }
 
-  /// - Throws: `Failure` with status 11, 12 or 14; `AWSError` for a failure that is retryable.
+  /// - Throws: `Failure` with status 12 or 14; `CredentialError`, `MetadataError`, or an `AWSError` that is retryable.
   package func read(missingKey: MissingKey) async throws -> Secrets {
     var secrets = Secrets()
     if let reference = settings.gossipKey {
@@ -190,7 +190,7 @@ package struct SecretReader: Sendable {
     do {
       return try await body()
     } catch let error as AWSError where !error.isRetryable {
-      var failure = error.failure("\(verb) \(purpose), \(reference)", role: await client.roleName())
+      var failure = error.failure("\(verb) \(purpose), \(reference)")
       // Where KMS refuses, AWS's message names KMS.
       if error.message?.lowercased().contains("kms") == true {
         failure.hint = "allow kms:Decrypt on the key that encrypts \(reference)"

@@ -17,8 +17,8 @@ extension Sidecar {
     do {
       secrets = try await SecretReader(settings: settings, context: context, client: instance.client).read(
         missingKey: .tolerate)
-    } catch let error as AWSError {
-      throw error.failure("read the secrets", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("read the secrets")
     }
     let materials = [
       (settings.tls.ca, secrets.ca, "ca"), (settings.tls.cert, secrets.cert, "cert"),

@@ -1,4 +1,6 @@
+import AWS
 import Base
+import Foundation
 import Testing
 
 @testable import Artifacts
@@ -103,5 +105,38 @@ import Testing
     }
     #expect(
       resources("autoscaling:CompleteLifecycleAction", found).allSatisfy { $0.hasSuffix("autoScalingGroupName/*") })
+  }
+
+  @Test func `everything at once is a valid policy`() {
+    let found = policy {
+      $0.lifecycleHook = "ready"
+      $0.gossipKey = SecretReference("ssm:/consul/gossip")
+      $0.createsGossipKey = true
+      $0.agentToken = SecretReference("secretsmanager:consul/token")
+      $0.logs = [.init(source: .consul)]
+      $0.logRetention = 7
+      $0.logTags = [.init(key: "team", value: "platform")]
+      $0.logAgent = .awslogs
+    }
+    #expect(Set(found.actions) == Set(IAMPermission.all.map(\.action.iamAction)))
+    #expect(Set(found.statements.map(\.sid)).count == found.statements.count, "IAM refuses a Sid that comes twice")
+    for statement in found.statements {
+      #expect(statement.actions == statement.actions.sorted())
+      // AWS's Service Authorization Reference: these, and only these, know no resources.
+      let describes = statement.actions.allSatisfy { !$0.matches(of: /^(ec2|autoscaling):Describe/).isEmpty }
+      #expect((statement.resources == ["*"]) == describes, "\(statement.sid)")
+    }
+  }
+
+  /// An action that is called and in no policy is refused on every machine that keeps to the least privilege.
+  @Test func `every action of the AWS target has its permission, once`() throws {
+    let sources = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources/AWS")
+    var declared: [String] = []
+    for file in try FileManager.default.contentsOfDirectory(at: sources, includingPropertiesForKeys: nil) {
+      let text = try String(contentsOf: file, encoding: .utf8)
+      declared += text.matches(of: /AWSAction\(\s*\.\w+,\s*"(\w+)"/).map { String($0.1) }
+    }
+    #expect(declared.count >= 13)
+    #expect(declared.sorted() == IAMPermission.all.map(\.action.name).sorted())
   }
 }

@@ -97,7 +97,8 @@ struct BootstrapFixture: Sendable {
 
   private struct FixedCredentials: CredentialProvider {
     func credentials() -> Credentials? {
-      Credentials(accessKeyID: "AKIDEXAMPLE", secretAccessKey: "secret", source: "the test", roleName: "web-node")
+      Credentials(
+        accessKeyID: "AKIDEXAMPLE", secretAccessKey: Secret("secret"), source: "the test", roleName: "web-node")
     }
   }
 }

@@ -254,11 +254,4 @@ import Testing
     #expect(throws: JSONSyntaxError.self) { try JSONValue(parsing: "{") }
     #expect(throws: JSONSyntaxError.self) { try JSONValue(parsing: String(repeating: "[", count: 100_000)) }
   }
-
-  @Test func `time is converted both ways`() {
-    #expect(Timestamp(iso8601: "2024-02-29T23:59:59Z")?.basic == "20240229T235959Z")
-    #expect(Timestamp(httpDate: "Sun, 06 Nov 1994 08:49:37 GMT")?.iso8601 == "1994-11-06T08:49:37.000Z")
-    #expect(Timestamp(seconds: 951_782_400).iso8601 == "2000-02-29T00:00:00.000Z")
-    for text in ["", "2024-13-01T00:00:00Z", "2024-01-01", "x"] { #expect(Timestamp(iso8601: text) == nil) }
-  }
 }

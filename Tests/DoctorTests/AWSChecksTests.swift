@@ -29,7 +29,7 @@ import Testing
     let findings = try await doctor.findings()
     #expect(
       findings.first
-        == "problem endpoint ec2: cannot reach https://ec2.eu-west-1.amazonaws.com: no answer; EC2 GET got no answer: "
+        == "problem endpoint ec2: cannot reach https://ec2.eu-west-1.amazonaws.com: no answer; EC2 got no answer: "
         + "https://ec2.eu-west-1.amazonaws.com: no connection in time; hint: check the route to AWS: a NAT gateway or "
         + "a VPC endpoint for ec2, the security groups, DNS")
     #expect(findings.contains { $0.hasPrefix("problem ec2:DescribeInstances: cannot describe the instances") })
@@ -154,9 +154,9 @@ import Testing
     doctor.aws.refuse("GetParameter", .throttled)
     #expect(
       try await doctor.findings("secret") == [
-        "problem secret: cannot read ssm:/gossip: AWS asks to slow down; SSM GetParameter answered Throttling "
-          + "(HTTP 400): Rate exceeded; hint: try again later; other callers of this account and region use up the "
-          + "limit"
+        "problem secret: cannot read ssm:/gossip: throttled; SSM GetParameter answered Throttling "
+          + "(HTTP 400): Rate exceeded; hint: retry later; other callers of this account and region use up the "
+          + "rate limit"
       ])
   }
 

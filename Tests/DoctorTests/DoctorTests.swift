@@ -76,7 +76,7 @@ import Testing
           + "hint: install Consul, or set its path with --consul",
         "problem metadata: the instance metadata service gave no IMDSv2 token; "
           + "http://169.254.169.254 answered HTTP 403; "
-          + "hint: the metadata options of this instance disable the HTTP endpoint; enable it",
+          + "hint: enable the HTTP endpoint in the metadata options of this instance",
         "ok disk: 51200 MiB are free for /opt/consul",
         "ok disk: 51200 MiB are free for /var/lib/consul-bootstrap",
         "ok unit: consul.service is not started yet; a run starts it",

@@ -93,11 +93,10 @@ import Testing
       ])
   }
 
-  @Test func `without metadata it is an error of status 10`() async {
+  @Test func `without metadata it is a metadata error`() async {
     flow.context.transport.silence(FakeMetadata.base)
     let flow = flow
-    let failed = await failure { _ = try await observer(flow).observe() }
-    #expect(failed?.status == .noMetadata && failed?.message == "no instance metadata service answers")
+    await #expect(throws: MetadataError.self) { _ = try await observer(flow).observe() }
   }
 
   // MARK: Kinds

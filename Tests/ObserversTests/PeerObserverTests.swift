@@ -20,7 +20,7 @@ import Testing
     flow.agent("10.0.1.2")
     transport.fail("http://10.0.1.3:8500/", .unreachable)
     transport.answer("http://10.0.1.4:8500/", status: 403, "Permission denied")
-    transport.answer("http://10.0.1.5:8500/", "<html>")
+    transport.answer("http://10.0.1.5:8500/", "{}")
     transport.answer("http://10.0.1.6:8500/", "{}", after: .seconds(30))
     transport.silence("http://10.0.1.7:8500/")
     #expect(
@@ -30,7 +30,7 @@ import Testing
         address("10.0.1.2"): .status(ClusterStatus(leader: nil, peers: [])),
         address("10.0.1.3"): .unknown(reason: "host unreachable"),
         address("10.0.1.4"): .unknown(reason: "HTTP 403: Permission denied"),
-        address("10.0.1.5"): .unknown(reason: "the answer is not what a Consul agent says"),
+        address("10.0.1.5"): .unknown(reason: "malformed answer: the leader is not a string"),
         address("10.0.1.6"): .unknown(reason: "no answer in time"),
         address("10.0.1.7"): .unknown(reason: "no connection in time"),
       ])

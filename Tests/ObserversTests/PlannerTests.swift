@@ -214,7 +214,7 @@ private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     let instance = try await flow.planner.locate()
     flow.aws.refuse("DescribeInstances", .throttled)
     let failed = await failure { _ = try await flow.planner.readiness(at: instance) }
-    #expect(failed?.message == "cannot describe Auto Scaling group web: AWS asks to slow down")
+    #expect(failed?.message == "cannot describe Auto Scaling group web: throttled")
     #expect(flow.elapsed == .zero)
   }
 }

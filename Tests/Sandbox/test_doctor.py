@@ -86,7 +86,7 @@ def test_a_run_that_goes_on_meanwhile_keeps_its_file(instance):
 
 BROKEN = {
     "no-consul": (["--consul", "/opt/nothing"], lambda s, i: None, "consul", "there is no Consul at /opt/nothing"),
-    "no-metadata": (ONE, lambda s, i: setattr(i.metadata, "disabled", True), "metadata", "enable it"),
+    "no-metadata": (ONE, lambda s, i: setattr(i.metadata, "disabled", True), "metadata", "enable the HTTP endpoint"),
     "hop-limit": (ONE, lambda s, i: setattr(i.metadata, "hang_token", True), "metadata", "hop limit"),
     "no-role": (ONE, lambda s, i: setattr(i.metadata, "no_role", True), "credentials", "attach an instance profile"),
     "clock": (ONE, lambda s, i: setattr(s.aws, "clock_offset", 900), "clock", "s behind AWS;"),

@@ -49,7 +49,8 @@ struct SidecarFixture: Sendable {
       environment: [:], allowsVersion1: false, transport: runtime.transport, clock: runtime.clock, log: runtime.log)
     struct Fixed: CredentialProvider {
       func credentials() -> Credentials? {
-        Credentials(accessKeyID: "AKIDEXAMPLE", secretAccessKey: "example-secret", source: "the test", roleName: "web")
+        Credentials(
+          accessKeyID: "AKIDEXAMPLE", secretAccessKey: Secret("example-secret"), source: "the test", roleName: "web")
       }
     }
     return Planner(
