@@ -95,11 +95,17 @@ package struct MachineObserver: Sendable {
     machine.programPath = context.system.programPath
     machine.environment = context.environment
     machine.syslogFile = LogSource.syslogFile(context.files)
-    if settings.dnsAddress == .dockerBridge { machine.dockerBridge = context.system.address(ofInterface: "docker0") }
+    if settings.dnsAddress == .dockerBridge {
+      machine.dockerBridge = try reading("the network interfaces") {
+        try context.system.address(ofInterface: "docker0")
+      }
+    }
     if settings.dns != .none {
       machine.nameServers = nameServers()
       machine.resolverConfiguration = content("/etc/resolv.conf")
-      machine.resolverConfigurationIsManaged = context.files.isLink("/etc/resolv.conf")
+      machine.resolverConfigurationIsManaged = try reading("the resolver configuration") {
+        try context.files.isLink("/etc/resolv.conf")
+      }
       machine.hasDnsmasq = try kind("/usr/sbin/dnsmasq") == .file
       if settings.dns == .systemdResolved, machine.isBootedBySystemd { machine.systemdVersion = await systemdVersion() }
     }
@@ -132,7 +138,11 @@ package struct MachineObserver: Sendable {
   /// Only root can run the agent as somebody else.
   private func agentOwner() throws -> FileOwner? {
     guard context.system.isRoot else { return nil }
-    if let owner = context.system.owner(named: settings.user) { return owner }
+    // Unreadable is not "no such user": the agent would run as root.
+    let owner = try reading("the users of this machine", hint: "make the file readable for root") {
+      try context.system.owner(named: settings.user)
+    }
+    if let owner { return owner }
     guard settings.user != Settings().user else {
       context.log.warning(
         "there is no user \(settings.user): the agent runs as root",
@@ -140,6 +150,15 @@ package struct MachineObserver: Sendable {
       return nil
     }
     throw Failure(.usage, "there is no user \(settings.user)", hint: "create it, or correct --user")
+  }
+
+  /// Stops the run where the machine cannot be read: unreadable is not absent.
+  private func reading<Result>(_ subject: String, hint: String? = nil, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch let error as FileError {
+      throw Failure(.configurationRejected, "cannot read \(subject)", details: [error.explanation], hint: hint)
+    }
   }
 
   private func dataDirectory(_ identity: Identity) -> DataDirectoryObservation {

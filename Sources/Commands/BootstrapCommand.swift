@@ -55,10 +55,11 @@ struct BootstrapCommand: Sendable {
   }
 
   private func bootstrap(_ router: SignalRouter) async throws -> Int32 {
-    let lock = try RunLock(stateDirectory: options.settings.stateDirectory)
+    let lock = try RunLock.acquire(stateDirectory: options.settings.stateDirectory)
     defer { withExtendedLifetime(lock) {} }
     let forwarding =
-      options.settings.logs.isEmpty ? nil : ForwardingLock(stateDirectory: options.settings.stateDirectory)
+      options.settings.logs.isEmpty
+      ? nil : ForwardingLock(stateDirectory: options.settings.stateDirectory, log: context.log)
     var forwardingEnded: (@Sendable () -> Void)?
     if let forwarding { forwardingEnded = { forwarding.release() } }
     let run = BootstrapRun(
@@ -116,19 +117,6 @@ struct BootstrapCommand: Sendable {
       console.write(text: Program.errorText(failure))
     }
   }
-}
-
-/// Whoever holds the sidecar's lock forwards the logs.
-private final class ForwardingLock: Sendable {
-  private let lock: Mutex<RunLock?>
-
-  /// Nil if a sidecar holds it.
-  init?(stateDirectory: String) {
-    guard let lock = try? RunLock(stateDirectory: stateDirectory, name: "sidecar.lock") else { return nil }
-    self.lock = Mutex(lock)
-  }
-
-  func release() { lock.withLock { $0 = nil } }
 }
 
 /// Where a signal goes: it ends the run, until an agent runs under us; then it is the agent's.

@@ -19,7 +19,7 @@ struct CommandDependencies: Sendable {
     console = Console(format: format, environment: environment)
     let ownLog =
       options.settings.forwards("bootstrap") && !options.isDryRun
-      ? OwnLog(path: Settings.ownLogPath, format: format) : nil
+      ? OwnLog(path: Settings.ownLogPath, format: format, console: console) : nil
     self.ownLog = ownLog
     let log: Logger
     if let ownLog {
@@ -32,7 +32,7 @@ struct CommandDependencies: Sendable {
     context = RuntimeContext(
       environment: environment, transport: transport, files: files,
       launcher: PosixProcessLauncher(environment: environment),
-      system: LocalSystem(), resolver: AresResolver(), ports: SocketProber(), clock: clock, now: Machine.now,
+      system: LocalSystem(environment: environment), resolver: AresResolver(), ports: SocketProber(), clock: clock, now: Machine.now,
       uptime: Machine.uptime, log: log,
       textServer: LocalTextServer(), pattern: { PosixPattern($0) })
     metadata = MetadataClient(

@@ -23,7 +23,7 @@ struct InstallCommand: Sendable {
         .usage, "\(removes ? "uninstall" : "install") needs root",
         hint: "run it with sudo, or look at it with --dry-run")
     }
-    var installation = installation()
+    var installation = try installation()
     if options.isDryRun {
       return show(removes ? installation.removal : [installation.userStep].compactMap { $0 } + installation.steps)
     }
@@ -32,7 +32,7 @@ struct InstallCommand: Sendable {
     if !removes, let step = installation.userStep {
       try await executor.perform(step)
       changes += 1
-      installation = self.installation()
+      installation = try self.installation()
     }
     for step in removes ? installation.removal : installation.steps where try await executor.perform(step) {
       changes += 1
@@ -48,7 +48,7 @@ struct InstallCommand: Sendable {
     }
   }
 
-  private func installation() -> Installation {
+  private func installation() throws -> Installation {
     let context = dependencies.context, settings = options.settings
     let content = { (path: String) -> FileContent in
       guard let bytes = try? context.files.readIfPresent(path) else { return .absent }
@@ -58,10 +58,19 @@ struct InstallCommand: Sendable {
     let consul =
       settings.consulPath ?? ["/usr/local/bin/consul", "/usr/bin/consul"].first(where: context.files.isExecutable)
       ?? "/usr/local/bin/consul"
+    let owner: FileOwner?
+    do {
+      owner = try context.system.owner(named: settings.user)
+    } catch let error as FileError {
+      // Unreadable is not "no such user", which would be created.
+      throw Failure(
+        .configurationRejected, "cannot read the users of this machine", details: [error.explanation],
+        hint: "make the file readable for root")
+    }
     return Installation(
       settings,
       .init(
-        owner: context.system.owner(named: settings.user), programPath: context.system.programPath, consulPath: consul,
+        owner: owner, programPath: context.system.programPath, consulPath: consul,
         hasSystemd: isThere("/etc/systemd/system"), isBootedBySystemd: context.system.isBootedBySystemd,
         agentUnit: content(SystemdUnit.path),
         sidecarUnit: content(SidecarUnit.path), hasConfiguration: isThere(settings.configurationPath)),

@@ -14,14 +14,15 @@ struct SidecarCommand: Sendable {
     let context = dependencies.context, log = context.log
     let sidecar = Sidecar(settings: options.settings, context: context, planner: dependencies.planner, spool: nil)
     let task = Task {
-      let lock = try RunLock(stateDirectory: options.settings.stateDirectory, name: "sidecar.lock")
+      let lock = try RunLock.acquire(
+        stateDirectory: options.settings.stateDirectory, name: "sidecar.lock")
       defer { withExtendedLifetime(lock) {} }
       // At once: a unit that waits for somebody else's answer before it is ready hangs whoever starts it.
-      context.system.notify("READY=1\nSTATUS=looking for the instance's identity")
+      notify("READY=1\nSTATUS=looking for the instance's identity")
       async let watchdog: Void = feedWatchdog(context)
       try await sidecar.run {
         log.info("the sidecar looks after the agent")
-        context.system.notify("STATUS=looking after the agent")
+        notify("STATUS=looking after the agent")
       }
       await watchdog
     }
@@ -31,7 +32,7 @@ struct SidecarCommand: Sendable {
         return
       }
       log.info("ended by signal \(number)")
-      context.system.notify("STOPPING=1")
+      notify("STOPPING=1")
       Task.detached {
         await sidecar.flush()
         task.cancel()
@@ -49,11 +50,21 @@ struct SidecarCommand: Sendable {
     Machine.exit(0)
   }
 
+  /// A service manager that is not notified stops the unit later: the log then has the reason.
+  private func notify(_ state: String) {
+    let context = dependencies.context
+    do {
+      try context.system.notify(state)
+    } catch {
+      context.log.warning("cannot notify the service manager", ["reason": .string(error.explained)])
+    }
+  }
+
   /// As long as tasks run at all: what each of them waits for is its own affair.
   private func feedWatchdog(_ context: RuntimeContext) async {
     guard let interval = context.system.watchdogInterval else { return }
     while !Task.isCancelled {
-      context.system.notify("WATCHDOG=1")
+      notify("WATCHDOG=1")
       // Twice in the time, as sd_watchdog_enabled(3) has it.
       try? await context.clock.sleep(for: interval / 2)
     }

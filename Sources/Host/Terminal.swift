@@ -1,9 +1,9 @@
 internal import Glibc
 
-/// Where text goes: a person's terminal, or a file, a pipe, a journal.
+/// Where text goes: a terminal, or a file, a pipe, the journal.
 package struct Terminal: Sendable {
   package let isTerminal: Bool
-  /// Colours are wanted: on a terminal that has them, and not with `NO_COLOR` (no-color.org), whatever its value.
+  /// On a terminal that has colors, unless `NO_COLOR` (no-color.org) is set to any value.
   package let hasColors: Bool
   private let descriptor: Int32
 
@@ -17,13 +17,13 @@ package struct Terminal: Sendable {
       isTerminal && (environment["NO_COLOR"] ?? "").isEmpty && environment["TERM"] != "dumb" && environment["CI"] == nil
   }
 
-  /// In columns; 80 where nobody says.
+  /// In columns; 80 if the terminal does not report its size.
   package var width: Int {
     var size = winsize()
     return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
-  /// Of eight that every terminal has (ECMA-48, SGR).
+  /// From the eight colors that every terminal has (ECMA-48, SGR).
   package enum Color: Int, Sendable { case red = 31, green, yellow }
 
   package func colored(_ text: String, _ color: Color) -> String {
