@@ -41,7 +41,7 @@ package enum LockError: ExplainedError, Equatable {
   package var explanation: String {
     switch self {
     case .unavailable(let error): error.explanation
-    case .held(let path, let holder): "process \(holder ?? "unknown") holds \(path)"
+    case .held(let path, let holder): "\(holder.map { "process \($0)" } ?? "another process") holds \(path)"
     }
   }
 }

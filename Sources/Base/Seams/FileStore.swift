@@ -62,7 +62,7 @@ package protocol FileReader: Sendable {
   /// The whole file; more than `limit` bytes is an error (EFBIG).
   func read(_ path: String, limit: Int) throws -> [UInt8]
   /// Whether the path itself is a symbolic link.
-  func isLink(_ path: String) -> Bool
+  func isLink(_ path: String) throws -> Bool
   /// Names in a directory, sorted, without `.` and `..`.
   func list(_ directory: String) throws -> [String]
 }
