@@ -199,7 +199,7 @@ $(venv)/ready: Tests/Sandbox/requirements.txt
 $(build)/version: FORCE
 	@mkdir -p $(build) && echo '$(version)' | cmp -s - $@ || echo '$(version)' > $@
 
-linker_flags = --gc-sections -Map=$(CURDIR)/$(build)/static-build/link.map -L$(CURDIR)/$(dir $(libcurl)) \
+linker_flags = --gc-sections --icf=all -Map=$(CURDIR)/$(build)/static-build/link.map -L$(CURDIR)/$(dir $(libcurl)) \
   -lcares -lssl -lcrypto -lz -ldeflate
 
 # Without the two sections that differ from build to build, the same commit is the same bytes, in whatever directory.
