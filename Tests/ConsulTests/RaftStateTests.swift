@@ -135,7 +135,8 @@ import Testing
     #expect(answer(Self.metas(pageSize: 512) + pages.flatMap { $0 }) == nil)
   }
 
-  /// Elements that lie on top of each other would be read once for each page: 32 pages of 16 MB, a million elements each.
+  /// Elements that lie on top of each other would be read once for each page: 32 pages of 16 MB, a million elements
+  /// each.
   @Test func `a walk reads no more elements than the file has room for`() {
     func branch(to children: ClosedRange<UInt64>) -> [UInt8] {
       let elements = children.flatMap { Self.little(UInt64(0)) + Self.little($0) }

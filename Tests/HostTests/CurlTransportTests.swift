@@ -39,7 +39,7 @@ import Testing
     #expect(text.hasSuffix(method == "POST" ? "a=1&b=2" : "\r\n\r\n"))
   }
 
-  @Test func `an answer over the limit, a cut one and a silent server are told apart`() async throws {
+  @Test func `an answer over the limit, a cut one and a silent server differ`() async throws {
     let server = LoopbackServer([
       "/big": bytes("HTTP/1.1 200 OK\r\nContent-Length: 5000", String(repeating: "x", count: 5000)),
       "/cut": bytes("HTTP/1.1 200 OK\r\nContent-Length: 5000", "x"), "/garbage": Array("garbage\r\n\r\n".utf8),

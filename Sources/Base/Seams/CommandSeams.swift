@@ -1,4 +1,4 @@
-/// Where a command writes for people and for programs: a terminal, a file or a pipe. The real one is `Terminal` in Host.
+/// Where a command writes its output: a terminal, a file or a pipe. The real one is `Terminal` in Host.
 package protocol TextOutput: Sendable {
   func write(_ text: String)
   var isTerminal: Bool { get }

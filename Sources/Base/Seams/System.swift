@@ -10,14 +10,14 @@ package protocol System: Sendable {
   var programPath: String { get }
   /// Sets the running kernel's host name. Throws `FileError`.
   func setHostName(_ name: String) throws
-  /// A user of `/etc/passwd`; nil if there is none. Throws `FileError` if `/etc/passwd` or `/etc/group` exists but cannot
-  /// be read.
+  /// A user of `/etc/passwd`; nil if there is none. Throws `FileError` if `/etc/passwd` or `/etc/group` exists but
+  /// cannot be read.
   func owner(named name: String) throws -> FileOwner?
   /// Bytes that may still be written to the file system that holds a path, and whether it is mounted read-only. Throws
   /// `FileError`.
   func freeSpace(at path: String) throws -> (bytes: Int64, isReadOnly: Bool)
-  /// Notifies the service manager (sd_notify(3)): `READY=1`, `STATUS=…`, `WATCHDOG=1`. Does nothing where there is none.
-  /// Throws `FileError`.
+  /// Notifies the service manager (sd_notify(3)): `READY=1`, `STATUS=…`, `WATCHDOG=1`. Does nothing where there is
+  /// none. Throws `FileError`.
   func notify(_ state: String) throws
   /// How often the service manager expects `WATCHDOG=1`, at most a day; nil if it does not.
   var watchdogInterval: Duration? { get }
