@@ -79,7 +79,14 @@ static void become(const struct cb_spawn *spawn, int report_fd) {
   sigprocmask(SIG_SETMASK, &blocked, NULL);
 
   int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null_fd < 0 || dup2(null_fd, 0) < 0) give_up(report_fd, stage_redirect);
+  if (null_fd < 0) {
+    // A chroot without devices, as image builds have it: a pipe without a writer is at its end, too.
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) give_up(report_fd, stage_redirect);
+    close(ends[1]);
+    null_fd = ends[0];
+  }
+  if (dup2(null_fd, 0) < 0) give_up(report_fd, stage_redirect);
   if (spawn->stdout_fd >= 0 && dup2(spawn->stdout_fd, 1) < 0) give_up(report_fd, stage_redirect);
   if (spawn->stderr_fd >= 0 && dup2(spawn->stderr_fd, 2) < 0) give_up(report_fd, stage_redirect);
 
