@@ -80,8 +80,8 @@ struct BoltDatabase {
 
   /// What is left of the budget of one walk through the tree.
   private struct Walk {
-    /// Each element has 16 bytes of its own, and each page but the root is an element of another: a loop, or a tree that
-    /// repeats its pages, has more than the file can hold.
+    /// Each element has 16 bytes of its own, and each page but the root is an element of another: a loop, or a tree
+    /// that repeats its pages, has more than the file can hold.
     var elementsLeft: Int
     var sawElements = false
   }

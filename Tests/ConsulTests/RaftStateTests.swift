@@ -135,7 +135,7 @@ import Testing
     #expect(answer(Self.metas(pageSize: 512) + pages.flatMap { $0 }) == nil)
   }
 
-  /// Pages that are repeated would be read for each of their parents. The walk ends before it finds what is behind them.
+  /// Repeated pages would be read for each of their parents. The walk ends before it finds the bucket behind them.
   @Test(arguments: [(3, true as Bool?), (30, nil)])
   func `a walk reads no more elements than the file can hold`(_ repetitions: Int, _ expected: Bool?) {
     let children = Array(repeating: UInt64(3), count: repetitions) + [4]

@@ -89,9 +89,9 @@ Role.put_policy = lambda self, name, document: put_policy(
 )
 
 
-# moto compares every action with the resource `*`. What AWS compares it with follows from what the request names (Service
-# Authorization Reference). A request that names a log stream needs its log group, too: stricter than AWS, which compares
-# with the one or the other by action.
+# moto compares every action with the resource `*`. What AWS compares it with follows from what the request names
+# (Service Authorization Reference). A request that names a log stream needs its log group, too: stricter than AWS,
+# which compares with the one or the other by action.
 def resources_of(action, parameters):
     def arn(resource):
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
