@@ -1,7 +1,7 @@
 /// The part of the BoltDB format (go.etcd.io/bbolt, page.go, bucket.go, db.go; little-endian) that shows whether a
 /// top-level bucket is empty.
 ///
-/// The file is not trusted: every offset is checked, every page is visited at most once. The answer is "empty" only if
+/// The file is not trusted: every offset is checked, a walk has a budget of elements. The answer is "empty" only if
 /// every part that was read is valid, so that no flipped bit makes entries disappear.
 struct BoltDatabase {
   private let bytes: [UInt8]
@@ -80,8 +80,8 @@ struct BoltDatabase {
 
   /// What is left of the budget of one walk through the tree.
   private struct Walk {
-    var visited: Set<UInt64> = []
-    /// Each element has 16 bytes of its own.
+    /// Each element has 16 bytes of its own, and each page but the root is an element of another: a loop, or a tree
+    /// that repeats its pages, has more than the file can hold.
     var elementsLeft: Int
     var sawElements = false
   }
@@ -103,8 +103,7 @@ struct BoltDatabase {
   private func bucket(
     named name: [UInt8], inPage page: UInt64, pageSize: Int, depth: Int = 0, _ walk: inout Walk
   ) -> Found? {
-    guard depth < Self.maximumDepth, walk.visited.insert(page).inserted,
-      let start = start(ofPage: page, pageSize: pageSize),
+    guard depth < Self.maximumDepth, let start = start(ofPage: page, pageSize: pageSize),
       let flags = integer(UInt16.self, start, 8), let count = integer(UInt16.self, start, 10).map({ Int($0) }),
       flags == Self.leafFlag || flags == Self.branchFlag, count <= walk.elementsLeft
     else { return nil }
