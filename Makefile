@@ -87,8 +87,8 @@ lint-shell: ## Check the shell scripts
 
 lint-python: $(venv)/ready ## Check the Python files of the sandbox
 	$(call say,ruff)
-	@[ ! -e ruff.toml ] || $(venv)/bin/ruff check --quiet Tests/Sandbox
-	@[ ! -e ruff.toml ] || $(venv)/bin/ruff format --check --quiet Tests/Sandbox
+	@$(venv)/bin/ruff check --quiet Tests/Sandbox
+	@$(venv)/bin/ruff format --check --quiet Tests/Sandbox
 
 unit: build-packages ## Run the fast tests
 	$(call say,fast tests)

@@ -56,11 +56,9 @@ struct Exception {
   /// A part of the line.
   let code: String
   let reason: String
-  /// Another branch removes the line: the exception may outlive it until that branch is merged.
-  var isTemporary = false
 
-  init(_ file: String, _ code: String, _ reason: String, isTemporary: Bool = false) {
-    (self.file, self.code, self.reason, self.isTemporary) = (file, code, reason, isTemporary)
+  init(_ file: String, _ code: String, _ reason: String) {
+    (self.file, self.code, self.reason) = (file, code, reason)
   }
 }
 
@@ -77,6 +75,6 @@ func violations(
     }
   }
   return found
-    + exceptions.indices.filter { !used.contains($0) && !exceptions[$0].isTemporary }
+    + exceptions.indices.filter { !used.contains($0) }
     .map { "the exception for \(exceptions[$0].file), \(exceptions[$0].code), excuses nothing" }
 }

@@ -9,9 +9,8 @@ internal import Synchronization
 final class IdleConductor: Sendable {
   static let shared = IdleConductor()
 
-  /// How long a process that never becomes idle holds the time: another test may spin. Longer than the first
-  /// seconds of a
-  /// run, in which the tests that compute keep every thread busy; a time that moves then is a flaky test.
+  /// How long a process that never becomes idle holds the time: another test may spin. Longer than the first seconds of
+  /// a run, in which the tests that compute keep every thread busy: a time that moves then is a flaky test.
   private static let patience = Duration.seconds(20)
 
   private let clocks = Mutex<[ObjectIdentifier: TestClock]>([:])
