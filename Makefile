@@ -90,9 +90,10 @@ lint-python: $(venv)/ready ## Check the Python files of the sandbox
 	@$(venv)/bin/ruff check --quiet Tests/Sandbox
 	@$(venv)/bin/ruff format --check --quiet Tests/Sandbox
 
-unit: build-packages ## Run the fast tests
+unit: build-packages ## Run the fast tests; check that the fuzz targets compile
 	$(call say,fast tests)
 	@swift test
+	@Tests/Fuzz/run --check "$$(swift build --show-bin-path)/Modules"
 
 sandbox-test: $(static) sandbox-ready ## Run the sandbox tests (PYTEST='-k NAME' selects)
 	$(call say,sandbox tests)

@@ -2,11 +2,17 @@ import Base
 
 @testable import AWS
 
-/// AWS's Query answers: refused, or a tree that can be walked; and an error's body never prevents the error.
+private let signer = Credentials(
+  accessKeyID: "AKIDEXAMPLE", secretAccessKey: Secret("example-secret"), sessionToken: Secret("example-token"),
+  source: "the test")
+
+/// AWS's Query answers: refused, or a tree that can be walked. Whatever the body of an error is, it gives an error, and
+/// one without the secrets of the caller.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   let bytes = input(data, count)
-  _ = AWSError(HTTPResponse(status: 400, body: bytes), service: .ec2, action: "DescribeInstances", attempts: 1)
+  let error = AWSError(HTTPResponse(status: 400, body: bytes), .describeInstances, signer: signer, attempts: 1)
+  precondition(!error.explanation.contains("example-token"), "a secret in an error")
   guard let root = try? XMLDocument(parsing: bytes).root else { return 0 }
   precondition(!root.name.isEmpty, "an element without a name")
   walk(root, depth: 1)
