@@ -1,26 +1,26 @@
-package import Base
+internal import Base
 
-/// What an AWS service, or the way to it, answered instead of a result.
+/// What an AWS service, or the network on the way to it, answered instead of a result.
 package struct AWSError: ExplainedError, Sendable, Equatable {
   package enum Kind: Sendable, Equatable {
-    /// The service asks to slow down.
+    /// The caller, the account or the region exceeds a rate limit.
     case throttled
     /// 5xx, time-outs, broken connections: the same call may succeed later.
     case transient
     /// The credentials have expired.
     case expiredCredentials
-    /// The signature's time, or the signature, was refused: a wrong clock looks like either.
+    /// The signature or its time was rejected: a wrong clock causes either.
     case signature
-    /// The caller may not do this.
+    /// The credentials are not allowed to do this.
     case denied
-    /// The answer cannot be understood: a proxy, a captive portal, a cut body.
+    /// The answer is not what the API documents: a proxy, a captive portal, a truncated body.
     case malformed
     case other
   }
 
   package let service: AWSService
-  /// AWS's name of the action, for example `DescribeInstances`.
-  package let action: String
+  /// Nil where the service was only probed.
+  package let action: AWSAction?
   package let kind: Kind
   /// Nil if there was no HTTP answer.
   package let httpStatus: Int?
@@ -28,55 +28,121 @@ package struct AWSError: ExplainedError, Sendable, Equatable {
   package let code: String?
   package let message: String?
   package let requestID: String?
-  /// The number of attempts that were made.
+  /// The role whose credentials signed the call; nil if unknown.
+  package let role: String?
+  /// How often the call was attempted.
   package var attempts: Int
 
   package var isRetryable: Bool { kind == .throttled || kind == .transient || kind == .malformed }
 
-  /// One line: what exactly happened.
+  /// The exact cause, in one line.
   package var explanation: String {
-    var text = "\(service.title) \(action) "
+    var text = [service.title, action?.name].compactMap { $0 }.joined(separator: " ")
     if let httpStatus {
-      text += "answered \(code ?? "an error") (HTTP \(httpStatus)\(requestID.map { ", request \($0)" } ?? ""))"
+      let details = [code == nil ? nil : "HTTP \(httpStatus)", requestID.map { "request \($0)" }].compactMap { $0 }
+      text += " answered \(code ?? "HTTP \(httpStatus)")"
+      if !details.isEmpty { text += " (\(details.joined(separator: ", ")))" }
       if let message, !message.isEmpty { text += ": \(message)" }
     } else {
-      text += "got no answer: \(message ?? "unknown reason")"
+      text += " got no answer: \(message ?? "unknown reason")"
     }
     return attempts > 1 ? text + " after \(attempts) attempts" : text
   }
 
-  /// - Parameter purpose: what was to be done, to stand after `cannot`.
-  package func failure(_ purpose: String, role: String?) -> Failure {
-    let why: String =
+  /// What failed, with the kind of the cause.
+  /// - Parameter purpose: what the call was for, to follow `cannot`.
+  package func summary(_ purpose: String) -> String {
+    let why =
       switch kind {
-      case .throttled: "AWS asks to slow down"
+      case .throttled: "throttled"
       case .transient: httpStatus == nil ? "no answer" : "the service failed"
       case .expiredCredentials: "the credentials have expired"
       case .signature: "the signature was refused"
       case .denied: "access denied"
-      case .malformed: "the answer makes no sense"
+      case .malformed: "malformed answer"
       case .other: "refused"
       }
-    return Failure(.awsFailed, "cannot \(purpose): \(why)", details: [explanation], hint: hint(role: role))
+    return "cannot \(purpose): \(why)"
   }
 
-  private func hint(role: String?) -> String? {
+  /// Summary, exact cause and hint in one line, for logs.
+  package func explanation(_ purpose: String) -> String {
+    oneLine(summary(purpose), cause: explanation, hint: hint)
+  }
+
+  /// What to do about it.
+  package var hint: String? {
     switch kind {
     case .denied:
-      "allow \(service.name):\(action) for \(role.map { "role \($0)" } ?? "these credentials")"
+      "allow \(action?.iamAction ?? service.name) for \(role.map { "role \($0)" } ?? "these credentials")"
     case .signature: "check this machine's clock (timedatectl) and the credentials"
     case .expiredCredentials: "renew the credentials; those of an instance role renew themselves"
     case .malformed: "check for a proxy between this instance and AWS, and AWS_ENDPOINT_URL if it is set"
     case .transient where httpStatus == nil:
       "check the route to AWS: a NAT gateway or a VPC endpoint for \(service.name), the security groups, DNS"
-    case .throttled: "try again later; other callers of this account and region use up the limit"
+    case .throttled: "retry later; other callers of this account and region use up the rate limit"
     case .transient, .other: nil
     }
   }
 }
 
-/// Error codes by kind. The throttling list is the SDKs' common one (AWS SDKs and Tools Reference Guide, "Retry behavior")
-/// with EC2's and Auto Scaling's own.
+/// What failed, the exact cause and the hint of an error in one line.
+func oneLine(_ summary: String, cause: String?, hint: String?) -> String {
+  [summary, cause].compactMap { $0 }.joined(separator: ": ") + (hint.map { "; hint: \($0)" } ?? "")
+}
+
+extension AWSError {
+  /// An answer with status 200 that is not what the API documents.
+  static func malformed(
+    _ action: AWSAction, _ message: String, requestID: String?, role: String?, attempts: Int
+  ) -> AWSError {
+    AWSError(
+      service: action.service, action: action, kind: .malformed, httpStatus: 200, code: nil, message: message,
+      requestID: requestID, role: role, attempts: attempts)
+  }
+
+  /// No answer at all.
+  static func noAnswer(
+    _ service: AWSService, _ action: AWSAction?, _ error: TransportError, url: String, role: String?, attempts: Int
+  ) -> AWSError {
+    AWSError(
+      service: service, action: action, kind: .transient, httpStatus: nil, code: nil,
+      message: "\(url): \(error.explanation)", requestID: nil, role: role, attempts: attempts)
+  }
+
+  /// Reads an answer that is not 200: the Query protocol's `Error` or `Errors/Error`, or the JSON protocol's `__type`
+  /// and `message`, whatever the service's own protocol: gateways before it may use the other. A body that is neither
+  /// is quoted.
+  /// - Parameter signer: whose secrets AWS may quote: SignatureDoesNotMatch comes with the canonical request, which
+  ///   includes the session token.
+  init(_ response: HTTPResponse, _ action: AWSAction, signer: Credentials, attempts: Int) {
+    var code: String?, message: String?
+    var requestID = response.headers["x-amzn-requestid"]
+    if let root = try? XMLDocument(parsing: response.body).root {
+      let error = root.child("Error") ?? root.child("Errors")?.child("Error")
+      (code, message) = (error?["Code"], error?["Message"])
+      requestID = root["RequestId"] ?? root["RequestID"] ?? requestID
+    } else if let body = try? JSONValue(parsing: response.body) {
+      // `__type` may be qualified: `com.amazon.coral.service#ThrottlingException`.
+      code = body["__type"]?.string?.split(separator: "#").last.map(String.init)
+      // Services spell it either way.
+      message = body["message"]?.string ?? body["Message"]?.string
+    }
+    if code == nil, message == nil, !response.body.isEmpty {
+      // Redacted before it is cut: a part of a secret would not be recognized.
+      let start = signer.redacting(String(response.text.prefix(1 << 14))).prefix(200)
+      message = "not an error of AWS: \(start.split(whereSeparator: \.isWhitespace).joined(separator: " "))"
+    }
+    self.init(
+      service: action.service, action: action, kind: Kind(code: code, httpStatus: response.status),
+      httpStatus: response.status, code: code.map { String($0.prefix(100)) },
+      message: message.map { String(signer.redacting($0).prefix(400)) },
+      requestID: requestID.map { String($0.prefix(64)) }, role: signer.roleName, attempts: attempts)
+  }
+}
+
+/// Error codes by kind. The throttling list is the SDKs' common one (AWS SDKs and Tools Reference Guide, "Retry
+/// behavior") with EC2's and Auto Scaling's own.
 extension AWSError.Kind {
   static let throttlingCodes: Set = [
     "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "TooManyRequestsException",

@@ -1,11 +1,9 @@
-internal import Base
-
 /// An Auto Scaling group as DescribeAutoScalingGroups shows it.
 package struct AutoScalingGroup: Sendable, Equatable {
   package struct Instance: Sendable, Equatable {
     package let instanceID: String
     package let availabilityZone: String
-    /// AWS's own words: `Pending:Wait`, `InService`, …
+    /// As AWS spells it: `Pending:Wait`, `InService`, …
     package let lifecycleState: String
 
     package init(instanceID: String, availabilityZone: String, lifecycleState: String) {
@@ -17,7 +15,7 @@ package struct AutoScalingGroup: Sendable, Equatable {
 
   package let name: String
   package let desiredCapacity: Int
-  /// Names, as this account knows them.
+  /// Names, as this account knows them; at least one.
   package let availabilityZones: [String]
   package let instances: [Instance]
 
@@ -29,7 +27,15 @@ package struct AutoScalingGroup: Sendable, Equatable {
   }
 }
 
-/// The Auto Scaling API (2011-01-01): the handful of actions used. Each throws `AWSError` or `Failure`.
+extension AWSAction {
+  package static let describeAutoScalingGroups = AWSAction(.autoScaling, "DescribeAutoScalingGroups", on: .any)
+  package static let describeAutoScalingInstances = AWSAction(.autoScaling, "DescribeAutoScalingInstances", on: .any)
+  package static let completeLifecycleAction = AWSAction(
+    .autoScaling, "CompleteLifecycleAction", on: .autoScalingGroup)
+}
+
+/// The Auto Scaling API (2011-01-01), the actions used here. Each throws `AWSError`, `CredentialError` or
+/// `MetadataError`.
 package struct AutoScaling: Sendable {
   private let client: AWSClient
 
@@ -49,24 +55,27 @@ package struct AutoScaling: Sendable {
     var token: String?
     for _ in 0..<Self.maximumPages {
       let page = try await client.query(
-        .autoScaling, "DescribeAutoScalingGroups", parameters + (token.map { [("NextToken", $0)] } ?? []))
-      guard let result = page.root.child("DescribeAutoScalingGroupsResult") else {
-        throw AWSError.unexpected(.autoScaling, "DescribeAutoScalingGroups", page.root.name)
+        .describeAutoScalingGroups, parameters + (token.map { [("NextToken", $0)] } ?? [])
+      ) { root in
+        let result = try root.requiredChild("DescribeAutoScalingGroupsResult", of: root.name)
+        let list = try result.requiredList("AutoScalingGroups", of: root.name)
+        return (groups: try list.map(AutoScalingGroup.init), nextToken: result["NextToken"])
       }
-      groups += result.list("AutoScalingGroups").map(AutoScalingGroup.init)
-      token = result["NextToken"]
-      if token == nil { break }
+      groups += page.groups
+      token = page.nextToken
+      if token == nil { return groups }
     }
-    return groups
+    throw AWSError.malformed(
+      .describeAutoScalingGroups, "more than \(Self.maximumPages) pages", requestID: nil, role: nil, attempts: 1)
   }
 
   /// The group that an instance belongs to; nil if it belongs to none.
   package func groupName(ofInstance id: String) async throws -> String? {
-    let page = try await client.query(.autoScaling, "DescribeAutoScalingInstances", [("InstanceIds.member.1", id)])
-    guard let result = page.root.child("DescribeAutoScalingInstancesResult") else {
-      throw AWSError.unexpected(.autoScaling, "DescribeAutoScalingInstances", page.root.name)
+    try await client.query(.describeAutoScalingInstances, [("InstanceIds.member.1", id)]) { root in
+      let result = try root.requiredChild("DescribeAutoScalingInstancesResult", of: root.name)
+      let list = try result.requiredList("AutoScalingInstances", of: root.name)
+      return try list.first { $0["InstanceId"] == id }?.required("AutoScalingGroupName", of: "instance \(id)")
     }
-    return result.list("AutoScalingInstances").first { $0["InstanceId"] == id }?["AutoScalingGroupName"]
   }
 
   package enum LifecycleActionResult: String, Sendable {
@@ -77,49 +86,51 @@ package struct AutoScaling: Sendable {
   package func completeLifecycleAction(
     hook: String, group: String, instanceID: String, _ result: LifecycleActionResult
   ) async throws {
-    _ = try await client.query(
-      .autoScaling, "CompleteLifecycleAction",
+    try await client.query(
+      .completeLifecycleAction,
       [
         ("LifecycleHookName", hook), ("AutoScalingGroupName", group), ("InstanceId", instanceID),
         ("LifecycleActionResult", result.rawValue),
-      ])
+      ]
+    ) { _ in }
   }
 
-  /// No action has this token: who may complete one is told that there is none, and nothing happens.
+  /// No lifecycle action has this token: with the permission AWS answers that there is none, and nothing changes.
   private static let noToken = "00000000-0000-4000-8000-000000000000"
 
   /// Whether the call would be allowed; throws if not.
   package func tryCompletingLifecycleAction(hook: String, group: String) async throws {
     do {
-      _ = try await client.query(
-        .autoScaling, "CompleteLifecycleAction",
+      try await client.query(
+        .completeLifecycleAction,
         [
           ("LifecycleHookName", hook), ("AutoScalingGroupName", group), ("LifecycleActionToken", Self.noToken),
           ("LifecycleActionResult", LifecycleActionResult.proceed.rawValue),
-        ])
+        ]
+      ) { _ in }
     } catch let error as AWSError where error.code == "ValidationError" {}
   }
 }
 
 extension AutoScalingGroup {
-  fileprivate init(_ element: XMLElement) {
-    name = element["AutoScalingGroupName"] ?? ""
-    desiredCapacity = element["DesiredCapacity"].flatMap { Int($0) } ?? 0
-    availabilityZones = element.list("AvailabilityZones").map(\.text)
-    instances = element.list("Instances").compactMap { instance in
-      guard let id = instance["InstanceId"] else { return nil }
-      return Instance(
-        instanceID: id, availabilityZone: instance["AvailabilityZone"] ?? "",
-        lifecycleState: instance["LifecycleState"] ?? "")
+  /// Every field is required by the API reference (AutoScalingGroup, Instance), except the list of instances: it is
+  /// empty or missing for a group without instances.
+  fileprivate init(_ element: XMLElement) throws(MalformedAnswer) {
+    name = try element.required("AutoScalingGroupName", of: "an Auto Scaling group")
+    let owner = "Auto Scaling group \(name)"
+    desiredCapacity = try element.requiredCount("DesiredCapacity", of: owner)
+    availabilityZones = try element.requiredList("AvailabilityZones", of: owner).map(\.text)
+    guard !availabilityZones.isEmpty, !availabilityZones.contains("") else {
+      throw MalformedAnswer("the answer has no AvailabilityZones of \(owner)")
     }
-  }
-}
-
-extension AWSError {
-  /// Well-formed XML of another shape: not AWS, or not any more.
-  static func unexpected(_ service: AWSService, _ action: String, _ root: String) -> AWSError {
-    AWSError(
-      service: service, action: action, kind: .malformed, httpStatus: 200, code: nil,
-      message: "the body is a \(root.prefix(60)), not the answer to \(action)", requestID: nil, attempts: 1)
+    var instances: [Instance] = []
+    for instance in element.list("Instances") {
+      let id = try instance.required("InstanceId", of: "an instance of \(owner)")
+      instances.append(
+        Instance(
+          instanceID: id, availabilityZone: try instance.required("AvailabilityZone", of: "instance \(id)"),
+          lifecycleState: try instance.required("LifecycleState", of: "instance \(id)")))
+    }
+    self.instances = instances
   }
 }

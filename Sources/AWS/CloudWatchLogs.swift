@@ -1,8 +1,8 @@
 package import Base
 
-/// What PutLogEvents did not take of a batch (API reference, RejectedLogEventsInfo); indices into the batch.
+/// The events of a batch that PutLogEvents rejected (API reference, RejectedLogEventsInfo); indices into the batch.
 package struct RejectedLogEvents: Sendable, Equatable {
-  /// The first event that is not too new; those from here on were refused. Nil: none was.
+  /// The first event that is too new; those from here on were rejected. Nil: none was.
   package let tooNewStart: Int?
   /// Events before this index were too old.
   package let tooOldEnd: Int?
@@ -20,90 +20,108 @@ package struct RejectedLogEvents: Sendable, Equatable {
   }
 }
 
-/// CloudWatch Logs (JSON 1.1, `Logs_20140328`). Throws `AWSError` or `Failure`.
+extension AWSAction {
+  package static let createLogGroup = AWSAction(.logs, "CreateLogGroup", on: .logGroup)
+  package static let createLogStream = AWSAction(.logs, "CreateLogStream", on: .logGroup)
+  package static let describeLogStreams = AWSAction(.logs, "DescribeLogStreams", on: .logGroup)
+  package static let putLogEvents = AWSAction(.logs, "PutLogEvents", on: .logGroup)
+  package static let putRetentionPolicy = AWSAction(.logs, "PutRetentionPolicy", on: .logGroup)
+  /// Never called: CreateLogGroup with tags needs this permission, too.
+  package static let tagResource = AWSAction(.logs, "TagResource", on: .logGroup)
+}
+
+/// CloudWatch Logs (JSON 1.1, `Logs_20140328`). Throws `AWSError`, `CredentialError` or `MetadataError`.
 package struct CloudWatchLogs: Sendable {
   private let client: AWSClient
 
   package init(client: AWSClient) { self.client = client }
 
-  /// The days that PutRetentionPolicy takes (API reference).
+  /// The days that PutRetentionPolicy accepts (API reference).
   package static let retentionDays: Set = [
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
   ]
 
-  /// Of a group that is there already nothing is said.
+  /// Creates a log group; one that exists is left as it is.
   /// - Parameter tags: need `logs:TagResource`, too.
   package func createLogGroup(_ name: String, tags: [String: String]) async throws {
     var body: [String: JSONValue] = ["logGroupName": .string(name)]
     if !tags.isEmpty { body["tags"] = .object(tags.mapValues(JSONValue.string)) }
-    try await tolerating("ResourceAlreadyExistsException") { _ = try await call("CreateLogGroup", .object(body)) }
+    try await tolerating("ResourceAlreadyExistsException") {
+      try await client.json(.createLogGroup, .object(body)) { _ in }
+    }
   }
 
-  /// Of a stream that is there already nothing is said.
+  /// Creates a log stream; one that exists is left as it is.
   package func createLogStream(group: String, stream: String) async throws {
     try await tolerating("ResourceAlreadyExistsException") {
-      _ = try await call("CreateLogStream", ["logGroupName": .string(group), "logStreamName": .string(stream)])
+      try await client.json(
+        .createLogStream, ["logGroupName": .string(group), "logStreamName": .string(stream)]
+      ) { _ in }
     }
   }
 
   package func putRetentionPolicy(group: String, days: Int) async throws {
-    _ = try await call(
-      "PutRetentionPolicy", ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))])
+    try await client.json(
+      .putRetentionPolicy, ["logGroupName": .string(group), "retentionInDays": .integer(Int64(days))]
+    ) { _ in }
   }
 
-  /// The body is compressed: the CloudWatch Logs agent's reference documents gzip as content encoding
-  /// (`use_gzip_http_content_encoding`, on by default), though the API reference says nothing of it.
+  /// Sends a compressed body: the CloudWatch Logs agent's reference documents gzip as content encoding
+  /// (`use_gzip_http_content_encoding`, on by default); the API reference does not mention it.
   /// - Parameters:
-  ///   - size: what `events` appends, at most.
-  ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of one call.
-  /// - Returns: what was refused of them; nil if all were taken.
+  ///   - size: an upper bound for the bytes that `events` appends.
+  ///   - events: appends a JSON array of `{"message":…,"timestamp":…}` in chronological order, inside the limits of
+  ///     one call.
+  /// - Returns: the events that were rejected; nil if all were accepted.
   package func putLogEvents(group: String, stream: String, size: Int, _ events: (inout [UInt8]) -> Void) async throws
     -> RejectedLogEvents?
   {
     var body = Array(#"{"logEvents":"#.utf8)
     body.reserveCapacity(size + 1200)
     events(&body)
-    body +=
-      ",\"logGroupName\":\(JSONValue.string(group).compactText),\"logStreamName\":\(JSONValue.string(stream).compactText)}"
-      .utf8
-    let answer = try await client.json(.logs, target: Self.target, "PutLogEvents", body: body, compresses: true)
-    guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
-    let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
-    return RejectedLogEvents(
-      tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"),
-      expiredEnd: index("expiredLogEventEndIndex"))
+    let names: [String] = [JSONValue.string(group).compactText, JSONValue.string(stream).compactText]
+    body += ",\"logGroupName\":\(names[0]),\"logStreamName\":\(names[1])}".utf8
+    return try await client.json(.putLogEvents, body: body, compresses: true) { answer in
+      guard let rejected = answer["rejectedLogEventsInfo"]?.object, !rejected.isEmpty else { return nil }
+      // An index that is no integer counts as missing: the service has accepted the batch, and a malformed answer would
+      // send it again, without end.
+      let index = { (key: String) in rejected[key]?.integer.map { Int($0) } }
+      return RejectedLogEvents(
+        tooNewStart: index("tooNewLogEventStartIndex"), tooOldEnd: index("tooOldLogEventEndIndex"),
+        expiredEnd: index("expiredLogEventEndIndex"))
+    }
   }
 
-  /// When the newest event of a stream that the service knows of happened: it may lag an hour behind (API reference,
-  /// LogStream). Nil for a stream that is not there or has no event.
+  /// The time of the newest event of a stream, as far as the service has indexed it: it may lag an hour behind (API
+  /// reference, LogStream). Nil for a stream that does not exist or has no event.
   package func lastEventTime(group: String, stream: String) async throws -> Timestamp? {
     do {
-      let answer = try await call(
-        "DescribeLogStreams", ["logGroupName": .string(group), "logStreamNamePrefix": .string(stream)])
-      let found = answer["logStreams"]?.array?.first { $0["logStreamName"]?.string == stream }
-      return found?["lastEventTimestamp"]?.integer.map { Timestamp(milliseconds: $0) }
+      return try await client.json(
+        .describeLogStreams, ["logGroupName": .string(group), "logStreamNamePrefix": .string(stream)]
+      ) { answer in
+        guard let streams = answer["logStreams"]?.array else { throw MalformedAnswer("the answer has no logStreams") }
+        let found = streams.first { $0["logStreamName"]?.string == stream }
+        guard let time = found?["lastEventTimestamp"] else { return nil }
+        guard let milliseconds = time.integer else { throw MalformedAnswer("lastEventTimestamp is not a number") }
+        return Timestamp(milliseconds: milliseconds)
+      }
     } catch let error as AWSError where error.code == "ResourceNotFoundException" {
       return nil
     }
   }
 
-  /// Whether PutLogEvents is allowed for a group's streams: asked for one that nobody has. Throws if not.
+  /// Whether PutLogEvents is allowed for a group's streams, tried with a stream that does not exist; throws if not.
   package func tryPuttingLogEvents(group: String) async throws {
     do {
-      _ = try await call(
-        "PutLogEvents",
+      try await client.json(
+        .putLogEvents,
         [
           "logGroupName": .string(group), "logStreamName": "consul-bootstrap/no-such-stream",
           "logEvents": [["message": "consul-bootstrap doctor", "timestamp": .integer(0)]],
-        ])
+        ]
+      ) { _ in }
     } catch let error as AWSError where error.code == "ResourceNotFoundException" {}
   }
-
-  private func call(_ action: String, _ body: JSONValue) async throws -> JSONValue {
-    try await client.json(.logs, target: Self.target, action, body)
-  }
-
-  private static let target = "Logs_20140328"
 
   private func tolerating(_ code: String, _ call: () async throws -> Void) async throws {
     do { try await call() } catch let error as AWSError where error.code == code {}

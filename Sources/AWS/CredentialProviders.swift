@@ -1,23 +1,25 @@
 package import Base
 
-/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, with them, `AWS_SESSION_TOKEN`.
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, with them, `AWS_SESSION_TOKEN`. An empty variable counts as unset.
 package struct EnvironmentCredentials: CredentialProvider {
-  private let environment: [String: String]
+  private let accessKeyID: String?
+  private let secretAccessKey: Secret?
+  private let sessionToken: Secret?
 
-  package init(environment: [String: String]) { self.environment = environment }
+  package init(environment: [String: String]) {
+    accessKeyID = environment.nonempty("AWS_ACCESS_KEY_ID")
+    secretAccessKey = environment.nonempty("AWS_SECRET_ACCESS_KEY").map { Secret($0) }
+    sessionToken = environment.nonempty("AWS_SESSION_TOKEN").map { Secret($0) }
+  }
 
   package func credentials() throws -> Credentials? {
-    let id = environment["AWS_ACCESS_KEY_ID"] ?? "", secret = environment["AWS_SECRET_ACCESS_KEY"] ?? ""
-    switch (id.isEmpty, secret.isEmpty) {
-    case (true, true): return nil
-    case (false, false): break
-    default:
-      throw Failure(
-        .noCredentials, "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set",
-        hint: "set both, or neither to use the instance role")
+    switch (accessKeyID, secretAccessKey) {
+    case (nil, nil): return nil
+    case (let id?, let secret?):
+      return Credentials(
+        accessKeyID: id, secretAccessKey: secret, sessionToken: sessionToken, source: "the environment")
+    default: throw CredentialError.incompleteEnvironment
     }
-    let token = environment["AWS_SESSION_TOKEN"].flatMap { $0.isEmpty ? nil : $0 }
-    return Credentials(accessKeyID: id, secretAccessKey: secret, sessionToken: token, source: "the environment")
   }
 }
 
@@ -33,76 +35,68 @@ package struct ProfileCredentials: CredentialProvider {
     guard let id = profile["aws_access_key_id"], let secret = profile["aws_secret_access_key"] else {
       let unsupported = ["role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file"]
       if let key = unsupported.first(where: { profile[$0] != nil }) {
-        throw Failure(
-          .noCredentials, "profile \(name) uses \(key), which consul-bootstrap does not support",
-          hint: "use static keys in the profile, AWS_ACCESS_KEY_ID and the like, or the instance role")
+        throw CredentialError.unsupportedProfile(name: name, key: key)
       }
       return nil
     }
     return Credentials(
-      accessKeyID: id, secretAccessKey: secret, sessionToken: profile["aws_session_token"], source: "profile \(name)")
+      accessKeyID: id, secretAccessKey: Secret(secret),
+      sessionToken: profile["aws_session_token"].map { Secret($0) }, source: "profile \(name)")
   }
 }
 
 /// The endpoint that ECS, EKS Pod Identity and others name in the environment.
 package struct ContainerCredentials: CredentialProvider {
-  private let environment: [String: String]
+  private let relativeURI: String?
+  private let fullURI: String?
+  private let tokenFile: String?
+  private let token: Secret?
   private let transport: any HTTPTransport
   private let files: any FileReader
 
   package init(environment: [String: String], transport: any HTTPTransport, files: any FileReader) {
-    self.environment = environment
+    relativeURI = environment.nonempty("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    fullURI = environment.nonempty("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    tokenFile = environment.nonempty("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    token = environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"].map { Secret($0) }
     self.transport = transport
     self.files = files
   }
 
   package func credentials() async throws -> Credentials? {
     let url: String
-    if let relative = environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"], !relative.isEmpty {
-      url = "http://169.254.170.2" + relative
-    } else if let full = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"], !full.isEmpty {
-      guard Self.isTrusted(full) else {
-        throw Failure(
-          .noCredentials, "AWS_CONTAINER_CREDENTIALS_FULL_URI names \(full), which is neither HTTPS nor local",
-          hint: "the SDKs accept http:// only for loopback, 169.254.170.2, 169.254.170.23 and fd00:ec2::23")
-      }
-      url = full
+    if let relativeURI {
+      url = "http://169.254.170.2" + relativeURI
+    } else if let fullURI {
+      guard Self.isTrusted(fullURI) else { throw CredentialError.untrustedContainerEndpoint(url: fullURI) }
+      url = fullURI
     } else {
       return nil
     }
     var request = HTTPRequest("GET", url)
     request.timeout = .seconds(5)
-    if let token = try authorizationToken() { request.headers.append(("Authorization", token)) }
+    if let token = try authorizationToken() { request.headers.append(("Authorization", token.value)) }
     do {
       let response = try await transport.send(request)
-      guard response.status == 200 else { throw CredentialDocumentError(reason: "answered HTTP \(response.status)") }
-      return try Credentials(
-        document: JSONValue(parsing: response.body), source: "the container endpoint", roleName: nil)
+      guard response.status == 200 else {
+        throw CredentialError.containerEndpoint(url: url, reason: "answered HTTP \(response.status)")
+      }
+      return try Credentials(document: response.body, source: "the container endpoint", roleName: nil)
     } catch let error as TransportError {
-      throw failure(url, error.explanation)
+      throw CredentialError.containerEndpoint(url: url, reason: error.explanation)
     } catch let error as CredentialDocumentError {
-      throw failure(url, error.reason)
-    } catch is JSONSyntaxError {
-      throw failure(url, "answered something that is not JSON")
+      throw CredentialError.containerDocument(url: url, error)
     }
-  }
-
-  private func failure(_ url: String, _ what: String) -> Failure {
-    Failure(.noCredentials, "the container credentials endpoint gave no credentials", details: ["\(url): \(what)"])
   }
 
   /// Read every time: the file's token rotates.
-  private func authorizationToken() throws -> String? {
-    guard let path = environment["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"], !path.isEmpty else {
-      return environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
-    }
+  private func authorizationToken() throws -> Secret? {
+    guard let tokenFile else { return token }
     do {
-      let text = String(decoding: try files.read(path, limit: 1 << 16), as: UTF8.self)
-      return text.split(whereSeparator: \.isNewline).first.map(String.init)
+      let text = String(decoding: try files.read(tokenFile, limit: 1 << 16), as: UTF8.self)
+      return text.split(whereSeparator: \.isNewline).first.map { Secret(String($0)) }
     } catch let error as FileError {
-      throw Failure(
-        .noCredentials, "cannot read the container authorization token", details: [error.explanation],
-        hint: "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names this file")
+      throw CredentialError.unreadableContainerToken(error)
     }
   }
 
@@ -130,24 +124,19 @@ package struct InstanceRoleCredentials: CredentialProvider {
   package func credentials() async throws -> Credentials? {
     let list = try await metadata.get("/latest/meta-data/iam/security-credentials/")
     guard let role = list?.split(whereSeparator: \.isNewline).first.map(String.init) else {
-      throw Failure(
-        .noCredentials, "this instance has no role",
-        details: ["the metadata service lists no role under iam/security-credentials/"],
-        hint: "attach an instance profile to the instance or its launch template")
+      throw CredentialError.noRole
     }
     do {
       let path = "/latest/meta-data/iam/security-credentials/\(role)"
-      guard let text = try await metadata.get(path) else { throw CredentialDocumentError(reason: "is not there") }
-      return try Credentials(document: JSONValue(parsing: text), source: "instance role \(role)", roleName: role)
+      guard let text = try await metadata.get(path) else { throw CredentialDocumentError.notFound }
+      return try Credentials(document: Array(text.utf8), source: "instance role \(role)", roleName: role)
     } catch let error as CredentialDocumentError {
-      throw Failure(
-        .noCredentials, "the metadata service gave no credentials for role \(role)",
-        details: ["the credentials document \(error.reason)"],
-        hint: "check that the role's trust policy lets ec2.amazonaws.com assume it")
-    } catch is JSONSyntaxError {
-      throw Failure(
-        .noCredentials, "the metadata service gave no credentials for role \(role)",
-        details: ["the credentials document is not JSON"])
+      throw CredentialError.roleDocument(role: role, error)
     }
   }
+}
+
+extension [String: String] {
+  /// An empty environment variable counts as unset, as in the AWS SDKs.
+  fileprivate func nonempty(_ name: String) -> String? { self[name].flatMap { $0.isEmpty ? nil : $0 } }
 }

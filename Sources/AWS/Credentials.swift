@@ -1,11 +1,10 @@
 package import Base
 
-/// AWS credentials, with where they came from for messages.
-/// - Important: never printed; `description` shows the key's id only.
+/// AWS credentials, with their source for messages.
 package struct Credentials: Sendable, Equatable, CustomStringConvertible {
   package let accessKeyID: String
-  package let secretAccessKey: String
-  package let sessionToken: String?
+  package let secretAccessKey: Secret
+  package let sessionToken: Secret?
   /// Nil if they do not expire.
   package let expiration: Timestamp?
   /// For example `environment`, `profile web`, `instance role web-node`.
@@ -14,7 +13,7 @@ package struct Credentials: Sendable, Equatable, CustomStringConvertible {
   package let roleName: String?
 
   package init(
-    accessKeyID: String, secretAccessKey: String, sessionToken: String? = nil, expiration: Timestamp? = nil,
+    accessKeyID: String, secretAccessKey: Secret, sessionToken: Secret? = nil, expiration: Timestamp? = nil,
     source: String, roleName: String? = nil
   ) {
     self.accessKeyID = accessKeyID
@@ -27,36 +26,48 @@ package struct Credentials: Sendable, Equatable, CustomStringConvertible {
 
   package var description: String { "\(accessKeyID) from \(source)" }
 
-  /// Reads the document that the instance metadata service and container endpoints answer with.
-  /// - Throws: a text that says what is missing.
-  init(document: JSONValue, source: String, roleName: String?) throws(CredentialDocumentError) {
-    if let code = document["Code"]?.string, code != "Success" {
-      throw CredentialDocumentError(reason: "answered \(code)")
-    }
-    guard let id = document["AccessKeyId"]?.string, let secret = document["SecretAccessKey"]?.string else {
-      throw CredentialDocumentError(reason: "has no AccessKeyId or SecretAccessKey")
+  /// Reads the document with which the instance metadata service and container endpoints answer.
+  ///
+  /// `Expiration` may be missing, as in the answers of some container endpoints: such credentials do not expire.
+  /// `Token` may be missing: long-term keys have none.
+  init(document text: [UInt8], source: String, roleName: String?) throws(CredentialDocumentError) {
+    let document: JSONValue
+    do { document = try JSONValue(parsing: text) } catch { throw .notJSON(reason: error.explained) }
+    if let code = document["Code"]?.string, code != "Success" { throw .refused(code: code) }
+    guard let id = document["AccessKeyId"]?.string, let secret = document["SecretAccessKey"]?.string,
+      !id.isEmpty, !secret.isEmpty
+    else { throw .noKeys }
+    var expiration: Timestamp?
+    if let value = document["Expiration"] {
+      expiration = value.string.flatMap(Timestamp.init(iso8601:))
+      // Credentials that seemed never to expire would be used until AWS rejects them.
+      if expiration == nil { throw .noExpiration }
     }
     self.init(
-      accessKeyID: id, secretAccessKey: secret, sessionToken: document["Token"]?.string,
-      expiration: document["Expiration"]?.string.flatMap(Timestamp.init(iso8601:)), source: source, roleName: roleName)
+      accessKeyID: id, secretAccessKey: Secret(secret), sessionToken: document["Token"]?.string.map { Secret($0) },
+      expiration: expiration, source: source, roleName: roleName)
+  }
+
+  /// AWS quotes the request that it rejects, session token included.
+  func redacting(_ text: String) -> String {
+    [secretAccessKey, sessionToken].compactMap { $0?.value }.filter { !$0.isEmpty }
+      .reduce(text) { $0.replacing($1, with: Redaction.mark) }
   }
 }
 
-/// Why a credentials document cannot be used.
-struct CredentialDocumentError: Error {
-  let reason: String
-}
-
-/// Where credentials come from.
+/// A source of credentials.
 package protocol CredentialProvider: Sendable {
-  /// - Returns: nil if this place has none, so that the next is asked.
-  /// - Throws: `Failure` if this place was meant but does not work.
+  /// - Returns: nil if this source has none, so that the next one is tried.
+  /// - Throws: `CredentialError` or `MetadataError` if this source is configured but does not work.
   func credentials() async throws -> Credentials?
 }
 
-/// Holds credentials until shortly before they expire, and asks the chain again then, or when AWS says that they expired.
+/// Holds credentials until shortly before they expire, and loads new ones then, or when AWS reports that they expired.
 package actor CredentialCache {
   private let providers: [any CredentialProvider]
+  /// The wall clock, though every other deadline is measured on the monotonic clock: the expiry is a date, set by AWS.
+  /// A wrong wall clock does no lasting harm: a clock that is ahead loads new credentials too early, and one that is
+  /// behind leads to `ExpiredToken`, after which the client discards them.
   private let now: WallClock
   private var current: Credentials?
   private var loading: Task<Credentials, any Error>?
@@ -69,7 +80,7 @@ package actor CredentialCache {
     self.now = now
   }
 
-  /// - Throws: `Failure` with status 11.
+  /// - Throws: `CredentialError` or `MetadataError`.
   package func credentials() async throws -> Credentials {
     if let current, current.expiration.map({ $0 - now() > Self.refreshWindow }) ?? true { return current }
     do {
@@ -77,18 +88,18 @@ package actor CredentialCache {
       current = loaded
       return loaded
     } catch {
-      // What has not expired yet is better than nothing.
+      // Credentials that have not expired yet still work.
       if let current, let expiration = current.expiration, now() < expiration { return current }
       throw error
     }
   }
 
-  /// AWS said that these have expired: the next call loads new ones.
+  /// AWS reported that these have expired: the next call loads new ones.
   package func discard(_ expired: Credentials) {
     if current == expired { current = nil }
   }
 
-  /// Calls that come together load once.
+  /// Concurrent calls share one load.
   private func load() async throws -> Credentials {
     if let loading { return try await loading.value }
     let providers = providers
@@ -96,14 +107,7 @@ package actor CredentialCache {
       for provider in providers {
         if let found = try await provider.credentials() { return found }
       }
-      throw Failure(
-        .noCredentials, "no AWS credentials found",
-        details: [
-          "looked in the environment, the shared config and credentials files, the container endpoint and the instance role"
-        ],
-        hint:
-          "attach an instance profile to this instance, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-      )
+      throw CredentialError.noneFound
     }
     loading = task
     defer { loading = nil }

@@ -3,20 +3,19 @@ package import Base
 /// An EC2 instance as DescribeInstances shows it, as far as it matters here.
 package struct EC2Instance: Sendable, Equatable {
   package let instanceID: String
-  /// AWS's own words: `pending`, `running`, …
+  /// As AWS spells it: `pending`, `running`, …
   package let state: String
   package let availabilityZone: String
   package let privateIP: IPv4Address?
   package let publicIP: IPv4Address?
   package let vpcID: String?
-  /// In the order of their device numbers; empty unless asked for.
+  /// In the order of their device numbers; empty unless requested.
   package let interfaces: [Interface]
 
   package struct Interface: Sendable, Equatable {
     package let deviceNumber: Int
-    /// `interface`, `efa`, `trunk`, …
+    /// `interface`, `efa`, `trunk`, …; `interface` where EC2 names none.
     package let kind: String
-    package let macAddress: String
     /// The primary one first.
     package let privateIPs: [IPv4Address]
     /// Public addresses, each with the private one that it is translated to.
@@ -38,7 +37,11 @@ package struct EC2Instance: Sendable, Equatable {
   }
 }
 
-/// The EC2 API (2016-11-15). Throws `AWSError` or `Failure`.
+extension AWSAction {
+  package static let describeInstances = AWSAction(.ec2, "DescribeInstances", on: .any)
+}
+
+/// The EC2 API (2016-11-15). Throws `AWSError`, `CredentialError` or `MetadataError`.
 package struct EC2: Sendable {
   private let client: AWSClient
 
@@ -76,47 +79,58 @@ package struct EC2: Sendable {
     var instances: [EC2Instance] = []
     var token: String?
     for _ in 0..<Self.maximumPages {
-      let page = try await client.query(
-        .ec2, "DescribeInstances", parameters + (token.map { [("NextToken", $0)] } ?? []))
-      guard page.root.name == "DescribeInstancesResponse" else {
-        throw AWSError.unexpected(.ec2, "DescribeInstances", page.root.name)
+      let page = try await client.query(.describeInstances, parameters + (token.map { [("NextToken", $0)] } ?? [])) {
+        root in
+        var found: [EC2Instance] = []
+        for reservation in try root.requiredList("reservationSet", of: root.name) {
+          for instance in try reservation.requiredList("instancesSet", of: "a reservation") {
+            found.append(try EC2Instance(instance, withInterfaces: withInterfaces))
+          }
+        }
+        return (instances: found, nextToken: root["nextToken"])
       }
-      for reservation in page.root.list("reservationSet") {
-        instances += reservation.list("instancesSet").compactMap { EC2Instance($0, withInterfaces: withInterfaces) }
-      }
+      instances += page.instances
       // A page may be empty and yet have a successor.
-      token = page.root["nextToken"]
-      if token == nil { break }
+      token = page.nextToken
+      if token == nil { return instances }
     }
-    return instances
+    throw AWSError.malformed(
+      .describeInstances, "more than \(Self.maximumPages) pages", requestID: nil, role: nil, attempts: 1)
   }
 }
 
 extension EC2Instance {
-  fileprivate init?(_ element: XMLElement, withInterfaces: Bool) {
-    guard let id = element["instanceId"] else { return nil }
-    instanceID = id
-    state = element.child("instanceState")?["name"] ?? ""
-    availabilityZone = element.child("placement")?["availabilityZone"] ?? ""
-    privateIP = element["privateIpAddress"].flatMap { IPv4Address($0) }
-    publicIP = element["ipAddress"].flatMap { IPv4Address($0) }
+  /// An instance that is terminated has no addresses and no VPC any more; everything else is there in every state.
+  fileprivate init(_ element: XMLElement, withInterfaces: Bool) throws(MalformedAnswer) {
+    instanceID = try element.required("instanceId", of: "an instance")
+    let owner = "instance \(instanceID)"
+    state = try element.requiredChild("instanceState", of: owner).required("name", of: "instanceState of \(owner)")
+    availabilityZone = try element.requiredChild("placement", of: owner)
+      .required("availabilityZone", of: "placement of \(owner)")
+    privateIP = try element.address("privateIpAddress", of: owner)
+    publicIP = try element.address("ipAddress", of: owner)
     vpcID = element["vpcId"]
-    interfaces =
-      withInterfaces
-      ? element.list("networkInterfaceSet").map(Interface.init).sorted { $0.deviceNumber < $1.deviceNumber } : []
+    var interfaces: [Interface] = []
+    if withInterfaces {
+      for interface in element.list("networkInterfaceSet") { interfaces.append(try Interface(interface, of: owner)) }
+    }
+    self.interfaces = interfaces.sorted { $0.deviceNumber < $1.deviceNumber }
   }
 }
 
 extension EC2Instance.Interface {
-  fileprivate init(_ element: XMLElement) {
-    deviceNumber = element.child("attachment")?["deviceIndex"].flatMap { Int($0) } ?? 0
+  fileprivate init(_ element: XMLElement, of instance: String) throws(MalformedAnswer) {
+    let owner = "an interface of \(instance)"
+    deviceNumber = try element.requiredChild("attachment", of: owner).requiredCount("deviceIndex", of: owner)
     kind = element["interfaceType"] ?? "interface"
-    macAddress = element["macAddress"]?.lowercased() ?? ""
     var privateIPs: [IPv4Address] = [], publicIPs: [IPv4Address: IPv4Address] = [:]
+    // EFA-only interfaces have no addresses.
     for address in element.list("privateIpAddressesSet") {
-      guard let privateIP = address["privateIpAddress"].flatMap({ IPv4Address($0) }) else { continue }
+      guard let privateIP = try address.address("privateIpAddress", of: owner) else {
+        throw MalformedAnswer("the answer has no privateIpAddress of \(owner)")
+      }
       if address["primary"] == "true" { privateIPs.insert(privateIP, at: 0) } else { privateIPs.append(privateIP) }
-      if let publicIP = address.child("association")?["publicIp"].flatMap({ IPv4Address($0) }) {
+      if let publicIP = try address.child("association")?.address("publicIp", of: owner) {
         publicIPs[publicIP] = privateIP
       }
     }

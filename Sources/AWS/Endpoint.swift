@@ -1,26 +1,3 @@
-internal import Base
-
-/// An AWS service as we call it.
-package struct AWSService: Sendable, Equatable {
-  /// The name in errors, for example `AutoScaling`.
-  package let title: String
-  /// The signing name, the endpoint's prefix and the prefix of IAM actions: the same word for the services used here.
-  package let name: String
-  /// The end of `AWS_ENDPOINT_URL_…`.
-  package let environmentSuffix: String
-  package let version: String
-
-  package static let autoScaling = AWSService(
-    title: "AutoScaling", name: "autoscaling", environmentSuffix: "AUTO_SCALING", version: "2011-01-01")
-  package static let ec2 = AWSService(title: "EC2", name: "ec2", environmentSuffix: "EC2", version: "2016-11-15")
-  /// The JSON protocol needs no version.
-  package static let ssm = AWSService(title: "SSM", name: "ssm", environmentSuffix: "SSM", version: "")
-  package static let secretsManager = AWSService(
-    title: "SecretsManager", name: "secretsmanager", environmentSuffix: "SECRETS_MANAGER", version: "")
-  package static let logs = AWSService(
-    title: "CloudWatchLogs", name: "logs", environmentSuffix: "CLOUDWATCH_LOGS", version: "")
-}
-
 /// Finds a service's endpoint as the SDKs do: overrides first, then partition, FIPS and dual-stack.
 package struct EndpointResolver: Sendable {
   private let environment: [String: String]

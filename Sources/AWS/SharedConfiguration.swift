@@ -20,9 +20,9 @@ package struct SharedConfiguration: Sendable {
     self.files = files
   }
 
-  /// The profile's settings, those of the credentials file over those of the config file; nil if neither has it and
-  /// nobody asked for it by name.
-  /// - Throws: `Failure` with status 11.
+  /// The profile's settings, those of the credentials file over those of the config file; nil if neither file has the
+  /// default profile.
+  /// - Throws: `CredentialError`.
   package func profile() throws -> [String: String]? {
     let config = try sections(paths.config)
     let credentials = try sections(paths.credentials)
@@ -31,10 +31,8 @@ package struct SharedConfiguration: Sendable {
     let fromCredentials = credentials[profileName]
     if fromConfig == nil, fromCredentials == nil {
       guard wasNamed else { return nil }
-      throw Failure(
-        .noCredentials, "there is no AWS profile \(profileName)",
-        details: ["looked in \([paths.config, paths.credentials].compactMap { $0 }.joined(separator: " and "))"],
-        hint: "AWS_PROFILE names it; unset it to use the instance role")
+      throw CredentialError.noProfile(
+        name: profileName, paths: [paths.config, paths.credentials].compactMap { $0 })
     }
     return (fromConfig ?? [:]).merging(fromCredentials ?? [:]) { _, last in last }
   }
@@ -42,15 +40,16 @@ package struct SharedConfiguration: Sendable {
   private func sections(_ path: String?) throws -> [String: [String: String]] {
     guard let path else { return [:] }
     do {
+      // A file that does not exist is an empty one.
       return Self.parse(String(decoding: try files.readIfPresent(path) ?? [], as: UTF8.self))
     } catch let error as FileError {
       if error.isPermissionDenied, !wasNamed { return [:] }
-      throw Failure(.noCredentials, "cannot read the AWS configuration", details: [error.explanation])
+      throw CredentialError.unreadableConfiguration(error)
     }
   }
 
-  /// `[section]`, `key = value`, comments by `#` or `;` at the start of a line or after a blank. Indented lines belong to
-  /// nested settings (`s3 =`), which nothing here uses.
+  /// `[section]`, `key = value`, comments by `#` or `;` at the start of a line or after a blank. Indented lines belong
+  /// to nested settings (`s3 =`), which nothing here uses. A line without `=` is skipped, as by the AWS tools.
   static func parse(_ text: String) -> [String: [String: String]] {
     var sections: [String: [String: String]] = [:]
     var section: String?

@@ -1,10 +1,13 @@
+internal import Base
 internal import CExpat
 
 /// A document that is not acceptable XML.
-package struct XMLError: Error, Sendable, Equatable {
+package struct XMLError: ExplainedError, Sendable, Equatable {
   package let reason: String
   /// Counted from 1.
   package let line: Int
+
+  package var explanation: String { "not XML: \(reason) in line \(line)" }
 }
 
 /// A parsed XML document: elements and their text, without attributes and namespaces, which AWS does not use for data.

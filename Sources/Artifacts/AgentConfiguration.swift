@@ -2,20 +2,21 @@ package import Base
 package import Consul
 package import Model
 
-/// The agent's configuration, in the keys of the installed release (Consul documentation, "Agents Configuration File
-/// Reference"; `ConfigurationKey` knows the releases).
+/// The agent's configuration, in the keys of the installed release of Consul (Consul documentation, "Agents
+/// Configuration File Reference"; `ConfigurationKey` lists the releases).
 package struct AgentConfiguration: Sendable, Equatable {
   package let document: SecretDocument
 
-  /// The bytes of the file: equal settings give equal bytes.
+  /// Text of the file: equal settings give equal bytes.
   package var text: Secret { document.text }
+  /// The text for reports, without secrets.
   package var redactedText: String { document.redacted.prettyText }
 
   /// The addresses that the agent binds and advertises.
   package struct Addresses: Sendable, Equatable {
     package let bind: IPv4Address
     package let advertise: IPv4Address
-    /// Nil: the advertised one.
+    /// Address advertised to other datacenters; nil: the advertised address.
     package let advertiseWAN: IPv4Address?
 
     package init(bind: IPv4Address, advertise: IPv4Address, advertiseWAN: IPv4Address?) {
@@ -25,17 +26,19 @@ package struct AgentConfiguration: Sendable, Equatable {
     }
   }
 
-  /// Everything that the configuration is rendered from, besides the settings.
+  /// What the configuration depends on besides the settings and the release.
   package struct Parts: Sendable {
     package let identity: Identity
     package let datacenter: String
-    /// Nil for a server that joins or rejoins, and for clients.
+    /// Value of `bootstrap_expect`; nil for clients, and for a server that joins or rejoins.
     package let bootstrapExpect: Int?
     package let addresses: Addresses
+    /// Value of `retry_join`.
     package let peers: [IPv4Address]
+    /// Value of `retry_join_wan`.
     package let wanPeers: [IPv4Address]
     package let recursors: [IPv4Address]
-    /// Where else DNS is served; nil: nowhere.
+    /// Additional address of the DNS interface; nil: none.
     package let dnsAddress: IPv4Address?
     package let secrets: Secrets
 
@@ -60,7 +63,7 @@ package struct AgentConfiguration: Sendable, Equatable {
     guard version >= ConfigurationKey.oldestVersion else {
       throw Failure(
         .configurationRejected, "Consul \(version) is too old",
-        details: ["the oldest release supported is \(ConfigurationKey.oldestVersion)"],
+        details: ["the oldest supported release is \(ConfigurationKey.oldestVersion)"],
         hint: "install a newer Consul")
     }
     var keys = KeyWriter(version: version)
@@ -88,13 +91,13 @@ package struct AgentConfiguration: Sendable, Equatable {
     Self.dns(settings, parts, &keys)
     Self.security(settings, parts, &keys)
     Self.reporting(settings, &keys)
-    if let lack = keys.lacking {
+    if let (option, key) = keys.unsupported {
       throw Failure(
-        .configurationRejected, "Consul \(version) does not know \(lack.key.name), which \(lack.option) needs",
-        details: ["it came with Consul \(lack.key.forms[0].since)"],
-        hint: "install a newer Consul, or leave out \(lack.option)")
+        .configurationRejected, "Consul \(version) does not support \(key.name), which \(option) needs",
+        details: ["Consul supports it since \(key.forms[0].since)"],
+        hint: "install a newer Consul, or remove \(option)")
     }
-    document = SecretDocument(settings.overlays.reduce(keys.value) { $0.merging($1.value) })
+    document = SecretDocument(settings.overlays.reduce(keys.value) { $0.merging($1.value.value) })
   }
 
   private static func addresses(_ settings: Settings, _ parts: Parts, _ keys: inout KeyWriter) {
@@ -107,7 +110,7 @@ package struct AgentConfiguration: Sendable, Equatable {
     }
     if let chosen = settings.clientAddress {
       keys.set(.clientAddress, .string(chosen))
-    } else if keys.knows(.clientAddresses) {
+    } else if keys.supports(.clientAddresses) {
       keys.set(.clientAddresses, .string("127.0.0.1 \(addresses.bind)"))
     } else {
       keys.set(.clientAddress, .string(addresses.bind.description))
@@ -131,7 +134,7 @@ package struct AgentConfiguration: Sendable, Equatable {
     let secrets = parts.secrets, tls = settings.tls
     if let key = secrets.gossipKey { keys.set(.encrypt, .string(key.value)) }
     if let policy = settings.aclDefaultPolicy {
-      if keys.knows(.aclEnabled) {
+      if keys.supports(.aclEnabled) {
         keys.set(.aclEnabled, true)
       } else {
         keys.set(.aclDatacenter, .string(parts.datacenter))
@@ -174,44 +177,44 @@ package struct AgentConfiguration: Sendable, Equatable {
     }
   }
 
-  /// Keys that matter only while an agent starts: a change of these alone needs nothing of a running agent.
+  /// Keys that an agent uses only when it starts: a change of these alone needs no reload.
   package static let joinKeys: Set = [
     "bootstrap_expect", "retry_join", "retry_interval", "retry_join_wan", "retry_interval_wan", "retry_max",
   ]
 
-  /// `address:port` under which raft knows this server.
+  /// `address:port` of this server in raft.
   package func raftAddress(_ addresses: Addresses) -> String {
     let named = ["advertise_addr", "bind_addr"].compactMap { document[$0]?.string.flatMap { IPv4Address($0) } }
     let address = named.first { !$0.isUnspecified } ?? addresses.advertise
     return "\(address):\(document["ports"]?["server"]?.integer ?? 8300)"
   }
 
-  /// The agent binds a port below 1024.
+  /// Whether the agent binds a port below 1024.
   package var bindsLowPorts: Bool {
     document["ports"]?.object?.values.contains { (1...1023).contains($0.integer ?? 0) } ?? false
   }
 
-  /// The top-level keys in which two configurations differ.
+  /// Top-level keys in which two configurations differ.
   package static func changedKeys(_ old: SecretDocument?, _ new: SecretDocument) -> Set<String> {
     let old = old?.value.object ?? [:], new = new.value.object ?? [:]
     return Set(old.keys).union(new.keys).filter { old[$0] != new[$0] }
   }
 }
 
-/// Puts values under the paths that a release knows.
+/// Sets keys under the paths that a release supports.
 private struct KeyWriter {
   let version: ConsulVersion
   private(set) var value = JSONValue.object([:])
-  /// The first option that the release cannot fulfil.
-  private(set) var lacking: (option: String, key: ConfigurationKey)?
+  /// The first option whose key the release does not support.
+  private(set) var unsupported: (option: String, key: ConfigurationKey)?
 
   init(version: ConsulVersion) { self.version = version }
 
-  func knows(_ key: ConfigurationKey) -> Bool { key.form(in: version) != nil }
+  func supports(_ key: ConfigurationKey) -> Bool { key.form(in: version) != nil }
 
   mutating func set(_ key: ConfigurationKey, _ new: JSONValue, for option: String? = nil) {
     guard let form = key.form(in: version) else {
-      if lacking == nil { lacking = (option ?? key.name, key) }
+      if unsupported == nil { unsupported = (option ?? key.name, key) }
       return
     }
     guard let path = form.path else { return }
@@ -220,7 +223,7 @@ private struct KeyWriter {
 }
 
 extension Secrets.TLSMaterial {
-  /// Where the agent finds it.
+  /// Path at which the agent reads the material.
   package func path(in directory: String, name: String) -> String {
     switch self {
     case .file(let path): path

@@ -14,9 +14,11 @@ extension DockerContainer {
       fingerprint: fingerprint)
   }
 
-  /// - `--restart on-failure` starts a crashed agent again, but not one that has left.
-  /// - The agent runs as its user on the host, so that both sides can read each other's files; root where it binds low
-  ///   ports, which Docker gives to no other user in the host's network.
+  /// The container of the agent.
+  /// - `--restart on-failure` restarts the agent after a crash, but not after a leave.
+  /// - The agent runs as its user on the host, so that both sides can read each other's files. It runs as root if it
+  ///   binds low ports, which Docker allows no other user in the host's network.
+  /// - Parameter files: files outside the configuration directory that the agent reads.
   package static func agent(
     docker: String, image: String, settings: Settings, owner: FileOwner?, files: [String], bindsLowPorts: Bool
   ) -> Self {
@@ -32,7 +34,7 @@ extension DockerContainer {
       arguments: ["agent", "-config-dir=\(settings.configDirectory)"])
   }
 
-  /// Registers the machine's other containers with the agent.
+  /// The container of registrator, which registers the machine's other containers with the agent.
   package static func registrator(docker: String, image: String, agentAddress: String) -> Self {
     Self(
       name: registratorName, image: image, docker: docker,
@@ -40,10 +42,12 @@ extension DockerContainer {
       arguments: ["consul://\(agentAddress)"])
   }
 
+  /// The command that prints the version of the image's Consul.
   package static func version(docker: String, image: String) -> Command {
     Command(docker, ["run", "--rm", "--network", "none", "--entrypoint", "consul", image, "version"])
   }
 
+  /// The command that validates a configuration with the image's Consul.
   package static func validation(
     docker: String, image: String, settings: Settings, stagedPath: String, files: [String], arguments: [String]
   )

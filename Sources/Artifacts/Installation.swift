@@ -1,28 +1,28 @@
 package import Base
 package import Model
 
-/// What an image is given, and what a machine that is there already gets by `consul-bootstrap install`: everything that a run needs and
-/// that is the same for every run. Nothing is started, nothing is configured.
+/// The steps of `consul-bootstrap install` and `uninstall`: everything that every run needs, for an image or an
+/// existing machine. They start and configure nothing.
 package struct Installation: Sendable {
-  /// What this machine has.
+  /// The state of this machine.
   package struct Facts: Sendable {
-    /// Nil if there is no such user yet.
+    /// The agent's user; nil if it does not exist yet.
     package var owner: FileOwner?
+    /// Path of the running program.
     package var programPath: String
     package var consulPath: String
     /// There is a directory for units.
     package var hasSystemd: Bool
-    /// systemd runs, and can be told.
+    /// systemd is running: in an image that is being built it is not.
     package var isBootedBySystemd: Bool
     package var agentUnit: FileContent
     package var sidecarUnit: FileContent
-    /// A run has been here.
+    /// A run has configured the agent.
     package var hasConfiguration: Bool
 
     package init(
       owner: FileOwner?, programPath: String, consulPath: String, hasSystemd: Bool, isBootedBySystemd: Bool,
-      agentUnit: FileContent,
-      sidecarUnit: FileContent, hasConfiguration: Bool
+      agentUnit: FileContent, sidecarUnit: FileContent, hasConfiguration: Bool
     ) {
       self.owner = owner
       self.programPath = programPath
@@ -36,13 +36,13 @@ package struct Installation: Sendable {
   }
 
   package static let programPath = "/usr/local/bin/consul-bootstrap"
-  /// Where a distribution's package puts it.
+  /// Where the .deb and .rpm packages install the program.
   private static let packagedPath = "/usr/bin/consul-bootstrap"
   private static let logRotationPath = "/etc/logrotate.d/consul-bootstrap"
 
   private let settings: Settings
   private let facts: Facts
-  /// Completions and manual, by path.
+  /// Completions and the manual page.
   private let documents: [(path: String, text: String)]
 
   package init(_ settings: Settings, _ facts: Facts, documents: [(path: String, text: String)]) {
@@ -53,7 +53,7 @@ package struct Installation: Sendable {
 
   private var program: String { facts.programPath == Self.packagedPath ? Self.packagedPath : Self.programPath }
 
-  /// Before all else; the directories need its number. Nil if the user is there.
+  /// Creates the agent's user; nil if it exists. It comes first: the directories belong to the user.
   package var userStep: Step? {
     guard facts.owner == nil else { return nil }
     return .run(
@@ -66,7 +66,7 @@ package struct Installation: Sendable {
   }
 
   package var steps: [Step] {
-    // A dry run on a machine without the user only needs its name.
+    // A dry run on a machine without the user prints only its name.
     let owner = facts.owner ?? FileOwner(user: 0, group: 0, userName: settings.user, groupName: settings.user)
     var steps: [Step] = [
       .createDirectory(settings.configDirectory, mode: 0o755, owner: nil),
@@ -81,7 +81,8 @@ package struct Installation: Sendable {
     ]
   }
 
-  /// Whatever a run has written is more to the point than what stands here; a unit of somebody else's is a run's matter.
+  /// Units that do not exist yet. A run's own units have its options, and another program's unit is replaced only by a
+  /// run.
   private func units(_ owner: FileOwner) -> [Step] {
     var steps: [Step] = []
     if facts.agentUnit == .absent {
@@ -101,7 +102,7 @@ package struct Installation: Sendable {
     return steps
   }
 
-  /// What `install` made, as far as nobody uses it.
+  /// Removes what `install` created, except what may run an agent.
   package var removal: [Step] {
     var steps: [Step] = []
     let isOurs = { (content: FileContent) in
@@ -120,13 +121,13 @@ package struct Installation: Sendable {
     ]
   }
 
-  /// What stays after it, for people.
+  /// What the removal leaves, for the report.
   package var remains: [String] {
     (facts.hasConfiguration ? ["\(SystemdUnit.name), which may run the agent", settings.configDirectory] : [])
       + [settings.dataDirectory, settings.stateDirectory, "user \(settings.user)"]
   }
 
-  /// `delaycompress`: what is read to its end is not compressed before.
+  /// `delaycompress`: the sidecar reads a rotated file to its end before it is compressed.
   private static let logRotation = """
     \(Settings.ownLogPath) {
       weekly

@@ -3,9 +3,9 @@ package import Model
 
 extension LogAgentConfiguration {
   /// - Parameters:
-  ///   - groupName: of this instance's Auto Scaling group.
-  ///   - syslogFile: of this machine; nil if it has none, as where only the journal has it.
-  /// - Returns: nil if no agent is asked for, or a name has a field that is not known now.
+  ///   - groupName: name of this instance's Auto Scaling group, if it is known.
+  ///   - syslogFile: the machine's log file; nil if only the journal has the log.
+  /// - Returns: nil if the settings name no log agent, a source has no file, or a name has a field that is not known.
   package init?(_ settings: Settings, _ identity: Identity, hostName: String, groupName: String?, syslogFile: String?) {
     guard let kind = settings.logAgent else { return nil }
     var values = settings.logValues(identity, hostName: hostName)
@@ -26,7 +26,7 @@ extension LogAgentConfiguration {
     let agent: Agent, text: String
     switch kind {
     case .awslogs:
-      // Amazon Linux 2's package names its unit awslogsd, the installer of the articles awslogs; both read this directory.
+      // The unit is awslogsd in Amazon Linux 2's package and awslogs in AWS's installer; both read this directory.
       agent = Agent(
         name: kind.rawValue, path: "/etc/awslogs/config/consul-bootstrap.conf",
         units: ["awslogsd.service", "awslogs.service"], command: nil)
@@ -43,7 +43,7 @@ extension LogAgentConfiguration {
     self.init(agent: agent, files: files, text: text)
   }
 
-  /// CloudWatch Logs Agent Reference: a section for each file.
+  /// One section for each file (CloudWatch Logs Agent Reference).
   private static func awslogs(_ files: [File]) -> String {
     SystemdUnit.header + ", which overwrites it.\n"
       + files.map { file in
@@ -59,7 +59,7 @@ extension LogAgentConfiguration {
       }.joined()
   }
 
-  /// CloudWatch agent configuration file: `logs.logs_collected.files.collect_list`.
+  /// `logs.logs_collected.files.collect_list` of the CloudWatch agent's configuration file.
   private static func cloudWatchAgent(_ files: [File]) -> String {
     let list = files.map { file in
       var entry: [String: JSONValue] = [

@@ -2,41 +2,48 @@ internal import Base
 package import Model
 
 extension SidecarUnit {
-  /// Settings of the AWS tools that a service needs as well as the run that wrote it; none of these is a secret.
-  private static let passedVariables = [
+  /// Settings of the AWS SDKs that a service needs as well as the run that wrote it. None of them is a secret.
+  private static let passedVariables: Set = [
     "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_PROFILE", "AWS_MAX_ATTEMPTS",
-    "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "AWS_PROFILE", "AWS_MAX_ATTEMPTS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
   ]
 
-  /// - `Type=notify`: ready once it runs, whatever AWS says; so nobody who starts it hangs.
-  /// - `WatchdogSec`: a process that hangs is killed and started again.
-  /// - Nothing of the system is writable but the configuration, our own state and our own log. What it may forward is
-  ///   anywhere: nothing is hidden from it.
-  /// - Neither `ProtectKernelTunables` nor `ProtectControlGroups`: with either, journalctl in a unit of a systemd-nspawn
-  ///   container finds no entry behind a cursor (systemd 252).
-  /// - Memory and weights: its trouble is never the agent's. At most 24 MiB are its own; journalctl and the page cache count, too.
-  /// - `Restart=always`: its end is never wanted, and never the agent's.
+  /// Environment variables of a run that its sidecar needs, too: neither credentials nor a URL that may contain some,
+  /// nor what a unit file cannot quote.
+  package static func environment(of run: [String: String]) -> [String: String] {
+    run.filter { key, value in
+      (passedVariables.contains(key) || key.hasPrefix("AWS_ENDPOINT_URL")) && !value.isEmpty
+        && !value.contains { $0 == "@" || $0 == "\"" || $0.isNewline }
+    }
+  }
+
+  /// The sidecar's unit.
+  /// - `Type=notify`: ready once it runs, whatever AWS answers, so that a start never blocks.
+  /// - `WatchdogSec`: a process that hangs is killed and restarted.
+  /// - Only the configuration, the state and the log of this program are writable. Everything is readable: logs to
+  ///   forward may be anywhere.
+  /// - Neither `ProtectKernelTunables` nor `ProtectControlGroups`: with either, journalctl in a unit of a
+  ///   systemd-nspawn container finds no entry after a cursor (systemd 252).
+  /// - Memory limits and weights: an overload of the sidecar never affects the agent. The sidecar itself uses at most
+  ///   24 MiB; journalctl and the page cache count, too.
+  /// - `Restart=always`: the sidecar never ends by itself, and its end never affects the agent.
+  /// - Parameter environment: variables for the unit, from `environment(of:)`.
   package init(program: String, settings: Settings, environment: [String: String]) {
     let optionsPath = settings.sidecarConfigurationPath
     var writable = [settings.configDirectory, settings.stateDirectory]
-    // Made by the first line, and renamed.
+    // The log is created by the first line, and rotated by a rename.
     if settings.forwards(.bootstrap) { writable.append("/var/log") }
     if case .unix(let path)? = settings.metricsAddress {
       writable.append("-" + (path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "/run"))
     }
-    let variables = environment.filter { key, value in
-      (Self.passedVariables.contains(key) || key.hasPrefix("AWS_ENDPOINT_URL")) && !value.isEmpty
-        && !value.contains("@") && !value.contains("\"")
-        && !value.contains("\n")
-    }
-    let lines = variables.sorted { $0.key < $1.key }.map {
+    let lines = environment.sorted { $0.key < $1.key }.map {
       "Environment=\"\($0.key)=\($0.value.replacing("%", with: "%%"))\"\n"
     }.joined()
+    let stopMargin: Int64 = 20
     let text = """
-      \(SystemdUnit.header), which overwrites it. For changes of your own: systemctl edit consul-bootstrap
+      \(SystemdUnit.header), which overwrites it. Add changes with: systemctl edit consul-bootstrap
       [Unit]
       Description=consul-bootstrap sidecar: keeps the Consul agent joined
       Wants=network-online.target
@@ -52,7 +59,7 @@ extension SidecarUnit {
       ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
       Restart=always
       RestartSec=10
-      TimeoutStopSec=\(settings.flushTimeout.components.seconds + 20)
+      TimeoutStopSec=\(min(settings.flushTimeout.components.seconds, .max - stopMargin) + stopMargin)
       MemoryHigh=\((settings.logMemory >> 20) + 88)M
       MemoryMax=\((settings.logMemory >> 20) + 184)M
       TasksMax=64
@@ -78,6 +85,6 @@ extension SidecarUnit {
       WantedBy=multi-user.target
 
       """
-    self.init(text: text, optionsPath: optionsPath, options: JSONValue.object(settings.given).prettyText)
+    self.init(text: text, optionsPath: optionsPath, options: JSONValue.object(settings.givenOptions).prettyText)
   }
 }

@@ -12,13 +12,15 @@ package struct BootstrapRun: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
   private let planner: Planner
-  /// Nil if a sidecar forwards the logs already; called once this run forwards nothing any more.
   private let forwardingEnded: (@Sendable () -> Void)?
-  /// Receives the error of a run that fails, for the log that is forwarded; the caller reports it everywhere else.
   private let finalError: @Sendable (Failure) -> Void
-  /// Signals go to the supervisor once it starts an agent; until then they cancel the run.
   private let supervisorStarted: @Sendable (Supervisor, Sidecar) -> Void
 
+  /// - Parameters:
+  ///   - forwardingEnded: called once this run forwards no logs any more; nil if a sidecar forwards them already.
+  ///   - finalError: receives the error of a run that fails, for the log that is forwarded; the caller of `run` reports
+  ///     it everywhere else.
+  ///   - supervisorStarted: called before the start of a supervised agent, which gets the signals from then on.
   package init(
     settings: Settings, context: RuntimeContext, planner: Planner, forwardingEnded: (@Sendable () -> Void)?,
     finalError: @escaping @Sendable (Failure) -> Void,
@@ -35,57 +37,75 @@ package struct BootstrapRun: Sendable {
   /// The result of a run.
   package struct Outcome: Sendable {
     package let plan: Plan
-    /// Nil if nothing was started.
+    /// Nil if no agent was started, or if it ended by a signal before it was healthy.
     package let health: Health?
     /// The end of a supervised agent.
     package let agentEnd: ProcessEnd?
   }
 
+  /// What the phases of one run share.
+  private struct Parts {
+    let instance: LocatedInstance
+    let hooks: LifecycleHooks
+    let executor: StepExecutor
+    let sidecar: Sidecar
+    let early: EarlyForwarding?
+    let verified: @Sendable (Outcome) -> Void
+  }
+
+  /// A failure of the boot stops a supervised agent and abandons the launch hook; one after verification does neither.
   /// - Parameter verified: called once the boot is a success, before staying with a supervised agent.
   /// - Throws: `Failure`, or `CancellationError`.
   package func run(verified: @escaping @Sendable (Outcome) -> Void) async throws -> Outcome {
-    let instance: LocatedInstance
+    let run = prepare(at: try await locate(), verified)
     do {
-      instance = try await planner.locate()
+      let outcome = try await carryOut(try await planner.plan(at: run.instance, .run), run)
+      await run.early?.end()
+      return outcome
+    } catch let error as FailureAfterVerification {
+      finalError(error.failure)
+      await run.early?.end()
+      throw error.failure
+    } catch {
+      if let failure = error as? Failure {
+        await abandon(run.hooks)
+        finalError(failure)
+      }
+      await run.early?.end()
+      throw error
+    }
+  }
+
+  private func locate() async throws -> LocatedInstance {
+    do {
+      return try await planner.locate()
     } catch let failure as Failure {
       finalError(failure)
       throw failure
     }
+  }
+
+  private func prepare(at instance: LocatedInstance, _ verified: @escaping @Sendable (Outcome) -> Void) -> Parts {
     let spool = makeSpool()
-    // Logs matter most where no cluster forms. Under supervise they stay this process's.
+    // Under supervise the logs stay this process's.
     let early = forwardingEnded.map { ended in
       EarlyForwarding(
         LogForwardingService(settings: settings, context: context, instance: instance, spool: spool),
         ended: isSupervised ? nil : ended)
     }
     let hooks = LifecycleHooks(client: instance.client, instanceID: instance.identity.instanceID)
-    do {
-      let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
-      let executor = StepExecutor(
-        context: context, lifecycleHooks: hooks, agentOutput: spool, agentStarts: { supervisorStarted($0, sidecar) })
-      let plan = try await planner.plan(at: instance, .run)
-      let outcome = try await carryOut(plan, executor, sidecar, instance, early, verified: verified)
-      await early?.end()
-      return outcome
-    } catch let error as FollowUpFailure {
-      finalError(error.failure)
-      await early?.end()
-      throw error.failure
-    } catch {
-      if let failure = error as? Failure {
-        await abandon(hooks)
-        finalError(failure)
-      }
-      await early?.end()
-      throw error
-    }
+    let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
+    let executor = StepExecutor(
+      context: context, lifecycleHooks: hooks, agentOutput: spool, agentStarts: { supervisorStarted($0, sidecar) })
+    return Parts(
+      instance: instance, hooks: hooks, executor: executor, sidecar: sidecar, early: early, verified: verified)
   }
 
   private var isSupervised: Bool {
     (settings.start ?? (context.system.isBootedBySystemd ? .systemd : .supervise)) == .supervise
   }
 
-  /// Keeps what a supervised agent writes while the service is away, or before anything is sent.
+  /// Keeps the output of a supervised agent while CloudWatch cannot be reached, or before anything is sent.
   private func makeSpool() -> Spool? {
     guard settings.forwards(.consul), settings.logAgent == nil, isSupervised else { return nil }
     return Spool(
@@ -95,27 +115,17 @@ package struct BootstrapRun: Sendable {
 
   // MARK: The phases
 
-  private func carryOut(
-    _ plan: Plan, _ executor: StepExecutor, _ sidecar: Sidecar, _ instance: LocatedInstance, _ early: EarlyForwarding?,
-    verified: @escaping @Sendable (Outcome) -> Void
-  ) async throws -> Outcome {
+  private func carryOut(_ plan: Plan, _ run: Parts) async throws -> Outcome {
     report(plan)
     if let obstacle = plan.obstacle { throw obstacle }
+    let agent = run.executor.supervisedAgent
     do {
-      for step in plan.steps.prepare + plan.steps.start { try await executor.perform(step) }
-      guard executor.supervisedAgent.supervisor != nil else {
-        let health = try await verify(plan, executor)
-        // The sidecar continues with the logs where this run stops; without one, this run has to send them.
-        await early?.end(handsOver: plan.startsSidecar)
-        let followUp = await followUp(plan, executor)
-        let outcome = Outcome(plan: plan, health: health, agentEnd: nil)
-        verified(outcome)
-        if let followUp { throw FollowUpFailure(failure: followUp) }
-        return outcome
-      }
-      return try await supervise(plan, executor, sidecar, instance, early, verified: verified)
+      for step in plan.steps.prepare + plan.steps.start { try await run.executor.perform(step) }
+      if let supervisor = agent.supervisor { return try await supervise(plan, supervisor, run) }
+      return try await finish(plan, run)
     } catch {
-      await executor.supervisedAgent.stop()
+      // Also for a step between the agent's start and `supervise`.
+      await agent.stop()
       throw error
     }
   }
@@ -129,21 +139,35 @@ package struct BootstrapRun: Sendable {
     }
   }
 
-  private func verify(_ plan: Plan, _ executor: StepExecutor) async throws -> Health? {
+  /// The rest of a run that supervises no agent.
+  private func finish(_ plan: Plan, _ run: Parts) async throws -> Outcome {
+    let outcome = Outcome(plan: plan, health: try await verify(plan, run), agentEnd: nil)
+    // A sidecar continues with the logs; without one, this run has to send all of them.
+    await run.early?.end(handsOver: plan.startsSidecar)
+    let hookFailure = try await followUp(plan, run)
+    run.verified(outcome)
+    if let hookFailure { throw FailureAfterVerification(failure: hookFailure) }
+    return outcome
+  }
+
+  private func verify(_ plan: Plan, _ run: Parts) async throws -> Health? {
     var health: Health?
     for step in plan.steps.verify {
-      if case .healthy(let found) = try await executor.perform(step) { health = found }
+      if case .healthy(let found) = try await run.executor.perform(step) { health = found }
     }
     return health
   }
 
-  /// The agent is healthy, whatever happens here: each failure is reported, and none undoes the boot.
+  /// The agent is healthy, whatever fails here: each failure is reported, and none undoes the boot.
   /// - Returns: the failure to complete the launch hook, which is for the caller to report.
-  private func followUp(_ plan: Plan, _ executor: StepExecutor) async -> Failure? {
+  /// - Throws: `CancellationError`.
+  private func followUp(_ plan: Plan, _ run: Parts) async throws -> Failure? {
     var hookFailure: Failure?
     for step in plan.steps.after {
       do {
-        try await executor.perform(step)
+        try await run.executor.perform(step)
+      } catch let error as CancellationError {
+        throw error
       } catch let failure as Failure {
         if case .completeLifecycleAction = step { hookFailure = failure } else { report(failure) }
       } catch {
@@ -158,59 +182,70 @@ package struct BootstrapRun: Sendable {
       failure.message, ["details": .strings(failure.details), "hint": failure.hint.map(JSONValue.string) ?? .null])
   }
 
-  /// A failure after verification: the launch hook is not abandoned, and the agent goes on.
-  private struct FollowUpFailure: Error {
+  private struct FailureAfterVerification: Error {
     let failure: Failure
   }
 
   // MARK: Supervise
 
-  private func supervise(
-    _ plan: Plan, _ executor: StepExecutor, _ sidecar: Sidecar, _ instance: LocatedInstance, _ early: EarlyForwarding?,
-    verified: @escaping @Sendable (Outcome) -> Void
-  ) async throws -> Outcome {
-    enum Event: Sendable {
-      case agentEnded(ProcessEnd?)
-      case verified(Health?)
-      case sidecarEnded
-    }
-    return try await withThrowingTaskGroup(of: Event.self) { group in
-      group.addTask { .agentEnded(try await executor.supervisedAgent.end()) }
-      group.addTask { .verified(try await verify(plan, executor)) }
-      var health: Health?
-      // A failed verification throws from here; leaving the group then cancels the supervisor, which stops its agent.
-      while let event = try await group.next() {
-        switch event {
-        case .verified(let found):
-          health = found
-          if let failure = await followUp(plan, executor) { report(failure) }
-          verified(Outcome(plan: plan, health: found, agentEnd: nil))
-          group.addTask {
-            await early?.end(handsOver: true)
-            await sidecar.stay(at: instance)
-            return .sidecarEnded
+  private enum Event: Sendable {
+    case agentEnded(ProcessEnd?)
+    case verified(Health?)
+    case sidecarEnded
+  }
+
+  private func supervise(_ plan: Plan, _ supervisor: Supervisor, _ run: Parts) async throws -> Outcome {
+    try await withThrowingTaskGroup(of: Event.self) { group in
+      group.addTask { .agentEnded(try await run.executor.supervisedAgent.end()) }
+      group.addTask { .verified(try await verify(plan, run)) }
+      var health: Health?, isVerified = false
+      do {
+        // An error leaves the group, which cancels the supervisor, which stops its agent.
+        while let event = try await group.next() {
+          switch event {
+          case .verified(let found):
+            (health, isVerified) = (found, true)
+            if let failure = try await followUp(plan, run) { report(failure) }
+            run.verified(Outcome(plan: plan, health: found, agentEnd: nil))
+            group.addTask {
+              await run.early?.end(handsOver: true)
+              await run.sidecar.stay(at: run.instance)
+              return .sidecarEnded
+            }
+          case .sidecarEnded: break
+          case .agentEnded(let end):
+            if !isVerified, let failure = await prematureEnd(end, supervisor) { throw failure }
+            await uncancelled { await run.sidecar.flush() }
+            group.cancelAll()
+            return Outcome(plan: plan, health: health, agentEnd: end)
           }
-        case .sidecarEnded: break
-        case .agentEnded(let end):
-          await sidecar.flush()
-          group.cancelAll()
-          return Outcome(plan: plan, health: health, agentEnd: end)
         }
+      } catch let failure as Failure where isVerified {
+        throw FailureAfterVerification(failure: failure)
       }
       return Outcome(plan: plan, health: health, agentEnd: nil)
     }
   }
 
+  /// An agent that left before it was healthy is a failed boot, unless a signal asked it to.
+  private func prematureEnd(_ end: ProcessEnd?, _ supervisor: Supervisor) async -> Failure? {
+    guard let end, await !supervisor.isStopping, !Task.isCancelled else { return nil }
+    return Failure(
+      .agentNotStarted, "the Consul agent ended before it was healthy: \(end.explanation)",
+      details: relevantLogLines(of: await supervisor.lastLines()),
+      hint: "check the agent's output above, and whether another program stopped the agent")
+  }
+
   // MARK: The launch hook
 
-  /// The failure that leads here is the news; a failure to abandon the hook is only a warning.
+  /// The failure that leads here is reported as an error; a failure to abandon the hook is only a warning.
   private func abandon(_ hooks: LifecycleHooks) async {
     guard let hook = settings.lifecycleHook else { return }
     do {
       try await hooks.complete(hook, .abandon)
       context.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
     } catch {
-      context.log.warning("cannot complete lifecycle hook \(hook)", ["reason": .string(error.explained)])
+      context.log.warning("cannot abandon lifecycle hook \(hook)", ["reason": .string(error.explained)])
     }
   }
 }

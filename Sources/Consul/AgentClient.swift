@@ -1,8 +1,8 @@
 package import Base
 
-/// What a Consul agent says about its raft cluster.
+/// The raft cluster as a Consul agent reports it.
 package struct ClusterStatus: Sendable, Equatable {
-  /// `address:port` of the leader; nil if it knows none.
+  /// `address:port` of the leader; nil if there is none.
   package let leader: String?
   /// `address:port` of every raft peer; empty before the first election.
   package let peers: [String]
@@ -26,10 +26,11 @@ package struct RaftServer: Sendable, Equatable {
 package struct SerfMember: Sendable, Equatable {
   /// In the WAN pool with the datacenter behind a dot.
   package let name: String
+  /// Nil for an IPv6 address.
   package let address: IPv4Address?
   /// serf's status 1; 2 is leaving, 3 left, 4 failed.
   package let isAlive: Bool
-  /// serf's tag `role` is `consul` on servers and `node` on clients.
+  /// serf's tag `role` is `consul` on servers and `node` on clients; a member without it is no server.
   package let isServer: Bool
 
   package init(name: String, address: IPv4Address?, isAlive: Bool, isServer: Bool) {
@@ -43,15 +44,16 @@ package struct SerfMember: Sendable, Equatable {
 /// Why an agent gave no answer that can be used.
 package enum AgentError: ExplainedError, Sendable, Equatable {
   case transport(TransportError)
-  /// The agent's HTTP status and the start of its words.
+  /// The agent's HTTP status and the beginning of its message.
   case refused(status: Int, message: String)
-  case malformed
+  /// The answer is not what Consul's API documents; with what is wrong.
+  case malformed(String)
 
   package var explanation: String {
     switch self {
     case .transport(let error): error.explanation
     case .refused(let status, let message): "HTTP \(status): \(message)"
-    case .malformed: "the answer is not what a Consul agent says"
+    case .malformed(let reason): "malformed answer: \(reason)"
     }
   }
 }
@@ -73,42 +75,56 @@ package struct AgentClient: Sendable {
     self.timeout = timeout
   }
 
+  /// Peers are not trusted; the answer for a cluster of seven servers has some 200 bytes.
+  private static let maximumStatusBytes = 16 << 10
+  /// A thousand members have some 500 KB.
+  private static let maximumBytes = 8 << 20
+
   /// `/v1/status/leader` and `/v1/status/peers`, which need no token.
   package func clusterStatus() async throws -> ClusterStatus {
-    // The second is only asked where the first was answered: most peers that are asked are still booting.
-    guard let leader = try await get("/v1/status/leader").string,
-      let peers = try await get("/v1/status/peers").array
-    else { throw AgentError.malformed }
-    return ClusterStatus(leader: leader.isEmpty ? nil : leader, peers: peers.compactMap(\.string))
+    // One after the other: most peers that are probed are still booting, and do not answer the first.
+    let leader = try await get("/v1/status/leader", limit: Self.maximumStatusBytes)
+    guard let leader = leader.string else { throw AgentError.malformed("the leader is not a string") }
+    let peers = try await get("/v1/status/peers", limit: Self.maximumStatusBytes)
+    guard let list = peers.array else { throw AgentError.malformed("the peers are not a list") }
+    return ClusterStatus(
+      leader: leader.isEmpty ? nil : leader,
+      peers: try list.map { peer throws(AgentError) in
+        guard let address = peer.string, !address.isEmpty else { throw .malformed("a peer is not an address") }
+        return address
+      })
   }
 
   /// The name under which the agent has joined, from `/v1/agent/self`.
   package func nodeName() async throws -> String {
-    guard let name = try await get("/v1/agent/self")["Config"]?["NodeName"]?.string else { throw AgentError.malformed }
-    return name
+    let config = try await get("/v1/agent/self")["Config"]
+    return try required("NodeName", config, \.nonemptyString)
   }
 
   /// `/v1/operator/raft/configuration`, which needs `operator:read` where ACLs are on.
   package func raftConfiguration() async throws -> [RaftServer] {
     guard let servers = try await get("/v1/operator/raft/configuration")["Servers"]?.array else {
-      throw AgentError.malformed
+      throw AgentError.malformed("it has no list of Servers")
     }
-    return servers.map { server in
+    return try servers.map { server in
       RaftServer(
-        id: server["ID"]?.string ?? "", node: server["Node"]?.string ?? "", address: server["Address"]?.string ?? "",
-        isLeader: server["Leader"]?.bool ?? false, isVoter: server["Voter"]?.bool ?? false)
+        id: try required("ID", server, \.nonemptyString), node: try required("Node", server, \.nonemptyString),
+        address: try required("Address", server, \.nonemptyString), isLeader: try required("Leader", server, \.bool),
+        isVoter: try required("Voter", server, \.bool))
     }
   }
 
   /// `/v1/agent/members`; where ACLs are on, those that the token may read (`node:read`).
   package func members(wan: Bool) async throws -> [SerfMember] {
     guard let members = try await get("/v1/agent/members\(wan ? "?wan=1" : "")").array else {
-      throw AgentError.malformed
+      throw AgentError.malformed("the members are not a list")
     }
-    return members.map { member in
+    return try members.map { member in
       SerfMember(
-        name: member["Name"]?.string ?? "", address: member["Addr"]?.string.flatMap { IPv4Address($0) },
-        isAlive: member["Status"]?.integer == 1, isServer: member["Tags"]?["role"]?.string == "consul")
+        name: try required("Name", member, \.nonemptyString),
+        address: IPv4Address(try required("Addr", member, \.nonemptyString)),
+        isAlive: try required("Status", member, \.integer) == 1,
+        isServer: member["Tags"]?["role"]?.string == "consul")
     }
   }
 
@@ -122,14 +138,25 @@ package struct AgentClient: Sendable {
     _ = try await send("PUT", "/v1/agent/reload")
   }
 
-  private func get(_ path: String) async throws -> JSONValue {
-    let response = try await send("GET", path)
-    guard let value = try? JSONValue(parsing: response.body) else { throw AgentError.malformed }
+  private func required<Value>(
+    _ key: String, _ object: JSONValue?, _ read: (JSONValue) -> Value?
+  ) throws(AgentError) -> Value {
+    guard let value = object?[key].flatMap(read) else { throw .malformed("\(key) is missing or of another type") }
     return value
   }
 
-  private func send(_ method: String, _ path: String) async throws -> HTTPResponse {
+  private func get(_ path: String, limit: Int = maximumBytes) async throws -> JSONValue {
+    let response = try await send("GET", path, limit: limit)
+    do {
+      return try JSONValue(parsing: response.body)
+    } catch {
+      throw AgentError.malformed("not JSON: \(error.explained)")
+    }
+  }
+
+  private func send(_ method: String, _ path: String, limit: Int = maximumBytes) async throws -> HTTPResponse {
     var request = HTTPRequest(method, base + path)
+    request.maximumBodyBytes = limit
     request.timeout = timeout
     request.connectTimeout = timeout
     if let token { request.headers.append(("X-Consul-Token", token.value)) }
@@ -144,4 +171,8 @@ package struct AgentClient: Sendable {
     }
     return response
   }
+}
+
+extension JSONValue {
+  fileprivate var nonemptyString: String? { string.flatMap { $0.isEmpty ? nil : $0 } }
 }

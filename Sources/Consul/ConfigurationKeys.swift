@@ -1,16 +1,16 @@
-/// A key of Consul's configuration as its releases know it: what is written depends on the version that is installed.
+/// A key of Consul's configuration, by release: the installed version decides on its spelling.
 ///
-/// The releases are those of Consul's changelog; where a key is older than 0.8, the oldest release supported here, 0.8.0 stands.
+/// The releases are those of Consul's changelog. Keys older than 0.8.0, the oldest release supported here, have 0.8.0.
 package struct ConfigurationKey: Sendable, Hashable {
-  /// What this stands for, in the newest spelling.
+  /// The newest spelling.
   package let name: String
   /// Oldest first.
   package let forms: [Form]
 
   package struct Form: Sendable, Hashable {
-    /// The first release that takes it.
+    /// The first release that accepts it.
     package let since: ConsulVersion
-    /// Dots for nesting; nil where the release needs nothing written.
+    /// Dots for nesting; nil where the release needs no such key.
     package let path: String?
   }
 
@@ -25,7 +25,7 @@ package struct ConfigurationKey: Sendable, Hashable {
     self.forms = forms.map { Form(since: $0.0, path: $0.1) }
   }
 
-  /// Written alike since 0.8.0.
+  /// Spelled alike since 0.8.0.
   private init(_ name: String) { self.init(name, (Self.oldestVersion, name)) }
 }
 
@@ -58,7 +58,7 @@ extension ConfigurationKey {
   /// A block since 1.9.0.
   package static let ui = Self("ui_config.enabled", (v0_8, "ui"), (ConsulVersion(1, 9), "ui_config.enabled"))
   package static let raftMultiplier = Self("performance.raft_multiplier")
-  /// 3 is what lets a server keep its vote under a new address, and what autopilot needs; the default since 1.0.0.
+  /// Under protocol 3 a server keeps its vote at a new address; autopilot needs it. The default since 1.0.0.
   package static let raftProtocol = Self("raft_protocol", (v0_8, "raft_protocol"), (ConsulVersion(1, 0), nil))
   /// Autopilot came with 0.8.0.
   package static let serverStabilizationTime = Self("autopilot.server_stabilization_time")
@@ -79,7 +79,7 @@ extension ConfigurationKey {
   package static let autoEncryptTLS = Self("auto_encrypt.tls", (ConsulVersion(1, 5, 2), "auto_encrypt.tls"))
   package static let autoEncryptAllowTLS = Self(
     "auto_encrypt.allow_tls", (ConsulVersion(1, 5, 2), "auto_encrypt.allow_tls"))
-  /// The ACL system was made anew with 1.4.0; before it, naming the datacenter switched ACLs on.
+  /// The ACL system is new since 1.4.0; before, `acl_datacenter` enabled ACLs.
   package static let aclEnabled = Self("acl.enabled", (ConsulVersion(1, 4), "acl.enabled"))
   package static let aclDatacenter = Self("acl_datacenter", (v0_8, "acl_datacenter"), (ConsulVersion(1, 4), nil))
   package static let aclDefaultPolicy = Self(

@@ -10,17 +10,18 @@ package struct ConsulVersion: Sendable, Hashable, Comparable, CustomStringConver
     self.patch = patch
   }
 
-  /// Finds the line of `consul version` that says it: `Consul v1.8.7+dfsg1`, `Consul v1.18.0-rc1+ent`; nil if there is none.
-  /// Warnings may stand before it.
+  /// Reads `Consul v1.8.7+dfsg1` or `Consul v1.18.0-rc1+ent` in the output of `consul version`, which may begin with
+  /// warnings; nil if there is no such line, or a number in it is missing or overflows. A missing patch level is 0.
   package init?(output: String) {
     guard let line = output.split(whereSeparator: \.isNewline).first(where: { $0.hasPrefix("Consul v") }) else {
       return nil
     }
-    let numbers = line.dropFirst("Consul v".count).prefix { $0.isNumber || $0 == "." }.split(separator: ".").map {
-      Int($0)
-    }
-    guard numbers.count >= 2, let major = numbers[0], let minor = numbers[1] else { return nil }
-    self.init(major, minor, numbers.count > 2 ? numbers[2] ?? 0 : 0)
+    let numbers = line.dropFirst("Consul v".count).prefix { $0.isNumber || $0 == "." }.split(separator: ".")
+      .map { Int($0) }
+    guard numbers.count >= 2, let major = numbers[0], let minor = numbers[1],
+      let patch = numbers.count > 2 ? numbers[2] : 0
+    else { return nil }
+    self.init(major, minor, patch)
   }
 
   package static func < (left: Self, right: Self) -> Bool {

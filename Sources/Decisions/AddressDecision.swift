@@ -1,13 +1,14 @@
 package import Artifacts
-package import Base
+internal import Base
 package import Model
 
-/// The addresses that the agent binds and advertises: from metadata, never guessed by Consul.
+/// The addresses that the agent binds and advertises. They come from metadata; Consul never guesses them.
 package struct AddressDecision: Sendable, Equatable {
   package let addresses: AgentConfiguration.Addresses
+  /// Which addresses of other instances correspond to the advertised one.
   package let peers: PeerAddressing
 
-  /// - Throws: `Failure` with status 2 for a choice that fits none or several of this machine's addresses.
+  /// - Throws: `Failure` with status 2 for a choice that matches none or several of this machine's addresses.
   package init(_ identity: Identity, _ settings: Settings) throws(Failure) {
     let chooser = AddressChooser(identity: identity)
     let bound = try chooser.choose(settings.bind, option: "--bind")
@@ -15,7 +16,7 @@ package struct AddressDecision: Sendable, Equatable {
       throw Failure(
         .usage, "--bind: \(bound.address) is on no interface of this machine",
         details: ["AWS translates it to \(bound.translatesTo.map(\.description) ?? "?")"],
-        hint: "bind a private address, and advertise this one: --advertise \(bound.address)")
+        hint: "bind a private address, and set --advertise \(bound.address)")
     }
     let choice = settings.advertise ?? settings.bind
     let advertised = settings.advertise == nil ? bound : try chooser.choose(choice, option: "--advertise")
@@ -30,7 +31,7 @@ package struct AddressDecision: Sendable, Equatable {
       advertiseWAN: needsWAN ? try chooser.choose(.public, option: "--wan-address").address : nil)
   }
 
-  /// Whether the interfaces have to be known.
+  /// Whether the decision depends on this instance's network interfaces.
   package static func needsInterfaces(_ settings: Settings) -> Bool {
     settings.bind != .private || settings.advertise != nil || settings.wanAddress == .public
   }
@@ -43,14 +44,15 @@ private struct AddressChooser {
     let address: IPv4Address
     let deviceNumber: Int
     let interfaceName: String?
-    /// Nil for an address that is on the interface itself.
+    /// The private address of a public one; nil for an address that is on the interface itself.
     let translatesTo: IPv4Address?
 
     var isLocal: Bool { translatesTo == nil }
 
     var text: String {
-      let place = interfaceName ?? "device \(deviceNumber)"
-      return translatesTo.map { "\(address) (public, translated to \($0) on \(place))" } ?? "\(address) (\(place))"
+      let interface = interfaceName ?? "device \(deviceNumber)"
+      guard let translatesTo else { return "\(address) (\(interface))" }
+      return "\(address) (public, translated to \(translatesTo) on \(interface))"
     }
   }
 
@@ -74,19 +76,19 @@ private struct AddressChooser {
       return Choice(address: identity.privateIP, deviceNumber: 0, interfaceName: nil, translatesTo: nil)
     case .public:
       wanted = "a public address"
-      // A VPC may lie in a public range: its addresses need no translation.
+      // A VPC may use a public range, whose addresses need no translation.
       matching = all.filter { !$0.isLocal || !$0.address.isPrivate }
     case .interface(let name):
       guard let interface = identity.interfaces.first(where: { $0.name == name }) else {
         throw Failure(
           .usage, "\(option): there is no interface \(name)",
-          details: ["the interfaces here: \(identity.interfaces.compactMap(\.name).joined(separator: ", "))"],
+          details: ["the interfaces are: \(identity.interfaces.compactMap(\.name).joined(separator: ", "))"],
           hint: "correct \(option)")
       }
       if NetworkInterface.skippedKinds.contains(interface.kind) {
         throw Failure(
-          .usage, "\(option): \(name) is of type \(interface.kind), which carries no agent's traffic",
-          hint: "name another interface")
+          .usage, "\(option): interface \(name) is of type \(interface.kind), which carries no agent's traffic",
+          hint: "set \(option) to another interface")
       }
       wanted = "an address of \(name)"
       matching = all.filter { $0.interfaceName == name && $0.isLocal }
@@ -100,20 +102,20 @@ private struct AddressChooser {
     guard let first = matching.first else {
       throw Failure(
         .usage, "\(option): this instance does not have \(wanted)",
-        details: ["its addresses: \(all.map(\.text).joined(separator: ", "))"],
+        details: ["its addresses are: \(all.map(\.text).joined(separator: ", "))"],
         hint: "correct \(option)")
     }
     guard matching.count == 1 else {
       throw Failure(
         .usage, "\(option): this instance has more than one such address", details: matching.map(\.text),
-        hint: "name one of them: \(option) \(first.address)")
+        hint: "set one of them: \(option) \(first.address)")
     }
     return first
   }
 }
 
 extension IPv4Address {
-  /// RFC 1918, and the shared space of RFC 6598 that VPCs may use, too.
+  /// In a private range (RFC 1918) or the shared range (RFC 6598), both of which VPCs use.
   fileprivate var isPrivate: Bool {
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"].contains {
       IPv4Network($0)?.contains(self) ?? false

@@ -2,21 +2,22 @@ package import Base
 package import Model
 internal import Consul
 
-/// New cluster or join: what keeps one cluster from becoming two.
+/// New cluster or join. This decision prevents a second cluster beside the first.
 package enum ClusterDecision: Sendable, Equatable {
-  /// Nobody has a cluster: `bootstrap_expect` is written.
+  /// No member has a cluster: the configuration contains `bootstrap_expect`.
   case newCluster(expect: Int, evidence: [String])
-  /// A peer knows a leader: `retry_join` only.
+  /// A peer knows a leader: the configuration contains `retry_join` only.
   case join(through: [IPv4Address], evidence: [String])
-  /// A client: any server will do.
+  /// A client joins any server.
   case joinAsClient(servers: [IPv4Address], evidence: [String])
-  /// This data directory has raft state: the agent rejoins by itself. Or AWS is out of reach and a client's present
-  /// configuration names servers.
+  /// The data directory contains raft state, with which the agent rejoins; or AWS cannot be reached and the
+  /// configuration of this client lists servers.
   case rejoin(evidence: [String])
-  /// Peers have raft state but no leader, and have had time for an election: the cluster has lost its quorum. A second one
-  /// beside it would lose data silently; this server joins without bootstrapping and becomes a voter once it is recovered.
+  /// Peers have raft state but elected no leader in time: the cluster has lost its quorum. A second cluster beside it
+  /// would lose data silently. This server joins without bootstrapping and becomes a voter once the cluster is
+  /// recovered.
   case joinWithoutLeader(survivors: [IPv4Address], evidence: [String])
-  /// Not yet to be decided.
+  /// The observation does not suffice for a decision yet.
   case wait(reason: String, evidence: [String])
 
   package var evidence: [String] {
@@ -27,7 +28,7 @@ package enum ClusterDecision: Sendable, Equatable {
     }
   }
 
-  /// The word for reports.
+  /// Name of the decision in reports.
   package var name: String {
     switch self {
     case .newCluster: "new cluster"
@@ -40,8 +41,8 @@ package enum ClusterDecision: Sendable, Equatable {
   }
 
   /// - Parameters:
-  ///   - readiness: nil when AWS is out of reach.
-  ///   - keepsData: whether what the data directory holds now will be the agent's.
+  ///   - readiness: nil if AWS cannot be reached.
+  ///   - keepsData: whether the agent will use the current content of the data directory.
   package init(_ observation: Observation, _ readiness: Readiness?, keepsData: Bool, role: Settings.Role) {
     if role == .client {
       self.init(client: readiness)
@@ -53,7 +54,7 @@ package enum ClusterDecision: Sendable, Equatable {
       return
     }
     let others = (readiness?.members ?? []).filter { $0.instanceID != observation.identity.instanceID }
-    let answers = others.map { (member: $0, answer: observation.peers[$0.address] ?? .unknown(reason: "not asked")) }
+    let answers = others.map { (member: $0, answer: observation.peers[$0.address] ?? .unknown(reason: "not queried")) }
     let evidence = answers.map { "\($0.member.address) (\($0.member.instanceID)): \(Self.text(of: $0.answer))" }
 
     var withLeader: [IPv4Address] = [], withPeers: [IPv4Address] = []
@@ -71,7 +72,7 @@ package enum ClusterDecision: Sendable, Equatable {
       self =
         observation.leaderWaitIsOver
         ? .joinWithoutLeader(survivors: withPeers, evidence: evidence)
-        : .wait(reason: "peers have raft state but no leader; an election may be under way", evidence: evidence)
+        : .wait(reason: "peers have raft state but no leader; an election may be in progress", evidence: evidence)
     } else if let readiness, readiness.isComplete, let expected = readiness.expected {
       self = .newCluster(expect: expected, evidence: evidence.isEmpty ? ["this is the only member"] : evidence)
     } else {
@@ -81,7 +82,7 @@ package enum ClusterDecision: Sendable, Equatable {
 
   private init(client readiness: Readiness?) {
     guard let readiness else {
-      self = .rejoin(evidence: ["AWS is out of reach; the present configuration names servers"])
+      self = .rejoin(evidence: ["AWS cannot be reached; the agent's configuration lists servers"])
       return
     }
     if readiness.members.isEmpty {
@@ -89,14 +90,14 @@ package enum ClusterDecision: Sendable, Equatable {
     } else {
       self = .joinAsClient(
         servers: readiness.members.map(\.address),
-        evidence: readiness.members.map { "\($0.address) (\($0.instanceID)): a server" })
+        evidence: readiness.members.map { "\($0.address) (\($0.instanceID)): server" })
     }
   }
 
   private static func evidence(of state: RaftState) -> String {
     switch state {
-    case .present(let path): "\(path) holds raft state"
-    case .unknown(let reason): "the data directory may hold raft state: \(reason)"
+    case .present(let path): "\(path) contains raft state"
+    case .unknown(let reason): "the data directory may contain raft state: \(reason)"
     case .none: "no raft state"
     }
   }
@@ -105,11 +106,8 @@ package enum ClusterDecision: Sendable, Equatable {
     switch answer {
     case .unknown(let reason): "unknown, \(reason)"
     case .status(let status):
-      switch (status.leader, status.peers.count) {
-      case (let leader?, let count): "leader \(leader), \(count) raft peers"
-      case (nil, 0): "no leader, no raft peers"
-      case (nil, let count): "no leader, \(count) raft peers"
-      }
+      (status.leader.map { "leader \($0)" } ?? "no leader") + ", "
+        + (status.peers.isEmpty ? "no raft peers" : counted(status.peers.count, "raft peer"))
     }
   }
 }

@@ -1,12 +1,14 @@
 internal import Base
 package import Model
 
-/// What becomes of what the data directory holds: an image baked after Consul ran gives all its instances one node id.
+/// Whether the agent uses the content of the data directory. An image built after Consul ran contains data of the build
+/// machine: all its instances would have the same node ID.
 package enum DataDirectoryDecision: Sendable, Equatable {
-  /// Absent or empty.
+  /// The directory is absent or empty.
   case fresh
   case keep(reason: String)
-  case moveAside(to: String, reason: String)
+  /// The content is another instance's: the directory is renamed.
+  case rename(to: String, reason: String)
 
   package var keepsData: Bool { if case .keep = self { true } else { false } }
 
@@ -19,26 +21,26 @@ package enum DataDirectoryDecision: Sendable, Equatable {
     let reason: String
     if let recorded = observation.machine.recordedInstanceID {
       if recorded == observation.identity.instanceID {
-        self = .keep(reason: "made by this instance")
+        self = .keep(reason: "created by this instance")
         return
       }
-      reason = "made by instance \(recorded)"
+      reason = "created by instance \(recorded)"
     } else if content.snapshotNamesThisAddress == true {
-      self = .keep(reason: "its gossip snapshot names this machine's address")
+      self = .keep(reason: "its gossip snapshot lists this machine's address")
       return
     } else if observation.machine.agentIsRunning {
-      self = .keep(reason: "an agent is running on it")
+      self = .keep(reason: "an agent is running with it")
       return
     } else {
-      reason = "made by another machine: nothing in it names this one"
+      reason = "created by another machine: nothing in it refers to this one"
     }
     if settings.keepData {
-      self = .keep(reason: "\(reason), but --keep-data")
+      self = .keep(reason: "\(reason), but --keep-data is set")
     } else if directory.isMount {
-      self = .keep(reason: "\(reason), but it is a mount of its own")
+      self = .keep(reason: "\(reason), but it is a mount point")
     } else {
       let name = observation.machine.recordedInstanceID ?? "unknown-instance"
-      self = .moveAside(to: "\(settings.dataDirectory).\(name).\(observation.time.basic)", reason: reason)
+      self = .rename(to: "\(settings.dataDirectory).\(name).\(observation.time.basic)", reason: reason)
     }
   }
 }

@@ -1,13 +1,13 @@
 package import Base
 package import Model
 
-/// Whether a instance counts as a member, or why not.
+/// Whether an instance is eligible as a member, or why not.
 package enum Eligibility: Sendable, Equatable {
   case eligible(IPv4Address)
   case ineligible(reason: String)
 
-  /// Launching and serving count. A launch hook holds members in `Pending:Wait`, where they boot like any other: waiting
-  /// for `InService` would wait for ever.
+  /// States of launching and serving instances. A launch hook holds instances in `Pending:Wait` until they are healthy,
+  /// so a wait for `InService` would never end.
   private static let eligibleLifecycleStates: Set = ["Pending", "Pending:Wait", "Pending:Proceed", "InService"]
   private static let eligibleInstanceStates: Set = ["pending", "running"]
 

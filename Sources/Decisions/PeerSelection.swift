@@ -1,7 +1,7 @@
 package import Base
 package import Model
 
-/// Whom `retry_join` names, in numeric order of address.
+/// Servers that `retry_join` lists, in numeric order of address.
 package func selectPeers(
   _ join: Settings.Join, decision: ClusterDecision, readiness: Readiness?, identity: Identity
 ) -> [IPv4Address] {
@@ -11,23 +11,24 @@ package func selectPeers(
   case (_, .joinAsClient(let servers, _)): return servers
   case (.all, _): return others
   case (.leader, .join(let through, _)), (.leader, .joinWithoutLeader(let through, _)):
-    // The lowest address may be a fresh machine, this one even; joining it would join nothing.
+    // The lowest address of all may be that of a new server without a cluster, even of this one.
     return through.min().map { [$0] } ?? []
   case (.leader, .rejoin):
     return others.min().map { [$0] } ?? []
   case (.leader, .newCluster), (.leader, .wait):
-    // The same on every member, the lowest itself included.
+    // The same address on every member, including the server that has it.
     return members.map(\.address).min().map { [$0] } ?? []
   }
 }
 
-/// Whom `retry_join_wan` names: every known server of the other datacenters, under the address by which datacenters meet.
+/// Servers that `retry_join_wan` lists: every known server of the other datacenters, by the address that
+/// `--wan-address` selects.
 package func selectWANPeers(_ readiness: Readiness?, _ settings: Settings) -> [IPv4Address] {
   guard settings.role == .server else { return [] }
   return (readiness?.otherZones ?? []).flatMap(\.members).compactMap { $0.wanAddress(settings) }.sorted()
 }
 
 extension Member {
-  /// Nil for a server without the public address that it needs.
+  /// Address for the WAN pool; nil for a server without the public address that it needs.
   package func wanAddress(_ settings: Settings) -> IPv4Address? { settings.wanAddress == .public ? publicIP : address }
 }

@@ -3,26 +3,31 @@ package import Artifacts
 package import Model
 internal import Consul
 
-/// What a run does, and why. `--dry-run` prints it; a run performs its steps.
+/// The steps of a run, with the decisions behind them. `--dry-run` prints the plan; a run carries out its steps.
 package struct Plan: Sendable, Equatable {
   package let identity: Identity
   package let datacenter: String
+  /// Nil if AWS could not be reached.
   package let readiness: Readiness?
   package let decision: ClusterDecision
   package let dataDirectory: DataDirectoryDecision
+  /// Servers that `retry_join` lists.
   package let peers: [IPv4Address]
+  /// Servers that `retry_join_wan` lists.
   package let wanPeers: [IPv4Address]
   package let configuration: AgentConfiguration
   package let currentConfiguration: CurrentConfiguration
   package let start: Settings.Start
   package let steps: Steps
   package let sidecarSteps: SidecarSteps
-  /// What `.verify` requires; nil if the plan starts no agent.
+  /// What verification requires; nil if the plan starts no agent.
   package let requirements: HealthRequirements?
   package let warnings: [String]
-  /// Why a run would stop before its first step; a dry run shows it, and the plan all the same.
+  /// Why a run stops before its first step; nil if it does not. A dry run prints it together with the plan.
   package let obstacle: Failure?
 
+  /// - Throws: `Failure` with status 2 for settings that this machine cannot have, with status 14 for settings that
+  ///   need a newer Consul.
   package init(_ observation: Observation, _ settings: Settings) throws(Failure) {
     let machine = observation.machine
     identity = observation.identity
@@ -66,22 +71,24 @@ package struct Plan: Sendable, Equatable {
       observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, current: current)
   }
 
-  /// The sidecar takes over from the run once the agent is healthy.
+  /// Whether a sidecar takes over once the agent is healthy.
   package var startsSidecar: Bool {
     steps.after.contains { if case .runSidecar = $0 { true } else { false } }
   }
 
-  /// - Throws: `Failure` with status 2.
+  /// Checks the host name and the node name of this instance.
+  /// - Throws: `Failure` with status 2 for a name that is not valid.
   package static func checkNames(_ identity: Identity, _ settings: Settings) throws(Failure) {
     if let name = settings.hostName?.expanded(for: identity), !NameTemplate.isHostName(name) {
       throw Failure(
-        .usage, "the host name would be \(name), which is no host name", hint: "change the template of --hostname")
+        .usage, "the host name would be \(name), which is not a host name",
+        hint: "change the template of --hostname")
     }
     let node = settings.nodeName.expanded(for: identity)
     guard NameTemplate.isLabel(node) else {
       throw Failure(
-        .usage, "the node's name would be \(node), which is no DNS label",
-        details: ["\(node).node.consul could not be looked up"],
+        .usage, "the node's name would be \(node), which is not a DNS label",
+        details: ["DNS could not resolve \(node).node.consul"],
         hint: "change the template of --node-name: letters, digits and hyphens, at most 63")
     }
   }
@@ -94,7 +101,7 @@ package struct Plan: Sendable, Equatable {
       guard let address = machine.dockerBridge else {
         throw Failure(
           .usage, "--dns-address docker-bridge: there is no interface docker0 with an address",
-          hint: "start Docker first")
+          hint: "start Docker before this program")
       }
       return address
     }

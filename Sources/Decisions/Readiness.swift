@@ -1,23 +1,25 @@
 package import Base
 package import Model
 
-/// A counted member.
+/// An eligible instance.
 package struct Member: Sendable, Equatable {
   package let instanceID: String
+  /// Address of its agent.
   package let address: IPv4Address
   package let publicIP: IPv4Address?
   package let availabilityZone: String
 }
 
-/// How far the group is.
+/// Which instances are eligible, and what is missing for a complete datacenter.
 package struct Readiness: Sendable, Equatable {
+  /// Every instance that was considered, in numeric order of address.
   package let evaluated: [EvaluatedInstance]
-  /// Servers that make this datacenter; nil if it is not known, with the reason in `expectationFailure`.
+  /// Number of servers of this datacenter; nil if it is not known, with the reason in `expectationFailure`.
   package let expected: Int?
   package let expectationFailure: Failure?
-  /// Of this datacenter, in numeric order of address.
+  /// Eligible servers of this datacenter, in numeric order of address.
   package let members: [Member]
-  /// Servers of the other datacenters, in the layout of one per zone: every other zone of the groups or of their instances.
+  /// The other datacenters in the layout of one per zone: every other zone of the groups or of their instances.
   package let otherZones: [OtherZone]
   package let includesThisInstance: Bool
   package let role: Settings.Role
@@ -31,10 +33,12 @@ package struct Readiness: Sendable, Equatable {
 
   package struct OtherZone: Sendable, Equatable {
     package let name: String
-    /// Nil where this zone's own number is not known either.
+    /// Nil if the number of servers in this zone is not known.
     package let expected: Int?
+    /// Eligible servers of this zone.
     package let members: [Member]
 
+    /// Whether all expected servers are eligible; one is enough if their number is not known.
     package var isComplete: Bool { members.count >= expected ?? 1 }
   }
 
@@ -42,7 +46,7 @@ package struct Readiness: Sendable, Equatable {
     evaluated = group.instances.map {
       EvaluatedInstance(instance: $0, eligibility: Eligibility($0, vpcID: identity.vpcID))
     }
-    let counted = evaluated.compactMap { evaluated in
+    let eligible = evaluated.compactMap { evaluated in
       evaluated.eligibility.address.map {
         Member(
           instanceID: evaluated.instance.instanceID, address: $0, publicIP: evaluated.instance.publicIP,
@@ -52,95 +56,99 @@ package struct Readiness: Sendable, Equatable {
     role = settings.role
     layout = settings.layout
     zone = identity.availabilityZone
-    includesThisInstance = counted.contains { $0.instanceID == identity.instanceID }
+    includesThisInstance = eligible.contains { $0.instanceID == identity.instanceID }
+    let expectation: Result<Int, Failure>
     switch settings.layout {
     case .single:
-      members = counted
+      members = eligible
       otherZones = []
-      let share = Self.wholeGroup(group, expect: settings.expect)
-      expected = try? share.get()
-      if case .failure(let failure) = share { expectationFailure = failure } else { expectationFailure = nil }
+      expectation = Self.wholeGroup(group, expect: settings.expect)
     case .datacenterPerAZ:
-      members = counted.filter { $0.availabilityZone == identity.availabilityZone }
-      let share = Self.share(of: identity.availabilityZone, group, expect: settings.expect)
-      expected = try? share.get()
-      if case .failure(let failure) = share { expectationFailure = failure } else { expectationFailure = nil }
-      let zones = Set(group.scalingGroups.flatMap(\.zones) + group.instances.map(\.availabilityZone)).subtracting([
-        identity.availabilityZone
-      ])
-      otherZones = zones.sorted().map { zone in
+      members = eligible.filter { $0.availabilityZone == identity.availabilityZone }
+      expectation = Self.share(of: identity.availabilityZone, group, expect: settings.expect)
+      let zones = Set(group.scalingGroups.flatMap(\.zones) + group.instances.map(\.availabilityZone))
+      otherZones = zones.subtracting([identity.availabilityZone]).sorted().map { zone in
         OtherZone(
-          name: zone, expected: try? Self.share(of: zone, group, expect: settings.expect).get(),
-          members: counted.filter { $0.availabilityZone == zone })
+          name: zone, expected: Self.share(of: zone, group, expect: settings.expect).value,
+          members: eligible.filter { $0.availabilityZone == zone })
       }
     }
+    expected = expectation.value
+    if case .failure(let failure) = expectation { expectationFailure = failure } else { expectationFailure = nil }
   }
 
-  /// The servers of the one datacenter: what the groups desire.
+  // MARK: The expected number
+
+  /// The desired capacity of all groups.
   private static func wholeGroup(_ group: GroupObservation, expect: Int?) -> Result<Int, Failure> {
     if let expect { return .success(expect) }
-    guard let desired = group.desiredCapacity else {
-      return .failure(
-        Failure(
-          .usage, "the number of servers to expect is not known", details: ["tags carry no desired capacity"],
-          hint: "set it with --expect N"))
-    }
+    guard let desired = group.desiredCapacity else { return .failure(unknownCapacity(hint: "set --expect N")) }
     guard desired > 0 else {
-      let names = group.scalingGroups.map(\.name).joined(separator: ", ")
       return .failure(
         Failure(
-          .usage, "no server is expected", details: ["the desired capacity of Auto Scaling group \(names) is 0"],
-          hint: "set the desired capacity, or the number of servers with --expect N, or correct --group"))
+          .usage, "no server is expected",
+          details: ["the desired capacity of Auto Scaling \(groupNames(group)) is \(desired)"],
+          hint: "raise the desired capacity, set --expect N, or correct --group"))
     }
     return .success(desired)
   }
 
-  /// The servers that a zone gets of what the groups desire: Auto Scaling spreads a group evenly over its zones.
+  /// What a zone gets of the desired capacity: Auto Scaling spreads a group evenly over its zones.
   private static func share(of zone: String, _ group: GroupObservation, expect: Int?) -> Result<Int, Failure> {
     if let expect { return .success(expect) }
     guard !group.scalingGroups.isEmpty else {
-      return .failure(
-        Failure(
-          .usage, "how many servers to expect is not known", details: ["tags carry no desired capacity"],
-          hint: "say it with --expect N, for each zone"))
+      return .failure(unknownCapacity(hint: "set --expect N, the number of servers in each zone"))
     }
     var share = 0
     for group in group.scalingGroups where group.zones.contains(zone) {
-      guard group.desiredCapacity % group.zones.count == 0 else {
+      guard group.desiredCapacity.isMultiple(of: group.zones.count) else {
         return .failure(
           Failure(
-            .usage, "how many servers to expect in \(zone) cannot be told from group \(group.name)",
+            .usage,
+            "the number of expected servers in \(zone) cannot be derived from Auto Scaling group \(group.name)",
             details: [
-              "its desired capacity of \(group.desiredCapacity) does not divide by its \(group.zones.count) zones (\(group.zones.joined(separator: ", ")))"
+              "its desired capacity of \(group.desiredCapacity) is not a multiple of its "
+                + "\(group.zones.count) zones (\(group.zones.joined(separator: ", ")))"
             ],
-            hint: "say it with --expect N, the servers in each zone, or change the desired capacity"))
+            hint: "set --expect N, the number of servers in each zone, or change the desired capacity"))
       }
-      share += group.desiredCapacity / group.zones.count
+      share = saturatingSum(share, group.desiredCapacity / group.zones.count)
     }
     guard share > 0 else {
       return .failure(
         Failure(
           .usage, "no server is expected in \(zone)",
-          details: ["the groups \(group.scalingGroups.map(\.name).joined(separator: ", ")) desire none there"],
-          hint: "say it with --expect N, or correct --group"))
+          details: ["Auto Scaling \(groupNames(group)) desires none there"],
+          hint: "set --expect N, or correct --group"))
     }
     return .success(share)
   }
 
-  /// Servers: enough members count, this instance among them. Clients: any server will do.
+  private static func unknownCapacity(hint: String) -> Failure {
+    Failure(
+      .usage, "the number of expected servers is not known", details: ["tags have no desired capacity"], hint: hint)
+  }
+
+  private static func groupNames(_ group: GroupObservation) -> String {
+    (group.scalingGroups.count == 1 ? "group " : "groups ") + group.scalingGroups.map(\.name).joined(separator: ", ")
+  }
+
+  // MARK: Completeness
+
+  /// Servers: all expected servers are eligible, this instance among them. Clients: any server is enough.
   package var isComplete: Bool {
     if role == .client { return !members.isEmpty }
     guard let expected else { return false }
     return members.count >= expected && includesThisInstance
   }
 
-  /// Servers of every other zone are known, as many as expected. With no other zone in sight there is one to come.
+  /// Whether every other zone is complete. Without any other zone, one is expected to appear.
   package var knowsOtherZones: Bool { !otherZones.isEmpty && otherZones.allSatisfy(\.isComplete) }
 
   /// Whether the instance belongs to this datacenter.
   package func isLocal(_ instance: Instance) -> Bool { layout == .single || instance.availabilityZone == zone }
 
-  /// Who is missing, for people: reasons for those listed, a number for those not even launched.
+  /// What is missing: ineligible instances with their reasons, and the number of those that are not launched.
   package func missing(identity: Identity) -> [String] {
     var missing = evaluated.compactMap { evaluated -> String? in
       guard case .ineligible(let reason) = evaluated.eligibility, isLocal(evaluated.instance) else { return nil }
@@ -155,4 +163,8 @@ package struct Readiness: Sendable, Equatable {
     }
     return missing
   }
+}
+
+extension Result {
+  fileprivate var value: Success? { if case .success(let value) = self { value } else { nil } }
 }

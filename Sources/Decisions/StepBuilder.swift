@@ -3,7 +3,7 @@ internal import Base
 internal import Consul
 internal import Model
 
-/// Lays out what is decided as steps.
+/// Builds the steps that carry out the decisions.
 struct StepBuilder {
   let observation: Observation
   let settings: Settings
@@ -14,6 +14,7 @@ struct StepBuilder {
 
   private var machine: MachineObservation { observation.machine }
   private var owner: FileOwner? { machine.agentOwner }
+  /// A running agent stays: it is reloaded, never restarted.
   private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
 
   private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
@@ -27,6 +28,7 @@ struct StepBuilder {
     return steps
   }
 
+  /// The steps of a sidecar beside such an agent.
   var sidecarSteps: SidecarSteps {
     let restart: Step? =
       switch start {
@@ -44,9 +46,9 @@ struct StepBuilder {
   private func prepare() -> [Step] {
     let identity = observation.identity
     var steps: [Step] = []
-    if case .moveAside(let target, let reason) = dataDirectory {
+    if case .rename(let target, let reason) = dataDirectory {
       if machine.agentIsRunning { steps.append(.stopAgent(stop)) }
-      steps.append(.moveAside(settings.dataDirectory, to: target, reason: reason))
+      steps.append(.rename(settings.dataDirectory, to: target, reason: reason))
     }
     steps.append(.createDirectory(settings.dataDirectory, mode: 0o750, owner: owner))
     steps.append(.createDirectory(settings.configDirectory, mode: 0o755, owner: nil))
@@ -79,10 +81,10 @@ struct StepBuilder {
 
   private var configurationFile: ConfigurationFile {
     let staged = settings.stateDirectory + "/staged.json"
-    // Consul merges files in the order of their names; validation keeps ours in its place.
+    // Consul merges files in the order of their names: validation must keep that order.
     let others = machine.otherConfigurationFiles.map(\.path)
-    let before = others.filter { $0 < settings.configurationPath },
-      after = others.filter { $0 > settings.configurationPath }
+    let before = others.filter { $0 < settings.configurationPath }
+    let after = others.filter { $0 > settings.configurationPath }
     let arguments = before + [staged] + after
     let validation =
       settings.image.map {
@@ -128,7 +130,7 @@ struct StepBuilder {
       bindsLowPorts: configuration.bindsLowPorts)
   }
 
-  /// Nil if the agent does not leave when it stops.
+  /// The command by which the agent leaves the cluster before it stops; nil if it does not leave.
   private var leave: Command? {
     guard configuration.document["leave_on_terminate"]?.bool == true else { return nil }
     return Command(machine.consulPath, ["leave", "-http-addr=http://\(requirements.agentAddress)"])
@@ -139,7 +141,8 @@ struct StepBuilder {
     let changed = AgentConfiguration.changedKeys(machine.configuration.document, configuration.document)
       .subtracting(AgentConfiguration.joinKeys)
     guard !changed.isEmpty else { return [] }
-    // Consul documentation, "Reloadable Configuration": of the keys written here only the log level is.
+    // Of the keys that this program writes, only the log level is reloadable (Consul documentation,
+    // "Reloadable Configuration").
     return [.reloadAgent(method, restartKeys: changed.subtracting(["log_level"]).sorted())]
   }
 
@@ -159,13 +162,15 @@ struct StepBuilder {
       if machine.isBootedBySystemd, start != .supervise {
         steps.append(
           .runSidecar(
-            SidecarUnit(program: machine.programPath, settings: settings, environment: machine.environment)))
+            SidecarUnit(
+              program: machine.programPath, settings: settings, environment: machine.sidecarEnvironment)))
       }
     }
     if let hook = settings.lifecycleHook { steps.append(.completeLifecycleAction(hook: hook)) }
     return steps
   }
 
+  /// Address at which this machine reaches the agent's DNS interface.
   private var dnsServer: IPv4Address {
     if settings.dnsAddress != nil { return AgentInterface.loopback }
     return requirements.agentAddress.split(separator: ":").first.flatMap { IPv4Address($0) }

@@ -33,12 +33,12 @@ struct AWSChecks: Sendable {
     for service in services {
       let start = context.uptime()
       do {
-        let reach = try await client.reach(service)
+        let found = try await client.probe(service)
         reached = true
-        offset = offset ?? reach.clockOffset
-        report(.ok("endpoint \(service.name)", reach.url, time: context.uptime() - start))
+        offset = offset ?? found
+        report(.ok("endpoint \(service.name)", client.url(of: service), time: context.uptime() - start))
       } catch {
-        report(.problem("endpoint \(service.name)", error))
+        report(.problem("endpoint \(service.name)", error.asFailure("reach \(client.url(of: service))")))
       }
     }
     if let seconds = offset?.components.seconds {
@@ -65,7 +65,7 @@ struct AWSChecks: Sendable {
     let asksForGroup = settings.membership == .ownGroup || settings.lifecycleHook != nil
     var isKnown = true
     if asksForGroup {
-      let name = await call("autoscaling:DescribeAutoScalingInstances", "find this instance's group") {
+      let name = await call(.describeAutoScalingInstances, "find this instance's group") {
         try await autoScaling.groupName(ofInstance: identity.instanceID)
       }
       identity.groupName = name ?? nil
@@ -79,12 +79,12 @@ struct AWSChecks: Sendable {
     }
     if case .tags = settings.membership {
     } else {
-      let described = await call("autoscaling:DescribeAutoScalingGroups", "describe the group") {
+      let described = await call(.describeAutoScalingGroups, "describe the group") {
         try await autoScaling.describeAutoScalingGroups(groups.isEmpty ? ["consul-bootstrap-doctor"] : groups)
       }
       if described == nil { isKnown = false }
     }
-    let described = await call("ec2:DescribeInstances", "describe the instances") {
+    let described = await call(.describeInstances, "describe the instances") {
       try await EC2(client: client).describeInstances([.init("instance-id", [identity.instanceID])])
     }
     if described == nil { isKnown = false }
@@ -96,21 +96,12 @@ struct AWSChecks: Sendable {
   }
 
   private func group(_ identity: Identity) async -> GroupObservation? {
-    if settings.membership == .ownGroup, identity.groupName == nil {
-      report(
-        .problem(
-          "group", "this instance belongs to no Auto Scaling group",
-          hint: "name the servers' group with --group, or find them with --tag key=value"))
-      return nil
-    }
     do {
       return try await GroupObserver(
         membership: settings.membership, addressing: try AddressDecision(identity, settings).peers, client: client
       ).observe(identity, groupName: identity.groupName)
-    } catch let error as AWSError {
-      report(.problem("group", error.failure("describe the group", role: await client.roleName())))
     } catch {
-      report(.problem("group", error))
+      report(.problem("group", error.asFailure("describe the group")))
     }
     return nil
   }
@@ -153,11 +144,12 @@ struct AWSChecks: Sendable {
     guard let group = identity.groupName else {
       report(
         .problem(
-          "autoscaling:CompleteLifecycleAction", "this instance belongs to no Auto Scaling group, so no hook holds it",
+          AWSAction.completeLifecycleAction.iamAction,
+          "this instance belongs to no Auto Scaling group, so no hook holds it",
           hint: "leave out --lifecycle-hook"))
       return
     }
-    _ = await call("autoscaling:CompleteLifecycleAction", "complete lifecycle hook \(hook)") {
+    _ = await call(.completeLifecycleAction, "complete lifecycle hook \(hook)") {
       try await autoScaling.tryCompletingLifecycleAction(hook: hook, group: group)
     }
   }
@@ -170,10 +162,8 @@ struct AWSChecks: Sendable {
       do {
         _ = try await SecretReader(settings: only, context: context, client: client).read(missingKey: .create)
         report(.ok("secret", "\(reference) exists and is valid"))
-      } catch let error as AWSError {
-        report(.problem("secret", error.failure("read \(reference)", role: await client.roleName())))
       } catch {
-        report(.problem("secret", error))
+        report(.problem("secret", error.asFailure("read \(reference)")))
       }
     }
     await one(settings.gossipKey) {
@@ -198,7 +188,7 @@ struct AWSChecks: Sendable {
         report(
           .problem(
             "logs", "cannot expand {group} in the names of the logs: \(error.explained)",
-            hint: "allow autoscaling:DescribeAutoScalingInstances"))
+            hint: "allow \(AWSAction.describeAutoScalingInstances.iamAction)"))
         return
       }
     }
@@ -206,12 +196,12 @@ struct AWSChecks: Sendable {
     for destination in destinations {
       let (group, stream, retention) = (destination.group, destination.stream, destination.retention)
       if settings.logAgent != nil {
-        _ = await call("logs:DescribeLogStreams", "read the last event time of \(group)") {
+        _ = await call(.describeLogStreams, "read the last event time of \(group)") {
           try await logs.lastEventTime(group: group, stream: stream)
         }
         continue
       }
-      let created: Void? = await call("logs:CreateLogStream", "create log stream \(stream) in \(group)") {
+      let created: Void? = await call(.createLogStream, "create log stream \(stream) in \(group)") {
         do { try await logs.createLogStream(group: group, stream: stream) } catch let error as AWSError
           where error.code == "ResourceNotFoundException"
         {
@@ -221,25 +211,25 @@ struct AWSChecks: Sendable {
         }
       }
       guard created != nil else { continue }
-      _ = await call("logs:PutLogEvents", "send events to \(group)") {
+      _ = await call(.putLogEvents, "send events to \(group)") {
         try await logs.tryPuttingLogEvents(group: group)
       }
     }
   }
 
+  /// Names the finding by the action, or by the one that failed where several are called.
   /// - Returns: nil if it failed.
-  private func call<Result: Sendable>(_ action: String, _ purpose: String, _ body: () async throws -> Result) async
+  private func call<Result: Sendable>(_ action: AWSAction, _ purpose: String, _ body: () async throws -> Result) async
     -> Result?
   {
     let start = context.uptime()
     do {
       let result = try await body()
-      report(.ok(action, "allowed", time: context.uptime() - start))
+      report(.ok(action.iamAction, "allowed", time: context.uptime() - start))
       return result
-    } catch let error as AWSError {
-      report(.problem("\(error.service.name):\(error.action)", error.failure(purpose, role: await client.roleName())))
     } catch {
-      report(.problem(action, error))
+      let failed = (error as? AWSError)?.action ?? action
+      report(.problem(failed.iamAction, error.asFailure(purpose)))
     }
     return nil
   }

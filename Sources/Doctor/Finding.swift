@@ -1,4 +1,5 @@
 package import Base
+internal import Model
 
 /// The result of one check of something that a boot depends on.
 package struct Finding: Sendable, Equatable {
@@ -33,7 +34,9 @@ package struct Finding: Sendable, Equatable {
 
   /// A `Failure` keeps its hint.
   static func problem(_ subject: String, _ error: any Error) -> Finding {
-    guard let failure = error as? Failure else { return problem(subject, error.explained) }
+    guard let failure = error.asFailure("check \(subject)") as? Failure else {
+      return problem(subject, error.explained)
+    }
     return problem(subject, ([failure.message] + failure.details).joined(separator: "; "), hint: failure.hint)
   }
 

@@ -120,7 +120,7 @@ struct MachineChecks: Sendable {
     switch DataDirectoryDecision(observation, settings) {
     case .fresh: report(.ok("data", "\(settings.dataDirectory) is empty"))
     case .keep(let reason): report(.ok("data", "\(settings.dataDirectory): \(reason)"))
-    case .moveAside(let target, let reason):
+    case .rename(let target, let reason):
       report(
         .note(
           "data", "baked state: \(settings.dataDirectory) was \(reason); a run renames it to \(target)",
@@ -161,12 +161,12 @@ struct MachineChecks: Sendable {
   }
 
   private func nameServers(_ name: String) async {
+    let servers: [IPv4Address]
     do {
-      _ = try context.files.readIfPresent(Self.resolverPath)
+      servers = try MachineObserver(settings: settings, context: context).nameServers()
     } catch {
       return report(.problem("dns", error))
     }
-    let servers = MachineObserver(settings: settings, context: context).nameServers()
     guard !servers.isEmpty else { return report(.note("dns", "\(Self.resolverPath) lists no IPv4 name server")) }
     for server in servers {
       let start = context.uptime()

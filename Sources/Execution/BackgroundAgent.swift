@@ -1,57 +1,80 @@
 internal import Base
 internal import Model
 
-/// An agent that systemd or Docker runs: what they know of its problems.
+/// Monitors an agent that systemd or Docker runs, through their command-line tools.
 struct BackgroundAgent: AgentMonitor {
   let runner: AgentRunner
   let context: RuntimeContext
 
+  /// Both tools ask a local service; one that hangs must not hold the health check.
   private static let timeout = Duration.seconds(5)
-  /// As many restarts before the first answer mean that it will not come up.
-  private static let hopelessAfter = 3
+  /// An agent that was restarted this often before its first answer will not come up.
+  private static let restartLimit = 3
 
-  /// Why the agent will not come up, or nil while there is hope.
   func crashReason() async -> String? {
-    if case .docker(let client) = runner { return await containerCrashReason(client) }
-    return await unitCrashReason()
+    switch runner {
+    case .docker(let client): await containerCrashReason(client)
+    case .systemd, .supervisor: await unitCrashReason()
+    }
   }
 
-  /// Of the agent's output.
   func lastLines() async -> [String] {
-    var command = Command("/bin/journalctl", ["--unit=consul", "--lines=60", "--no-pager", "--output=cat"])
-    if case .docker(let client) = runner {
-      command = Command(client, ["logs", "--tail", "60", DockerContainer.agentName])
+    let command =
+      switch runner {
+      case .docker(let client): Command(client, ["logs", "--tail", "60", DockerContainer.agentName])
+      case .systemd, .supervisor:
+        Command("/bin/journalctl", ["--unit=\(SystemdUnit.name)", "--lines=60", "--no-pager", "--output=cat"])
+      }
+    do {
+      return try await context.launcher.run(command, timeout: Self.timeout).output
+        .split(whereSeparator: \.isNewline).map(String.init)
+    } catch {
+      return ["cannot read the agent's log: \(error.explained)"]
     }
-    guard let result = try? await context.launcher.run(command, timeout: Self.timeout) else { return [] }
-    return result.output.split(whereSeparator: \.isNewline).map(String.init)
   }
 
   private func unitCrashReason() async -> String? {
     let command = Command("/bin/systemctl", ["show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name])
-    guard let result = try? await context.launcher.run(command, timeout: Self.timeout), result.succeeded else {
+    guard let output = await output(of: command) else { return nil }
+    var properties: [Substring: Substring] = [:]
+    for line in output.split(whereSeparator: \.isNewline) {
+      let parts = line.split(separator: "=", maxSplits: 1)
+      if parts.count == 2 { properties[parts[0]] = parts[1] }
+    }
+    if properties["ActiveState"] == "failed" {
+      return "\(SystemdUnit.name) has failed (result: \(properties["Result"] ?? "unknown"))"
+    }
+    guard let restarts = properties["NRestarts"].flatMap({ Int($0) }), restarts >= Self.restartLimit else {
       return nil
     }
-    var properties: [String: String] = [:]
-    for line in result.output.split(whereSeparator: \.isNewline) {
-      let halves = line.split(separator: "=", maxSplits: 1)
-      if halves.count == 2 { properties[String(halves[0])] = String(halves[1]) }
-    }
-    if properties["ActiveState"] == "failed" { return "its unit has failed (\(properties["Result"] ?? ""))" }
-    guard let restarts = properties["NRestarts"].flatMap({ Int($0) }), restarts >= Self.hopelessAfter else {
-      return nil
-    }
-    return "systemd has restarted it \(restarts) times"
+    return "systemd has restarted \(SystemdUnit.name) \(restarts) times"
   }
 
   private func containerCrashReason(_ client: String) async -> String? {
+    let name = DockerContainer.agentName
     let format = "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}"
-    let command = Command(client, ["container", "inspect", "--format", format, DockerContainer.agentName])
-    guard let result = try? await context.launcher.run(command, timeout: Self.timeout), result.succeeded else {
+    guard let output = await output(of: Command(client, ["container", "inspect", "--format", format, name])) else {
       return nil
     }
-    let words = result.output.split { $0 == " " || $0 == "\n" }
+    let words = output.split(whereSeparator: \.isWhitespace)
     guard words.count >= 3, let restarts = Int(words[0]) else { return nil }
-    if words[1] == "exited" { return "its container has ended with status \(words[2])" }
-    return restarts >= Self.hopelessAfter ? "Docker has restarted it \(restarts) times" : nil
+    if words[1] == "exited" { return "container \(name) exited with status \(words[2])" }
+    return restarts >= Self.restartLimit ? "Docker has restarted container \(name) \(restarts) times" : nil
+  }
+
+  /// Nil if the command fails: an unknown state is no reason to give up on the agent.
+  private func output(of command: Command) async -> String? {
+    let reason: String
+    do {
+      let result = try await context.launcher.run(command, timeout: Self.timeout)
+      if result.succeeded { return result.output }
+      reason = result.failureText(of: command)
+    } catch is CancellationError {
+      return nil
+    } catch {
+      reason = error.explained
+    }
+    context.log.debug("cannot read the state of the agent", ["reason": .string(reason)])
+    return nil
   }
 }

@@ -1,14 +1,14 @@
 internal import Base
 internal import Model
 
-/// Steps that write files.
+/// Steps that write files. Each returns whether it changed anything, and throws `FileError`.
 extension StepExecutor {
   /// `consul validate` takes some 30 ms; a machine under load at boot may need much longer.
-  private static let validateTimeout = Duration.seconds(30)
+  private static let validationTimeout = Duration.seconds(30)
   /// This program has some 20 MB.
-  private static let largestProgram = 128 << 20
+  private static let programLimit = 128 << 20
 
-  func moveAside(_ path: String, to target: String) throws -> Bool {
+  func rename(_ path: String, to target: String) throws -> Bool {
     guard try context.files.status(path) != nil else { return false }
     try context.files.rename(path, to: target)
     return true
@@ -32,24 +32,25 @@ extension StepExecutor {
   }
 
   func writeFile(_ path: String, _ text: String) throws -> Bool {
-    try context.files.createDirectory(directory(of: path), mode: 0o755, owner: nil)
+    try context.files.createDirectory(parentDirectory(of: path), mode: 0o755, owner: nil)
     return try writeIfChanged(path, text, mode: 0o644, owner: nil)
   }
 
   func copyProgram(_ source: String, to path: String) throws -> Bool {
-    let program = try context.files.read(source, limit: Self.largestProgram)
+    let program = try context.files.read(source, limit: Self.programLimit)
     if let status = try context.files.status(path), status.mode == 0o755,
-      try context.files.readIfPresent(path, limit: Self.largestProgram) == program
+      try context.files.readIfPresent(path, limit: Self.programLimit) == program
     {
       return false
     }
-    try context.files.createDirectory(directory(of: path), mode: 0o755, owner: nil)
+    try context.files.createDirectory(parentDirectory(of: path), mode: 0o755, owner: nil)
     try context.files.write(path, program, mode: 0o755, owner: nil)
     return true
   }
 
   func removeFile(_ path: String) throws -> Bool {
-    guard try context.files.status(path) != nil else { return false }
+    // A link is there although its target may not be.
+    guard try context.files.status(path) != nil || context.files.isLink(path) else { return false }
     try context.files.removeFile(path)
     return true
   }
@@ -65,6 +66,7 @@ extension StepExecutor {
     return try writeIfChanged(path, text, mode: 0o644, owner: nil)
   }
 
+  /// Writes only if the text, the mode or, where one is given, the owner differs.
   func writeIfChanged(_ path: String, _ text: String, mode: UInt32, owner: FileOwner?) throws -> Bool {
     let bytes = Array(text.utf8)
     if let status = try context.files.status(path), status.mode == mode,
@@ -79,26 +81,34 @@ extension StepExecutor {
 
   /// Stages the file, lets Consul validate it with the rest of its directory, and only then replaces the present one.
   func write(_ file: ConfigurationFile) async throws -> Bool {
-    let mode: UInt32 = 0o640
-    let bytes = Array(file.text.value.utf8)
-    if let current = try context.files.readIfPresent(file.path), current == bytes {
-      return try writeIfChanged(file.path, file.text.value, mode: mode, owner: file.owner)
-    }
-    try context.files.write(file.stagedPath, bytes, mode: 0o600, owner: nil)
-    defer { try? context.files.removeFile(file.stagedPath) }
-    let result = try await context.launcher.run(file.validation, timeout: Self.validateTimeout)
-    guard result.succeeded else {
-      throw Failure(
-        .configurationRejected, "Consul rejects the configuration",
-        details: ["`\(file.validation.text)`: \(result.end.explanation)"] + Self.lastLines(result.output),
-        hint: "nothing was changed; check --set, --merge and the other files beside \(file.path)")
-    }
-    return try writeIfChanged(file.path, file.text.value, mode: mode, owner: file.owner)
+    // Also removes what a killed run left behind.
+    defer { removeStaged(file.stagedPath) }
+    if try context.files.readIfPresent(file.path) != Array(file.text.value.utf8) { try await validate(file) }
+    return try writeIfChanged(file.path, file.text.value, mode: 0o640, owner: file.owner)
   }
 
-  func directory(of path: String) -> String { String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) }
-
-  static func lastLines(_ text: String) -> [String] {
-    text.split(whereSeparator: \.isNewline).suffix(10).map(String.init)
+  private func validate(_ file: ConfigurationFile) async throws {
+    try context.files.write(file.stagedPath, Array(file.text.value.utf8), mode: 0o600, owner: nil)
+    let result = try await context.launcher.run(file.validation, timeout: Self.validationTimeout)
+    guard !result.succeeded else { return }
+    throw Failure(
+      .configurationRejected, "Consul rejects the configuration",
+      details: ["`\(file.validation.text)`: \(result.end.explanation)"] + result.lastLines,
+      hint: "check --set, --merge and the other files in \(parentDirectory(of: file.path)); nothing was changed")
   }
+
+  private func removeStaged(_ path: String) {
+    do {
+      _ = try removeFile(path)
+    } catch {
+      context.log.warning(
+        "cannot remove the staged configuration, which may hold secrets", ["reason": .string(error.explained)])
+    }
+  }
+}
+
+/// `/` for a path directly below it.
+func parentDirectory(of path: String) -> String {
+  guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return "/" }
+  return String(path[..<slash])
 }

@@ -4,27 +4,49 @@ package import Model
 /// The health of the agent at one moment.
 package struct Health: Sendable, Equatable {
   package var agentAnswers = false
+  /// `address:port` of the leader; nil if the agent knows none.
   package var leader: String?
   /// Nil if ACLs hide it.
   package var isVoter: Bool?
   package var servers = 0
   /// The required servers that are alive in the WAN pool; nil if the agent did not list them.
   package var wanServers: Int?
+  /// The requests that failed, each with its cause; nil for a request that was answered or not sent.
+  package var errors = Errors()
+
+  package struct Errors: Sendable, Equatable {
+    package var agent, raftConfiguration, wanPool: String?
+  }
 
   /// What is missing to be healthy, in the order in which it comes about; the WAN pool only if it is required.
   package func missing(_ requirements: HealthRequirements) -> [String] {
-    guard agentAnswers else { return ["the agent does not answer on \(requirements.agentAddress)"] }
-    var missing: [String] = []
-    if leader == nil { missing.append("no leader is known") }
-    if let address = requirements.raftAddress {
-      if isVoter == false { missing.append("this server (\(address)) is not a raft voter") }
-      if servers < requirements.servers { missing.append("\(servers) of \(requirements.servers) servers are there") }
+    guard agentAnswers else {
+      let cause = errors.agent.map { ": \($0)" } ?? ""
+      return ["the agent does not answer on \(requirements.agentAddress)\(cause)"]
     }
-    if let wan = requirements.wan, wan.isRequired, !isWANComplete(wan) {
-      missing.append("\(wanServers ?? 0) of \(wan.addresses.count) servers are in the WAN pool")
+    // Without a leader there is nothing to ask for the rest.
+    guard leader != nil else { return ["the agent knows no leader"] }
+    var missing: [String] = []
+    if let address = requirements.raftAddress {
+      if let error = errors.raftConfiguration {
+        missing.append("cannot read the raft configuration: \(error)")
+      } else {
+        if isVoter == false { missing.append("this server (\(address)) is not a raft voter") }
+        if servers < requirements.servers {
+          missing.append("\(servers) of \(requirements.servers) servers are in the raft configuration")
+        }
+      }
+    }
+    if let wan = requirements.wan, wan.isRequired, let missingServers = missingServers(in: wan) {
+      missing.append(missingServers)
     }
     return missing
   }
 
-  func isWANComplete(_ wan: HealthRequirements.WAN) -> Bool { wanServers ?? 0 >= wan.addresses.count }
+  /// Nil if every server is in the WAN pool.
+  func missingServers(in wan: HealthRequirements.WAN) -> String? {
+    guard wanServers ?? 0 < wan.addresses.count else { return nil }
+    if let error = errors.wanPool { return "cannot list the WAN pool: \(error)" }
+    return "\(wanServers ?? 0) of \(wan.addresses.count) servers are in the WAN pool"
+  }
 }

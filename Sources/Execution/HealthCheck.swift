@@ -14,101 +14,133 @@ package struct HealthCheck: Sendable {
 
   /// A tuned election takes little more than a second: polls are frequent until then, and less frequent afterwards.
   private static let eagerBackoff = Backoff(base: .milliseconds(40), cap: .milliseconds(80))
+  private static let eagerPeriod = Duration.seconds(5)
   private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
-  private static let eagerFor = Duration.seconds(5)
   /// A client forwards the request to a server: a fleet of clients that boot at once must not overload its servers.
   private static let clientBackoff = Backoff(base: .milliseconds(300), cap: .seconds(2))
-  private static let timeout = Duration.seconds(2)
+  /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
+  private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
   private static let wanGrace = Duration.seconds(3)
 
-  /// - Parameter agent: gives the reason of a failed start.
-  /// - Throws: `Failure` with status 15 or 16.
+  /// Waits until nothing that is required is missing, at most for the timeout of the requirements, and logs what is.
+  /// - Parameter agent: knows why the agent does not start. Once the agent has answered, only the timeout ends the
+  ///   wait.
+  /// - Throws: `Failure` with status 15 or 16, or `CancellationError`.
   package func verify(agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
     var generator = SystemRandomNumberGenerator()
-    var health = Health()
     var hasAnswered = false
     var healthySince: Duration?
     var attempt = 0
     while true {
-      defer { attempt += 1 }
-      health = try await poll()
+      let health = try await poll()
       hasAnswered = hasAnswered || health.agentAnswers
-      let missing = health.missing(requirements)
+      var missing = health.missing(requirements)
       let now = context.uptime(), elapsed = now - start
+      var pause = backoff(after: elapsed).halfJitter(attempt, using: &generator)
+      attempt += 1
       if missing.isEmpty {
-        healthySince = healthySince ?? now
-        guard let wan = requirements.wan, !health.isWANComplete(wan), now - (healthySince ?? now) < Self.wanGrace else {
+        let since = healthySince ?? now
+        healthySince = since
+        guard let reported = requirements.wan.flatMap(health.missingServers), now - since < Self.wanGrace else {
           return health
         }
-      }
-      if !hasAnswered, let reason = await agent.crashReason() {
-        throw Failure(
-          .agentNotStarted, "the Consul agent does not start: \(reason)",
-          details: relevantLogLines(of: await agent.lastLines()),
-          hint: "the lines above are the agent's own; mend the configuration and run this again")
-      }
-      guard elapsed < requirements.timeout || missing.isEmpty else {
-        throw Failure(
-          .agentUnhealthy,
-          "the Consul agent is not healthy after \(elapsed.humanReadable): \(missing.joined(separator: "; "))",
-          details: relevantLogLines(of: await agent.lastLines()), hint: hint(health))
+        missing = [reported]
+      } else {
+        if !hasAnswered, let reason = await agent.crashReason() {
+          throw notStarted(reason, await agent.lastLines())
+        }
+        guard elapsed < requirements.timeout else {
+          throw unhealthy(health, missing, after: elapsed, await agent.lastLines())
+        }
+        // The last poll is at the timeout.
+        pause = min(pause, requirements.timeout - elapsed)
       }
       context.log.progress(
         "waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.humanReadable)])
-      let backoff =
-        requirements.raftAddress == nil
-        ? Self.clientBackoff : elapsed < Self.eagerFor ? Self.eagerBackoff : Self.backoff
-      try await context.clock.sleep(for: backoff.halfJitter(attempt, using: &generator))
+      try await context.clock.sleep(for: pause)
     }
+  }
+
+  private func backoff(after elapsed: Duration) -> Backoff {
+    if requirements.raftAddress == nil { return Self.clientBackoff }
+    return elapsed < Self.eagerPeriod ? Self.eagerBackoff : Self.backoff
+  }
+
+  // MARK: Failures
+
+  private func notStarted(_ reason: String, _ lines: [String]) -> Failure {
+    Failure(
+      .agentNotStarted, "the Consul agent does not start: \(reason)", details: relevantLogLines(of: lines),
+      hint: "fix what the agent's output above reports, and run consul-bootstrap again")
+  }
+
+  private func unhealthy(_ health: Health, _ missing: [String], after elapsed: Duration, _ lines: [String]) -> Failure {
+    Failure(
+      .agentUnhealthy,
+      "the Consul agent is not healthy after \(elapsed.humanReadable): \(missing.joined(separator: "; "))",
+      details: relevantLogLines(of: lines), hint: hint(health))
   }
 
   private func hint(_ health: Health) -> String {
     if !health.agentAnswers {
-      return "see whether the agent's lines above name a port in use or a key it does not know"
+      return "check the agent's output above for a port in use or an unknown configuration key"
     }
     if health.leader == nil {
       if requirements.raftAddress == nil {
-        return "a client needs to reach the servers: port 8301 tcp and udp, and 8300 tcp, in the security group"
+        return "allow 8301 tcp and udp and 8300 tcp to the servers in the security groups"
       }
-      return
-        "without a leader either too few servers reach each other (ports 8300 and 8301, tcp and udp, in the security group) "
-        + "or an old cluster has lost its quorum (Consul documentation, \"Outage Recovery\")"
+      return "allow 8300 tcp and 8301 tcp and udp between the servers in the security groups; "
+        + "if the cluster has lost its quorum, follow \"Outage Recovery\" in the Consul documentation"
     }
-    if requirements.wan?.isRequired == true, health.isVoter != false, health.servers >= requirements.servers {
-      return
-        "between the zones 8302 tcp and udp and 8300 tcp must be open among all servers, and the gossip key be the same"
+    let raftIsComplete =
+      health.errors.raftConfiguration == nil && health.isVoter != false && health.servers >= requirements.servers
+    if raftIsComplete, requirements.wan?.isRequired == true {
+      return "allow 8302 tcp and udp and 8300 tcp between the servers of all zones, "
+        + "and give all of them the same gossip key"
     }
-    return "see consul operator raft list-peers and the agent's log"
+    return "compare `consul operator raft list-peers` with the servers, and check the agent's log"
   }
 
+  // MARK: One poll
+
+  /// What the agent does not answer is in `Health.errors`, for the next poll to try again.
+  /// - Throws: `CancellationError`.
   private func poll() async throws -> Health {
     let client = AgentClient(
-      address: requirements.agentAddress, token: requirements.token, transport: context.transport, timeout: Self.timeout
-    )
+      address: requirements.agentAddress, token: requirements.token, transport: context.transport,
+      timeout: Self.requestTimeout)
     var health = Health()
+    let status: ClusterStatus
     do {
-      let status = try await client.clusterStatus()
-      health.agentAnswers = true
-      health.leader = status.leader
-      guard status.leader != nil, let raftAddress = requirements.raftAddress else { return health }
-      do {
-        let servers = try await client.raftConfiguration()
-        health.servers = servers.count
-        health.isVoter = servers.contains { $0.address == raftAddress && $0.isVoter }
-      } catch AgentError.refused(status: 403, _) {
-        // ACLs: the peers are public, who votes is not.
-        health.servers = status.peers.count
-        health.isVoter = status.peers.contains(raftAddress) ? nil : false
+      status = try await client.clusterStatus()
+    } catch let error as AgentError {
+      health.errors.agent = error.explanation
+      return health
+    }
+    health.agentAnswers = true
+    health.leader = status.leader
+    guard status.leader != nil, let raftAddress = requirements.raftAddress else { return health }
+    do {
+      let servers = try await client.raftConfiguration()
+      health.servers = servers.count
+      health.isVoter = servers.contains { $0.address == raftAddress && $0.isVoter }
+    } catch AgentError.refused(status: 403, _) {
+      // ACLs: the peers are public, the votes are not.
+      health.servers = status.peers.count
+      health.isVoter = status.peers.contains(raftAddress) ? nil : false
+    } catch let error as AgentError {
+      health.errors.raftConfiguration = error.explanation
+      return health
+    }
+    guard let wan = requirements.wan else { return health }
+    do {
+      health.wanServers = try await client.members(wan: true).count { member in
+        member.isAlive && member.address.map(wan.addresses.contains) ?? false
       }
-      if let wan = requirements.wan {
-        health.wanServers = try await client.members(wan: true).filter { member in
-          member.isAlive && member.address.map(wan.addresses.contains) ?? false
-        }.count
-      }
-    } catch is AgentError {
-      try Task.checkCancellation()
+    } catch let error as AgentError {
+      health.errors.wanPool = error.explanation
     }
     return health
   }

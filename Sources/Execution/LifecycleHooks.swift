@@ -12,18 +12,18 @@ package struct LifecycleHooks: Sendable {
     self.instanceID = instanceID
   }
 
-  /// - Throws: `Failure` with status 12.
+  /// - Throws: `Failure` with status 10, 11 or 12, or `CancellationError`.
   package func complete(_ hook: String, _ result: AutoScaling.LifecycleActionResult) async throws {
     let api = AutoScaling(client: client)
     do {
       guard let group = try await api.groupName(ofInstance: instanceID) else {
         throw Failure(
-          .awsFailed, "this instance is in no Auto Scaling group and has no lifecycle hook",
-          hint: "leave out --lifecycle-hook")
+          .awsFailed, "cannot complete lifecycle hook \(hook): this instance is in no Auto Scaling group",
+          hint: "omit --lifecycle-hook")
       }
       try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instanceID, result)
-    } catch let error as AWSError {
-      throw error.failure("complete lifecycle hook \(hook)", role: await client.roleName())
+    } catch {
+      throw error.asFailure("complete lifecycle hook \(hook)")
     }
   }
 }

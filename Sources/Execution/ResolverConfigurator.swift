@@ -1,76 +1,96 @@
 internal import Base
 internal import Model
 
-/// Makes the machine resolve names through its agent, tries it, and takes it back if names are not answered: a machine
-/// without Consul's names is better off than one without any.
+/// Lets this machine resolve names through its agent, and undoes the change if names do not resolve.
+///
+/// A machine without Consul's names is better off than one without any names.
 struct ResolverConfigurator: Sendable {
   let context: RuntimeContext
 
-  /// The agent serves `consul.service.consul` once the leader has registered the servers, some seconds after an election.
-  private static let patience = Duration.seconds(15)
-  private static let timeout = Duration.seconds(1)
+  /// The agent serves `consul.service.consul` once the leader has registered the servers, some seconds after an
+  /// election.
+  private static let timeout = Duration.seconds(15)
+  private static let queryTimeout = Duration.seconds(1)
+  private static let pause = Duration.milliseconds(250)
+  /// systemctl waits for the resolver's start.
+  private static let restartTimeout = Duration.seconds(30)
 
-  /// - Returns: whether anything was changed and stays.
-  /// - Throws: `FileError` or `LaunchError`.
+  /// Names that do not resolve are logged as an error; they do not fail the boot.
+  /// - Returns: whether a change was made and stays.
+  /// - Throws: `FileError`, or `CancellationError`.
   func apply(_ resolver: ResolverConfiguration) async throws -> Bool {
     let isNew = try context.files.readIfPresent(resolver.path) != Array(resolver.text.utf8)
-    if isNew { try write(resolver.path, Array(resolver.text.utf8)) }
-    let restartFailure = isNew ? try await restart(resolver) : nil
-    var unanswered = restartFailure.map { [$0] } ?? []
-    if restartFailure == nil { unanswered = try await unansweredNames(resolver) }
-    guard !unanswered.isEmpty else {
-      context.log.info("names are resolved through the agent", ["names": .strings(resolver.names)])
+    var reasons: [String] = []
+    if isNew {
+      try write(resolver.path, resolver.text)
+      reasons = try await restart(resolver)
+    }
+    if reasons.isEmpty { reasons = try await unresolvedNames(resolver) }
+    guard !reasons.isEmpty else {
+      context.log.info("names resolve through the agent", ["names": .strings(resolver.names)])
       return isNew
     }
-    if let text = resolver.originalText {
-      try write(resolver.path, Array(text.utf8))
-    } else {
-      try context.files.removeFile(resolver.path)
-    }
-    let undone = try await restart(resolver)
-    context.log.error(
-      "\(resolver.path) did not make names resolve; it is undone, and Consul's names are not resolved on this machine",
-      [
-        "unanswered": .strings(unanswered), "undone": undone.map(JSONValue.string) ?? true,
-        "hint":
-          "see whether the resolver is in use here (/etc/resolv.conf), and the agent's DNS with: dig @\(resolver.server) consul.service.consul",
-      ])
+    try await undo(resolver, reasons)
     return false
   }
 
-  private func write(_ path: String, _ bytes: [UInt8]) throws {
-    if let slash = path.lastIndex(of: "/") {
-      try context.files.createDirectory(String(path[..<slash]), mode: 0o755, owner: nil)
+  private func undo(_ resolver: ResolverConfiguration, _ reasons: [String]) async throws {
+    if let text = resolver.originalText {
+      try write(resolver.path, text)
+    } else {
+      try context.files.removeFile(resolver.path)
     }
-    try context.files.write(path, bytes, mode: 0o644, owner: nil)
+    let restartFailure = try await restart(resolver).first
+    context.log.error(
+      "names do not resolve through the agent; reverted the change of \(resolver.path)",
+      [
+        "reasons": .strings(reasons),
+        "hint": .string(
+          "check that this machine uses the resolver (/etc/resolv.conf), and query the agent: "
+            + "dig @\(resolver.server) consul.service.consul"),
+      ])
+    if let restartFailure {
+      context.log.error("cannot restart the resolver after the undo", ["reason": .string(restartFailure)])
+    }
   }
 
-  /// - Returns: what went wrong.
-  private func restart(_ resolver: ResolverConfiguration) async throws -> String? {
-    guard let command = resolver.restart else { return nil }
-    let result = try await context.launcher.run(command, timeout: .seconds(30))
-    guard !result.succeeded else { return nil }
-    return "`\(command.text)`: \(result.end.explanation) \(result.output.split(whereSeparator: \.isNewline).last ?? "")"
+  private func write(_ path: String, _ text: String) throws {
+    try context.files.createDirectory(parentDirectory(of: path), mode: 0o755, owner: nil)
+    try context.files.write(path, Array(text.utf8), mode: 0o644, owner: nil)
   }
 
-  private func unansweredNames(_ resolver: ResolverConfiguration) async throws -> [String] {
+  /// - Returns: why the resolver did not restart; empty if it did, or needs no restart.
+  private func restart(_ resolver: ResolverConfiguration) async throws -> [String] {
+    guard let command = resolver.restart else { return [] }
+    do {
+      let result = try await context.launcher.run(command, timeout: Self.restartTimeout)
+      return result.succeeded ? [] : [result.failureText(of: command)]
+    } catch let error as LaunchError {
+      return ["`\(command.text)`: \(error.explanation)"]
+    }
+  }
+
+  /// - Returns: each name that did not resolve in time, with the reason.
+  private func unresolvedNames(_ resolver: ResolverConfiguration) async throws -> [String] {
     let start = context.uptime()
-    var rest = resolver.names
-    var reasons: [String] = []
-    while !rest.isEmpty {
-      reasons = []
-      for name in rest {
+    var names = resolver.names
+    while true {
+      var unresolved: [(name: String, reason: String)] = []
+      for name in names {
         do {
-          let found = try await context.resolver.addresses(
-            of: name, server: resolver.server, port: 53, timeout: Self.timeout)
-          if found.isEmpty { reasons.append("\(name): no address") } else { rest.removeAll { $0 == name } }
+          let addresses = try await context.resolver.addresses(
+            of: name, server: resolver.server, port: 53, timeout: Self.queryTimeout)
+          if addresses.isEmpty { unresolved.append((name, "no address")) }
         } catch let error as NameError {
-          reasons.append("\(name): \(error.explanation)")
+          unresolved.append((name, error.explanation))
         }
       }
-      guard !rest.isEmpty, context.uptime() - start < Self.patience else { break }
-      try await context.clock.sleep(for: .milliseconds(250))
+      guard !unresolved.isEmpty, context.uptime() - start < Self.timeout else {
+        return unresolved.map { "\($0.name): \($0.reason)" }
+      }
+      names = unresolved.map(\.name)
+      context.log.progress("waiting for names to resolve: \(names.joined(separator: ", "))")
+      try await context.clock.sleep(for: Self.pause)
     }
-    return rest.isEmpty ? [] : reasons
   }
 }

@@ -4,96 +4,133 @@ internal import Model
 
 /// Steps that start, stop and reload services.
 extension StepExecutor {
-  /// systemctl waits for a stop: as long as the unit lets a leave take, and some.
-  private static let systemctlTimeout = Duration.seconds(90)
+  /// systemctl and docker wait for a stop: as long as the unit gives an agent to leave, and a margin.
+  private static let commandTimeout = Duration.seconds(90)
   private static let reloadTimeout = Duration.seconds(10)
 
   func reload(agentAt address: String, token: Secret?) async throws {
+    let client = AgentClient(
+      address: address, token: token, transport: context.transport, timeout: Self.reloadTimeout)
     do {
-      try await AgentClient(
-        address: address, token: token, transport: context.transport, timeout: Self.reloadTimeout
-      ).reload()
+      try await client.reload()
     } catch let error as AgentError {
-      throw Failure(
-        .agentNotStarted, "the running agent does not reload", details: [error.explanation],
-        hint: "with ACLs enabled, the agent's token needs agent:write on its node")
+      var failure = Failure(.agentNotStarted, "cannot reload the running agent", details: [error.explanation])
+      if case .refused(status: 403, _) = error { failure.hint = "give the agent's token agent:write on its node" }
+      throw failure
     }
   }
 
   /// Restarts the sidecar if its unit or its options have changed: a restart loses no state.
   func run(_ unit: SidecarUnit) async throws -> Bool {
-    let options = try writeIfChanged(unit.optionsPath, unit.options, mode: 0o640, owner: nil)
-    let text = try writeUnit(SidecarUnit.path, unit.text)
-    if text { try await run(Command("/bin/systemctl", ["daemon-reload"])) }
-    try await run(Command("/bin/systemctl", ["enable", SidecarUnit.name]))
+    let hasNewOptions = try writeIfChanged(unit.optionsPath, unit.options, mode: 0o640, owner: nil)
+    let hasNewUnit = try writeUnit(SidecarUnit.path, unit.text)
+    let isChanged = hasNewOptions || hasNewUnit
+    if hasNewUnit { try await run(systemctl("daemon-reload")) }
+    try await run(systemctl("enable", SidecarUnit.name))
     // The configuration file may have changed since the sidecar started.
-    try await run(Command("/bin/systemctl", [options || text ? "restart" : "reload-or-restart", SidecarUnit.name]))
-    return options || text
+    try await run(systemctl(isChanged ? "restart" : "reload-or-restart", SidecarUnit.name))
+    return isChanged
   }
 
-  func setUp(_ setup: LogAgentConfiguration) async throws -> Bool {
-    let agent = setup.agent
-    try context.files.createDirectory(directory(of: agent.path), mode: 0o755, owner: nil)
-    let isNew = try writeIfChanged(agent.path, setup.text, mode: 0o644, owner: nil)
-    if let command = agent.command {
-      guard context.files.isExecutable(command.program) else {
-        throw Failure(
-          .agentNotStarted, "\(agent.name) is not installed", details: ["there is no \(command.program)"],
-          hint: "bake it into the image")
-      }
-      if isNew { try await run(command) }
+  // MARK: Log agents
+
+  /// A configuration that the agent does not take is undone, so that a second run tries it again.
+  func setUp(_ configuration: LogAgentConfiguration) async throws -> Bool {
+    let agent = configuration.agent
+    let unit = try await installedUnit(of: agent)
+    let previous = try context.files.readIfPresent(agent.path)
+    try context.files.createDirectory(parentDirectory(of: agent.path), mode: 0o755, owner: nil)
+    let isNew = try writeIfChanged(agent.path, configuration.text, mode: 0o644, owner: nil)
+    do {
+      if isNew, let command = agent.command { try await run(command) }
+      try await run(systemctl("enable", unit))
+      try await run(systemctl(isNew && agent.command == nil ? "restart" : "start", unit))
+    } catch {
+      if isNew { restore(agent.path, previous) }
+      throw error
     }
-    for unit in agent.units {
-      let known = try await context.launcher.run(
-        Command("/bin/systemctl", ["cat", unit]), timeout: Self.systemctlTimeout)
-      guard known.succeeded else { continue }
-      try await run(Command("/bin/systemctl", ["enable", unit]))
-      try await run(Command("/bin/systemctl", [isNew && agent.command == nil ? "restart" : "start", unit]))
-      return isNew
+    return isNew
+  }
+
+  private func installedUnit(of agent: LogAgentConfiguration.Agent) async throws -> String {
+    var missing = "unit \(agent.units.joined(separator: " or "))"
+    if let program = agent.command?.program, !context.files.isExecutable(program) {
+      missing = "program \(program)"
+    } else {
+      for unit in agent.units {
+        let result = try await context.launcher.run(systemctl("cat", unit), timeout: Self.commandTimeout)
+        if result.succeeded { return unit }
+      }
     }
     throw Failure(
-      .agentNotStarted, "\(agent.name) is not installed",
-      details: ["there is no unit \(agent.units.joined(separator: " or "))"],
-      hint: "bake it into the image, or leave out --log-agent: this program forwards by itself")
+      .agentNotStarted, "\(agent.name) is not installed", details: ["there is no \(missing)"],
+      hint: "install it in the image, or omit --log-agent: consul-bootstrap then forwards the logs itself")
   }
+
+  private func restore(_ path: String, _ previous: [UInt8]?) {
+    do {
+      if let previous {
+        try context.files.write(path, previous, mode: 0o644, owner: nil)
+      } else {
+        try context.files.removeFile(path)
+      }
+    } catch {
+      context.log.warning("cannot undo the change of \(path)", ["reason": .string(error.explained)])
+    }
+  }
+
+  // MARK: Containers
 
   /// `docker inspect` prints whether the container runs and the command that created it.
   func run(_ container: DockerContainer) async throws -> Bool {
     let docker = { (arguments: [String]) in Command(container.docker, arguments) }
     let format = "{{.State.Running}} {{index .Config.Labels \"\(DockerContainer.label)\"}}"
     let inspected = try await context.launcher.run(
-      docker(["container", "inspect", "--format", format, container.name]), timeout: Self.systemctlTimeout)
+      docker(["container", "inspect", "--format", format, container.name]), timeout: Self.commandTimeout)
     guard inspected.succeeded else {
       try await run(container.run)
       return true
     }
-    let words =
-      inspected.output.split(separator: "\n").first?.split(separator: " ", maxSplits: 1).map(String.init) ?? []
+    let line = inspected.output.split(separator: "\n").first ?? ""
+    let words = line.split(separator: " ", maxSplits: 1)
     guard words.count == 2 else {
       throw Failure(
         .agentNotStarted, "another program created container \(container.name)",
-        details: ["it has no label \(DockerContainer.label)"],
-        hint: "remove it (docker rm -f \(container.name)) or rename it, and run this again")
+        details: ["the container has no label \(DockerContainer.label)"],
+        hint: "remove it (docker rm -f \(container.name)) or rename it, and run consul-bootstrap again")
     }
     if words[1] == container.fingerprint {
       guard words[0] != "true" else { return false }
       try await run(docker(["start", container.name]))
       return true
     }
-    context.log.warning("container \(container.name) was created by another command; replacing it")
+    context.log.warning("the options of container \(container.name) have changed; replacing the container")
     try await run(docker(["stop", container.name]))
     try await run(docker(["rm", container.name]))
     try await run(container.run)
     return true
   }
 
+  // MARK: Commands
+
+  private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
+
   func run(_ command: Command) async throws {
-    let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
+    let result = try await context.launcher.run(command, timeout: Self.commandTimeout)
     guard result.succeeded else {
       throw Failure(
-        .agentNotStarted, "`\(command.text)` failed: \(result.end.explanation)", details: Self.lastLines(result.output),
-        hint: command.program.hasSuffix("docker")
-          ? "see docker logs" : "see systemctl status consul and journalctl -u consul")
+        .agentNotStarted, "`\(command.text)` failed: \(result.end.explanation)", details: result.lastLines,
+        hint: hint(for: command))
     }
+  }
+
+  /// Where the reason of a failed command is.
+  private func hint(for command: Command) -> String? {
+    guard let last = command.arguments.last else { return nil }
+    if command.program.hasSuffix("/docker") {
+      // A container that was created and did not start has a log; one that was not created has none.
+      return command.arguments.first == "start" ? "run `docker logs \(last)`" : nil
+    }
+    return last.hasSuffix(".service") ? "run `systemctl status \(last)` and `journalctl -u \(last)`" : nil
   }
 }

@@ -3,7 +3,7 @@ package import Base
 internal import Consul
 package import Model
 
-/// Carries out steps through the seams, each checked first for being done already.
+/// Carries out steps through the seams. Each step is idempotent: it first checks whether it is done already.
 package struct StepExecutor: Sendable {
   let context: RuntimeContext
   private let lifecycleHooks: LifecycleHooks?
@@ -29,6 +29,7 @@ package struct StepExecutor: Sendable {
     case healthy(Health)
   }
 
+  /// Logs what it did.
   /// - Throws: `Failure` with status 12, 14, 15 or 16, or `CancellationError`.
   @discardableResult
   package func perform(_ step: Step) async throws -> Outcome {
@@ -43,16 +44,21 @@ package struct StepExecutor: Sendable {
       return outcome
     } catch let error as FileError {
       throw Failure(
-        .configurationRejected, "cannot \(step.title)", details: [error.explanation], hint: hint(for: error))
+        .configurationRejected, "cannot \(purpose(of: step))", details: [error.explanation], hint: hint(for: error))
     } catch let error as LaunchError {
-      throw Failure(.agentNotStarted, "cannot \(step.title)", details: [error.explanation])
+      throw Failure(.agentNotStarted, "cannot \(purpose(of: step))", details: [error.explanation])
     }
+  }
+
+  /// The title of a command is the command alone.
+  private func purpose(of step: Step) -> String {
+    if case .run(let command) = step { "run `\(command.text)`" } else { step.title }
   }
 
   private func hint(for error: FileError) -> String? {
     switch error.errno {
-    case 28, 122: "make room on the file system that holds \(error.path)"
-    case 30: "the file system that holds \(error.path) is read-only; remount it, or name another directory"
+    case 28, 122: "free space on the file system of \(error.path)"
+    case 30: "remount the file system of \(error.path) read-write, or choose another directory"
     case 1, 13: context.system.isRoot ? nil : "run as root"
     default: nil
     }
@@ -74,7 +80,7 @@ package struct StepExecutor: Sendable {
     case .reloadAgent(.api(let address, let token), _):
       try await reload(agentAt: address, token: token)
       return .done
-    case .moveAside(let path, let target, _): return outcome(try moveAside(path, to: target))
+    case .rename(let path, let target, _): return outcome(try rename(path, to: target))
     case .createDirectory(let path, let mode, let owner): return outcome(try createDirectory(path, mode, owner))
     case .recordInstance(let path, let text):
       return outcome(try writeIfChanged(path, text, mode: 0o644, owner: nil))
@@ -88,7 +94,7 @@ package struct StepExecutor: Sendable {
       return outcome(try writeIfChanged(path, secret.value, mode: 0o640, owner: owner))
     case .runContainer(let container): return outcome(try await run(container))
     case .runSidecar(let unit): return outcome(try await run(unit))
-    case .setUpLogAgent(let setup): return outcome(try await setUp(setup))
+    case .setUpLogAgent(let configuration): return outcome(try await setUp(configuration))
     case .resolveThroughAgent(let resolver):
       return outcome(try await ResolverConfigurator(context: context).apply(resolver))
     }

@@ -22,7 +22,7 @@ package final class SupervisedAgent: Sendable {
   /// Nil before the start.
   package var supervisor: Supervisor? { running.withLock { $0?.supervisor } }
 
-  /// - Returns: false if it runs already.
+  /// - Returns: false if the agent was started before.
   func start(_ command: Command, owner: FileOwner?, mayBindLowPorts: Bool) -> Bool {
     running.withLock { running in
       guard running == nil else { return false }
@@ -34,7 +34,8 @@ package final class SupervisedAgent: Sendable {
     }
   }
 
-  /// Waits until the agent has ended for good. Cancellation stops the agent, and waits for that too.
+  /// Waits until the agent has ended for good. Cancellation stops the agent and waits for its end, too.
+  /// - Returns: nil if the agent was never started.
   /// - Throws: `Failure` with status 15 if the agent cannot be started at all.
   package func end() async throws -> ProcessEnd? {
     guard let task = running.withLock({ $0?.task }) else { return nil }
@@ -45,11 +46,15 @@ package final class SupervisedAgent: Sendable {
     }
   }
 
-  /// Stops the agent, as a cancelled run does.
+  /// Stops the agent and waits for its end.
   package func stop() async {
     guard let task = running.withLock({ $0?.task }) else { return }
     task.cancel()
-    // How it ends is the supervisor's to log; a start that failed has been thrown by `end()`.
-    _ = try? await task.value
+    do {
+      _ = try await task.value
+    } catch {
+      // `end()` throws it, too, and its caller reports it.
+      context.log.debug("the agent to stop did not start", ["reason": .string(error.explained)])
+    }
   }
 }

@@ -1,28 +1,36 @@
+internal import Model
 package import Base
 
-/// Keeps an agent running as a child: restarts it after a crash, not after a clean leave, and passes signals on.
+/// Keeps an agent running as a child: restarts it after a crash, not after a clean leave, and forwards signals.
 package actor Supervisor: AgentMonitor {
   private let command: Command
   private let owner: FileOwner?
   private let mayBindLowPorts: Bool
-  /// Gets the agent's output, too.
   private let copy: (any OutputSink)?
   private let context: RuntimeContext
   private var process: (any RunningProcess)?
-  private var isStopping = false
+  /// The signal that asked the agent to stop; it is not restarted after that.
+  private var stopSignal: Int32?
   private var crashes = 0
   private var lastCrash = ""
-  /// The wait between a crash and the next start; a signal ends it.
+  /// The wait between a crash and the next start; a signal to stop ends it.
   private var pause: Task<Void, Never>?
-  private var output: [String] = []
+  /// Output of the previous process.
+  private var previousLines: [String] = []
 
+  private static let terminate: Int32 = 15
+  private static let kill: Int32 = 9
+  private static let stopSignals: Set<Int32> = [2, terminate]
   /// Between a crash and the next start.
   private static let backoff = Backoff(base: .seconds(1), cap: .seconds(30))
-  /// An agent that ran this long has earned a quick restart again.
+  /// A crash after this long is not counted with those before it.
   private static let stableAfter = Duration.seconds(60)
-  /// As many crashes before the first answer mean that it will not come up.
-  private static let hopelessAfter = 3
+  /// An agent that crashed this often before its first answer will not come up.
+  private static let crashLimit = 3
+  /// As long as the systemd unit gives the agent to leave (`TimeoutStopSec`).
+  private static let stopTimeout = Duration.seconds(60)
 
+  /// - Parameter copy: gets the agent's output, too.
   package init(
     _ command: Command, owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?, context: RuntimeContext
   ) {
@@ -33,49 +41,61 @@ package actor Supervisor: AgentMonitor {
     self.context = context
   }
 
-  /// Starts the agent and stays until it has ended for good; returns how.
-  /// - Throws: `Failure` with status 15 if it cannot be started at all.
+  private var mustStop: Bool { stopSignal != nil || Task.isCancelled }
+
+  /// Whether a signal has asked the agent to stop.
+  package var isStopping: Bool { stopSignal != nil }
+
+  /// Starts the agent and returns how it ended for good: by a clean leave, or after a signal to stop or cancellation,
+  /// which stops the agent first.
+  /// - Throws: `Failure` with status 15 if the agent cannot be started.
   package func run() async throws -> ProcessEnd {
+    // Crashes in a row.
     var failures = 0
-    while true {
+    while !mustStop {
       let started = context.uptime()
-      let process: any RunningProcess
-      do {
-        process = try context.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts, copy: copy)
-      } catch let error as LaunchError {
-        throw Failure(
-          .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],
-          hint: "check the binary and its permissions")
-      }
-      self.process = process
-      context.log.info("the agent runs", ["pid": .integer(Int64(process.pid))])
-      if isStopping { process.signal(15) }
-      let end = await untilEnd(of: process)
+      let process = try start()
+      let end = await waitForEnd(of: process)
       self.process = nil
-      output = process.lastLines()
-      if isStopping || end == .exited(0) {
-        context.log.info("the agent has ended", ["how": .string(end.explanation)])
+      previousLines = process.lastLines()
+      if mustStop || end == .exited(0) {
+        context.log.info("the agent ended", ["end": .string(end.explanation)])
         return end
       }
-      failures = context.uptime() - started >= Self.stableAfter ? 0 : failures + 1
+      failures = context.uptime() - started >= Self.stableAfter ? 1 : failures + 1
       crashes += 1
       lastCrash = end.explanation
-      let wait = Self.backoff.bound(max(0, failures - 1))
+      let wait = Self.backoff.bound(failures - 1)
       context.log.error(
-        "the agent crashed; starting it again", ["how": .string(end.explanation), "in": .string(wait.humanReadable)])
+        "the agent crashed; restarting it", ["end": .string(end.explanation), "in": .string(wait.humanReadable)])
       await backOff(wait)
-      if isStopping || Task.isCancelled { return end }
+      if mustStop { return end }
+    }
+    return .signalled(stopSignal ?? Self.terminate)
+  }
+
+  private func start() throws -> any RunningProcess {
+    do {
+      let process = try context.launcher.start(command, as: owner, mayBindLowPorts: mayBindLowPorts, copy: copy)
+      self.process = process
+      context.log.info("the agent is running", ["pid": .integer(Int64(process.pid))])
+      return process
+    } catch let error as LaunchError {
+      throw Failure(
+        .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],
+        hint: "check the Consul binary and its permissions")
     }
   }
 
-  /// To the agent. SIGTERM and SIGINT also mean that it is not started again.
+  /// Forwards a signal to the agent. SIGTERM and SIGINT also mean that the agent is not restarted.
   package func signal(_ number: Int32) {
-    if number == 15 || number == 2 { isStopping = true }
+    if Self.stopSignals.contains(number) { stopSignal = stopSignal ?? number }
     process?.signal(number)
     if isStopping { pause?.cancel() }
   }
 
   private func backOff(_ time: Duration) async {
+    // Ends early only by cancellation, which the caller sees in `mustStop`.
     let pause = Task { [clock = context.clock] () -> Void in try? await clock.sleep(for: time) }
     self.pause = pause
     await withTaskCancellationHandler {
@@ -86,36 +106,32 @@ package actor Supervisor: AgentMonitor {
     self.pause = nil
   }
 
-  /// Why the agent will not come up, or nil while there is hope.
   package func crashReason() -> String? {
-    crashes >= Self.hopelessAfter ? "it ended \(crashes) times, the last time by \(lastCrash)" : nil
+    crashes >= Self.crashLimit ? "it crashed \(crashes) times (last: \(lastCrash))" : nil
   }
 
-  /// Of the agent's last two lives: the one before may hold the reason of its end.
-  package func lastLines() -> [String] {
-    output + (process?.lastLines() ?? [])
-  }
+  /// Output of the current and the previous process, which may hold the reason of its end.
+  package func lastLines() -> [String] { previousLines + (process?.lastLines() ?? []) }
 
-  /// A cancelled supervisor stops its agent first.
-  private func untilEnd(of process: any RunningProcess) async -> ProcessEnd {
+  /// Cancellation stops the agent: it gets time to leave, then it is killed.
+  private func waitForEnd(of process: any RunningProcess) async -> ProcessEnd {
     if let end = await process.end() { return end }
-    isStopping = true
-    process.signal(15)
-    // Detached from the cancellation: the agent gets as long to leave as the systemd unit gives it, then it is killed.
+    process.signal(Self.terminate)
+    // A task of its own, which the cancellation does not reach.
     return await Task { [clock = context.clock] in
       await withTaskGroup(of: ProcessEnd?.self) { group in
         group.addTask { await process.end() }
         group.addTask {
-          try? await clock.sleep(for: .seconds(60))
+          // Ends early only by cancellation, once the agent has ended.
+          try? await clock.sleep(for: Self.stopTimeout)
           return nil
         }
         if let end = await group.next() ?? nil {
           group.cancelAll()
           return end
         }
-        process.signal(9)
-        for await end in group { if let end { return end } }
-        return .signalled(9)
+        process.signal(Self.kill)
+        return (await group.next() ?? nil) ?? .signalled(Self.kill)
       }
     }.value
   }

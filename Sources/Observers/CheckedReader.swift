@@ -2,16 +2,17 @@ internal import Base
 internal import Model
 internal import Synchronization
 
-/// Reads files and tells absent from unreadable: whatever exists and could not be read is remembered.
+/// Reads files and distinguishes absent from unreadable: it remembers everything that exists and could not be read.
 final class CheckedReader: Sendable {
   private let files: any FileReader
   private let failures = Mutex<[UnreadableFile]>([])
 
   init(_ files: any FileReader) { self.files = files }
 
-  /// In the order in which they were met.
+  /// In the order of the failed reads, each path once.
   var unreadable: [UnreadableFile] { failures.withLock { $0 } }
 
+  /// The text of a file, invalid UTF-8 replaced. A file larger than the limit is unreadable.
   func content(_ path: String, limit: Int = 1 << 20) -> FileContent {
     do {
       guard let bytes = try files.readIfPresent(path, limit: limit) else { return .absent }
@@ -22,7 +23,7 @@ final class CheckedReader: Sendable {
     }
   }
 
-  /// Nil if there is nothing at the path.
+  /// Nil if the path is absent or unreadable.
   func status(_ path: String) -> FileStatus? {
     do { return try files.status(path) } catch {
       remember(error, path)
@@ -30,7 +31,7 @@ final class CheckedReader: Sendable {
     }
   }
 
-  /// Empty if there is no such directory.
+  /// Names in a directory; empty if it is absent or unreadable.
   func list(_ directory: String) -> [String] {
     do { return try files.list(directory) } catch let error as FileError where error.isNotFound {
       return []
@@ -40,16 +41,27 @@ final class CheckedReader: Sendable {
     }
   }
 
-  /// Counts a file with impossible content as unreadable.
+  /// False also for a path that is unreadable.
+  func isLink(_ path: String) -> Bool {
+    do { return try files.isLink(path) } catch {
+      remember(error, path)
+      return false
+    }
+  }
+
+  /// Treats a file with invalid content as unreadable.
   func reject(_ path: String, reason: String) {
-    failures.withLock { $0.append(UnreadableFile(path: path, reason: reason, isPermissionDenied: false)) }
+    remember(UnreadableFile(path: path, reason: reason, isPermissionDenied: false))
   }
 
   private func remember(_ error: any Error, _ path: String) {
     let isDenied = (error as? FileError)?.isPermissionDenied ?? false
+    remember(UnreadableFile(path: path, reason: error.explained, isPermissionDenied: isDenied))
+  }
+
+  private func remember(_ file: UnreadableFile) {
     failures.withLock { failures in
-      guard !failures.contains(where: { $0.path == path }) else { return }
-      failures.append(UnreadableFile(path: path, reason: error.explained, isPermissionDenied: isDenied))
+      if !failures.contains(where: { $0.path == file.path }) { failures.append(file) }
     }
   }
 }

@@ -2,6 +2,7 @@ package import Base
 package import Model
 
 extension CurrentConfiguration {
+  /// Reads the agent's configuration file. An unreadable file is not absent.
   package init(reading path: String, _ files: any FileReader) {
     self.init(reading: path, CheckedReader(files))
   }

@@ -3,37 +3,38 @@ internal import Base
 internal import Decisions
 package import Model
 
-/// Looks at the group through the Auto Scaling and EC2 APIs: two calls, whatever its size up to 1,000, and both at once.
+/// Observes the servers through the Auto Scaling and EC2 APIs: two concurrent calls for up to 1,000 instances.
 package struct GroupObserver: Sendable {
   private let membership: Settings.Membership
   private let addressing: PeerAddressing
   private let client: AWSClient
 
-  /// - Parameter addressing: which of its addresses an instance is met under.
+  /// - Parameter addressing: which of an instance's addresses is its agent's.
   package init(membership: Settings.Membership, addressing: PeerAddressing, client: AWSClient) {
     self.membership = membership
     self.addressing = addressing
     self.client = client
   }
 
-  /// The tag that Auto Scaling gives to every instance that it launches or that is attached, and takes when it is detached
-  /// (Auto Scaling User Guide, "Tag Auto Scaling groups and instances"). Nobody else can set it.
+  /// The tag of every instance that Auto Scaling has launched or attached; it removes the tag at a detachment (Auto
+  /// Scaling User Guide, "Tag Auto Scaling groups and instances"). Other callers cannot set it.
   private static let groupTag = "tag:aws:autoscaling:groupName"
-  /// AWS allows 200 values in a filter.
-  private static let valuesPerFilter = 200
+  /// Names in the list of existing groups.
+  private static let listedGroups = 20
 
-  /// - Parameter groupName: the group of this instance, where that is the membership.
-  /// - Throws: `AWSError`, or `Failure` for a group that does not exist.
+  /// - Parameter groupName: the group of this instance, if that is the membership.
+  /// - Throws: `AWSError`, `CredentialError` or `MetadataError`; `Failure` for a group that does not exist.
   package func observe(_ identity: Identity, groupName: String?) async throws -> GroupObservation {
     switch membership {
-    case .ownGroup: try await observe(groups: [groupName].compactMap { $0 })
-    case .groups(let names): try await observe(groups: names)
-    case .tags(let tags): try await observe(tags: tags, identity)
+    case .ownGroup:
+      guard let groupName else { throw Failure.noGroup(of: identity) }
+      return try await observe(groups: [groupName])
+    case .groups(let names): return try await observe(groups: names)
+    case .tags(let tags): return try await observe(tags: tags, identity)
     }
   }
 
   private func observe(groups names: [String]) async throws -> GroupObservation {
-    precondition(!names.isEmpty && names.count <= Self.valuesPerFilter, "the options see to this")
     async let scalingGroups = AutoScaling(client: client).describeAutoScalingGroups(names)
     async let tagged = EC2(client: client).describeInstances(
       [.init(Self.groupTag, names)], withInterfaces: addressing != .primary)
@@ -48,8 +49,7 @@ package struct GroupObserver: Sendable {
         return Instance(
           instanceID: member.instanceID, group: group.name, availabilityZone: member.availabilityZone,
           lifecycleState: member.lifecycleState, instanceState: instance?.state,
-          privateIP: instance.flatMap(address(of:)),
-          publicIP: instance?.publicIP, vpcID: instance?.vpcID)
+          privateIP: instance.flatMap(address(of:)), publicIP: instance?.publicIP, vpcID: instance?.vpcID)
       }
     }
     return GroupObservation(
@@ -59,7 +59,6 @@ package struct GroupObserver: Sendable {
       })
   }
 
-  /// As seed 002 does it: this VPC's pending and running instances with all of the tags.
   private func observe(tags: [Settings.Tag], _ identity: Identity) async throws -> GroupObservation {
     var filters = tags.map { EC2.Filter("tag:\($0.key)", [$0.value]) }
     filters.append(.init("instance-state-name", ["pending", "running"]))
@@ -79,13 +78,35 @@ package struct GroupObserver: Sendable {
       ? instance.privateIP : addressing.address(in: instance.interfaces.map { NetworkInterface($0) })
   }
 
+  /// The error for a group that does not exist, with the existing groups and the nearest name.
   private func unknownGroup(_ name: String) async -> Failure {
-    let seen = (try? await AutoScaling(client: client).describeAutoScalingGroups([]).map(\.name).sorted()) ?? []
-    let list = seen.prefix(20).joined(separator: ", ") + (seen.count > 20 ? " and \(seen.count - 20) more" : "")
-    let guess = nearestName(to: name, among: seen).map { "did you mean --group '\($0)'?" }
+    let message = "there is no Auto Scaling group \(name) in \(client.region)"
+    let hint = "check --group and the region"
+    let existing: [String]
+    do {
+      existing = try await AutoScaling(client: client).describeAutoScalingGroups([]).map(\.name).sorted()
+    } catch {
+      return Failure(
+        .awsFailed, message, details: ["cannot list the existing groups: \(error.explained)"], hint: hint)
+    }
+    guard !existing.isEmpty else {
+      return Failure(.awsFailed, message, details: ["there are no groups in this region"], hint: hint)
+    }
+    let rest = existing.count - Self.listedGroups
+    let list = existing.prefix(Self.listedGroups).joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
     return Failure(
-      .awsFailed, "there is no Auto Scaling group \(name) in \(client.region)",
-      details: seen.isEmpty ? [] : ["the groups there: \(list)"], hint: guess ?? "check --group and the region")
+      .awsFailed, message, details: ["the existing groups: \(list)"],
+      hint: nearestName(to: name, among: existing).map { "did you mean --group '\($0)'?" } ?? hint)
+  }
+}
+
+extension Failure {
+  /// An instance without a group, where neither groups nor tags name the servers.
+  static func noGroup(of identity: Identity) -> Failure {
+    Failure(
+      .groupIncomplete, "this instance belongs to no Auto Scaling group",
+      details: ["DescribeAutoScalingInstances does not list \(identity.instanceID)"],
+      hint: "name the servers' group with --group, or discover the servers with --tag KEY=VALUE")
   }
 }
 
@@ -98,7 +119,7 @@ extension NetworkInterface {
 }
 
 extension [Instance] {
-  /// Numeric order of address, those without one last, by id: the same whatever order the API answers in.
+  /// In numeric order of address, then by ID for those without one: the same for every order of AWS's answer.
   fileprivate var inOrder: [Instance] {
     sorted { left, right in
       switch (left.privateIP, right.privateIP) {

@@ -3,7 +3,7 @@ package import Base
 internal import Decisions
 package import Model
 
-/// Finds out who this instance is, and as much about its network as the settings need.
+/// Identifies this instance, and as much of its network as the settings need.
 package struct IdentityObserver: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
@@ -15,32 +15,33 @@ package struct IdentityObserver: Sendable {
     self.metadata = metadata
   }
 
-  /// Metadata only; `Identity.interfaces` have no kinds yet.
-  /// - Throws: `Failure` with status 10.
+  /// Reads instance metadata only, so the kinds of the interfaces are not known yet.
+  /// - Throws: `MetadataError`.
   package func observe() async throws -> Identity {
     let own = try await metadata.identity()
+    let needsZoneID = settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID
+    let needsInterfaces = AddressDecision.needsInterfaces(settings)
     async let vpcID = metadata.vpcID()
-    async let zoneID =
-      settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID ? metadata.zoneID() : nil
+    async let zoneID = needsZoneID ? metadata.zoneID() : nil
     async let networks = settings.resolvesReverse ? metadata.vpcNetworks() : []
-    async let interfaces = AddressDecision.needsInterfaces(settings) ? metadata.interfaces() : []
+    async let interfaces = needsInterfaces ? metadata.interfaces() : []
     var identity = Identity(
       instanceID: own.instanceID, region: own.region, availabilityZone: own.availabilityZone, privateIP: own.privateIP,
       vpcID: try await vpcID)
     identity.zoneID = try await zoneID
     identity.vpcNetworks = try await networks
-    let names = interfaceNames()
+    let names = needsInterfaces ? interfaceNames() : [:]
     identity.interfaces = try await interfaces.map { interface in
       NetworkInterface(
         deviceNumber: interface.deviceNumber, name: names[interface.macAddress], kind: "interface",
-        privateIPs: interface.privateIPs,
-        publicIPs: interface.publicIPs)
+        privateIPs: interface.privateIPs, publicIPs: interface.publicIPs)
     }
     return identity
   }
 
-  /// What metadata does not tell, EC2 does: which interfaces are EFA's or trunks. One call, and only where there is a choice.
-  /// - Throws: `AWSError` or `Failure`.
+  /// The interfaces with their kinds, such as EFA or trunk, which only EC2 knows. One call, and none for a single
+  /// interface.
+  /// - Throws: `AWSError`, `CredentialError` or `MetadataError`.
   func interfaceKinds(of identity: Identity, _ client: AWSClient) async throws -> [NetworkInterface] {
     guard identity.interfaces.count > 1 else { return identity.interfaces }
     let described = try await EC2(client: client).describeInstances(
@@ -54,14 +55,27 @@ package struct IdentityObserver: Sendable {
     }
   }
 
-  /// This machine's names by hardware address.
+  private static let interfaceDirectory = "/sys/class/net"
+
+  /// Names of this machine's interfaces by hardware address. An interface whose name cannot be read has none.
   private func interfaceNames() -> [String: String] {
+    let interfaces: [String]
+    do { interfaces = try context.files.list(Self.interfaceDirectory) } catch {
+      context.log.warning(
+        "cannot list the network interfaces of this machine", ["reason": .string(error.explained)])
+      return [:]
+    }
     var names: [String: String] = [:]
-    for name in (try? context.files.list("/sys/class/net")) ?? [] {
-      guard let bytes = try? context.files.read("/sys/class/net/\(name)/address", limit: 4096) else { continue }
-      let address =
-        String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
-      if names[address] == nil { names[address] = name }
+    for name in interfaces {
+      do {
+        // Besides interfaces, the directory may contain plain files such as bonding_masters.
+        let path = "\(Self.interfaceDirectory)/\(name)/address"
+        guard let bytes = try context.files.readIfPresent(path, limit: 4096) else { continue }
+        let line = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).first
+        if let address = line.map(String.init), names[address] == nil { names[address] = name }
+      } catch {
+        context.log.warning("cannot read the name of a network interface", ["reason": .string(error.explained)])
+      }
     }
     return names
   }

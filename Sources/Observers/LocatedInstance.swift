@@ -2,7 +2,7 @@ package import AWS
 internal import Decisions
 package import Model
 
-/// This instance as the metadata service describes it, with a client for its region and the Consul that it runs.
+/// This instance with a client for its region and the Consul that it runs.
 package struct LocatedInstance: Sendable {
   package let identity: Identity
   package let client: AWSClient

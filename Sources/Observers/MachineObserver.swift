@@ -1,91 +1,27 @@
 internal import Artifacts
 package import Base
-package import Consul
+internal import Consul
 package import Model
 
-/// Looks at this machine. Reads only; `consul version` is the one program it runs.
+/// Observes this machine. It changes nothing, and runs no other program than `systemctl --version` and, for `binary()`,
+/// `consul version`.
 package struct MachineObserver: Sendable {
-  private let settings: Settings
-  private let context: RuntimeContext
+  let settings: Settings
+  let context: RuntimeContext
 
   package init(settings: Settings, context: RuntimeContext) {
     self.settings = settings
     self.context = context
   }
 
-  /// A Consul that can be run.
-  package struct Binary: Sendable {
-    package let path: String
-    package let version: ConsulVersion
-  }
+  private static let resolverPath = "/etc/resolv.conf"
+  private static let agentTimeout = Duration.seconds(1)
+  private static let systemctlTimeout = Duration.seconds(5)
+  /// The agent's gossip snapshot has at most some MB: serf compacts it.
+  private static let snapshotLimit = 16 << 20
 
-  /// `consul version` takes some 50 ms; a machine under load at boot may need much longer.
-  private static let versionTimeout = Duration.seconds(20)
-
-  /// The first use of an image pulls it.
-  private static let pullTimeout = Duration.seconds(300)
-
-  /// - Throws: `Failure` with status 15.
-  package func binary() async throws -> Binary {
-    let path = try settings.image == nil ? binaryPath() : dockerPath()
-    let command = settings.image.map { DockerContainer.version(docker: path, image: $0) } ?? Command(path, ["version"])
-    do {
-      let result = try await context.launcher.run(
-        command, timeout: settings.image == nil ? Self.versionTimeout : Self.pullTimeout)
-      if let version = ConsulVersion(output: result.output) { return Binary(path: path, version: version) }
-      throw Failure(
-        .agentNotStarted, "\(settings.image ?? path) does not say which version of Consul it is",
-        details: ["`\(command.text)`: \(result.end.explanation)"]
-          + result.output.split(whereSeparator: \.isNewline).prefix(5).map(String.init),
-        hint: settings.image == nil
-          ? "name the Consul binary with --consul" : "check --image, and that the Docker engine runs")
-    } catch let error as LaunchError {
-      throw Failure(
-        .agentNotStarted, "Consul cannot be run", details: [error.explanation],
-        hint: "check that \(path) is a program for this machine, or name another with --consul")
-    }
-  }
-
-  private func binaryPath() throws -> String {
-    if let path = settings.consulPath {
-      guard kind(path) == .file else {
-        throw Failure(
-          .agentNotStarted, "there is no Consul at \(path)",
-          hint: "install Consul, or correct --consul (CONSUL_BOOTSTRAP_CONSUL)")
-      }
-      guard context.files.isExecutable(path) else {
-        throw Failure(.agentNotStarted, "\(path) is not executable", hint: "chmod +x \(path)")
-      }
-      return path
-    }
-    return try find("consul", title: "Consul", hint: "install Consul, or name its binary with --consul")
-  }
-
-  private func dockerPath() throws -> String {
-    try find("docker", title: "Docker", hint: "install Docker, or start the agent another way with --start")
-  }
-
-  private func find(_ name: String, title: String, hint: String) throws -> String {
-    // User-data may run with hardly any PATH.
-    let path = (context.environment["PATH"] ?? "").split(separator: ":").map(String.init)
-    let directories = path + ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"].filter { !path.contains($0) }
-    let found = directories.map { "\($0)/\(name)" }.filter { kind($0) == .file }
-    if let executable = found.first(where: context.files.isExecutable) { return executable }
-    if let first = found.first {
-      throw Failure(.agentNotStarted, "\(first) is not executable", hint: "chmod +x \(first)")
-    }
-    throw Failure(
-      .agentNotStarted, "\(title) is not installed", details: ["no \(name) in \(directories.joined(separator: ", "))"],
-      hint: hint)
-  }
-
-  /// Nil also for a path that this process may not look at: it could not run what lies there.
-  private func kind(_ path: String) -> FileKind? {
-    (try? context.files.status(path))??.kind
-  }
-
-  /// Everything but the binary. What exists and cannot be read is in `unreadable`: it never counts as absent.
-  /// - Throws: `Failure` with status 2 for a user that does not exist.
+  /// Everything except the binary. What exists and cannot be read is in `unreadable`: it does not count as absent.
+  /// - Throws: `Failure` with status 2 for a user that does not exist, or `CancellationError`.
   package func observe(_ binary: Binary, identity: Identity) async throws -> MachineObservation {
     let reader = CheckedReader(context.files)
     var machine = MachineObservation(
@@ -94,37 +30,93 @@ package struct MachineObserver: Sendable {
       dataDirectory: dataDirectory(identity, reader), recordedInstanceID: recordedInstanceID(reader),
       configuration: CurrentConfiguration(reading: settings.configurationPath, reader),
       unit: reader.content(SystemdUnit.path),
-      agentIsRunning: await agentIsRunning(identity), otherConfigurationFiles: otherConfigurationFiles(reader))
+      agentIsRunning: try await agentIsRunning(identity), otherConfigurationFiles: otherConfigurationFiles(reader))
     machine.programPath = context.system.programPath
-    machine.environment = context.environment
+    machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
     machine.syslogFile = SyslogFile.path(context.files)
     if settings.dnsAddress == .dockerBridge {
-      machine.dockerBridge = context.system.address(ofInterface: "docker0")
+      machine.dockerBridge = try reading { try context.system.address(ofInterface: "docker0") }
     }
     if settings.dns != .none {
       machine.nameServers = nameServers(reader)
       machine.resolverConfiguration = reader.content(Self.resolverPath)
-      machine.resolverConfigurationIsManaged = context.files.isLink(Self.resolverPath)
+      machine.resolverConfigurationIsManaged = reader.isLink(Self.resolverPath)
       machine.hasDnsmasq = reader.status("/usr/sbin/dnsmasq")?.kind == .file
       if settings.dns == .systemdResolved, machine.isBootedBySystemd {
-        machine.systemdVersion = await systemdVersion()
+        machine.systemdVersion = try await systemdVersion()
       }
     }
     machine.unreadable = reader.unreadable
     return machine
   }
 
-  private static let resolverPath = "/etc/resolv.conf"
+  // MARK: Users and programs
 
-  /// The name servers that this machine queries, for the doctor.
-  package func nameServers() -> [IPv4Address] { nameServers(CheckedReader(context.files)) }
+  /// Only root can run the agent as another user.
+  private func agentOwner() throws -> FileOwner? {
+    guard context.system.isRoot else { return nil }
+    // Unreadable is not "no such user": the agent would run as root.
+    if let owner = try reading({ try context.system.owner(named: settings.user) }) { return owner }
+    guard settings.user != Settings().user else {
+      context.log.warning(
+        "there is no user \(settings.user): the agent runs as root",
+        ["hint": "create the user, or set another with --user"])
+      return nil
+    }
+    throw Failure(.usage, "there is no user \(settings.user)", hint: "create the user, or correct --user")
+  }
 
-  /// Those of `/etc/resolv.conf`; behind systemd-resolved's stub, those that it forwards to.
+  /// Whether an agent answers, or accepts the query and does not answer in time: only a port without an agent means no.
+  private func agentIsRunning(_ identity: Identity) async throws -> Bool {
+    for address in ["127.0.0.1", identity.privateIP.description] {
+      let client = AgentClient(
+        address: "\(address):\(settings.httpPort)", transport: context.transport, timeout: Self.agentTimeout)
+      do {
+        _ = try await client.clusterStatus()
+        return true
+      } catch AgentError.refused, AgentError.transport(.timedOut(whileConnecting: false)) {
+        return true
+      } catch is AgentError {
+        continue
+      }
+    }
+    return false
+  }
+
+  /// The first line of the output is `systemd 252 (252.39-1~deb12u1)`.
+  private func systemdVersion() async throws -> Int? {
+    let command = Command("/bin/systemctl", ["--version"])
+    let reason: String
+    do {
+      let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
+      let words = result.output.split { $0 == " " || $0.isNewline }
+      if words.count > 1, words[0] == "systemd", let version = Int(words[1].prefix { $0.isNumber }) { return version }
+      let line = result.output.split(whereSeparator: \.isNewline).first ?? "no output"
+      reason = "`\(command.text)`: \(result.end.explanation): \(line)"
+    } catch let error as LaunchError {
+      reason = error.explanation
+    }
+    context.log.warning("cannot determine the version of systemd", ["reason": .string(reason)])
+    return nil
+  }
+
+  // MARK: Name servers
+
+  /// Name servers of this machine, for the doctor.
+  /// - Throws: `Failure` with status 14 for a file that cannot be read.
+  package func nameServers() throws(Failure) -> [IPv4Address] {
+    let reader = CheckedReader(context.files)
+    let servers = nameServers(reader)
+    if let file = reader.unreadable.first { throw file.failure }
+    return servers
+  }
+
+  /// Those in `/etc/resolv.conf`; if it lists only systemd-resolved's stub, those that systemd-resolved forwards to.
   private func nameServers(_ reader: CheckedReader) -> [IPv4Address] {
     let listed = nameServers(in: Self.resolverPath, reader)
     guard listed.allSatisfy(\.isLoopback) else { return listed }
-    let behind = nameServers(in: "/run/systemd/resolve/resolv.conf", reader)
-    return behind.isEmpty ? listed : behind
+    let upstream = nameServers(in: "/run/systemd/resolve/resolv.conf", reader)
+    return upstream.isEmpty ? listed : upstream
   }
 
   private func nameServers(in path: String, _ reader: CheckedReader) -> [IPv4Address] {
@@ -135,25 +127,7 @@ package struct MachineObserver: Sendable {
     }
   }
 
-  /// Its first line is `systemd 252 (252.39-1~deb12u1)`.
-  private func systemdVersion() async -> Int? {
-    let result = try? await context.launcher.run(Command("/bin/systemctl", ["--version"]), timeout: .seconds(5))
-    let words = result?.output.split { $0 == " " || $0 == "\n" } ?? []
-    return words.count > 1 && words[0] == "systemd" ? Int(words[1].prefix { $0.isNumber }) : nil
-  }
-
-  /// Only root can run the agent as somebody else.
-  private func agentOwner() throws -> FileOwner? {
-    guard context.system.isRoot else { return nil }
-    if let owner = context.system.owner(named: settings.user) { return owner }
-    guard settings.user != Settings().user else {
-      context.log.warning(
-        "there is no user \(settings.user): the agent runs as root",
-        ["hint": "create the user, or name another with --user"])
-      return nil
-    }
-    throw Failure(.usage, "there is no user \(settings.user)", hint: "create it, or correct --user")
-  }
+  // MARK: Data
 
   private func dataDirectory(_ identity: Identity, _ reader: CheckedReader) -> DataDirectoryObservation {
     let path = settings.dataDirectory
@@ -162,17 +136,12 @@ package struct MachineObserver: Sendable {
       return DataDirectoryObservation(content: nil, raftState: raftState, isMount: false)
     }
     let parent = reader.status(path + "/..")
-    let names = reader.list(path)
-    // A file system's own directory is no content.
-    let isEmpty = names.allSatisfy { $0 == "lost+found" }
+    // A file system creates lost+found in its root.
+    let isEmpty = reader.list(path).allSatisfy { $0 == "lost+found" } && raftState == .none
     return DataDirectoryObservation(
-      content: isEmpty && raftState == .none
-        ? nil : .init(snapshotNamesThisAddress: snapshotNames(identity.privateIP, reader)),
+      content: isEmpty ? nil : .init(snapshotNamesThisAddress: snapshotNames(identity.privateIP, reader)),
       raftState: raftState, isMount: parent.map { $0.device != status.device } ?? false)
   }
-
-  /// The agent's gossip snapshot has at most some MB: serf compacts it.
-  private static let snapshotLimit = 16 << 20
 
   /// serf writes `alive: NAME ADDRESS:PORT` for every member, its own node included.
   private func snapshotNames(_ address: IPv4Address, _ reader: CheckedReader) -> Bool? {
@@ -183,30 +152,20 @@ package struct MachineObserver: Sendable {
     }
   }
 
-  /// A record that makes no sense counts as unreadable: without it a healthy server's data would be renamed.
+  /// A malformed record is unreadable: without the record a healthy server's data would be renamed.
   private func recordedInstanceID(_ reader: CheckedReader) -> String? {
     let path = settings.instanceRecordPath
     guard case .text(let text) = reader.content(path) else { return nil }
-    guard let id = (try? JSONValue(parsing: text))?["instance_id"]?.string else {
-      reader.reject(path, reason: "\(path) is not a JSON object with an instance_id")
-      return nil
+    do {
+      if let id = try JSONValue(parsing: text)["instance_id"]?.string { return id }
+      reader.reject(path, reason: "\(path) has no text member instance_id")
+    } catch {
+      reader.reject(path, reason: "\(path) is not JSON")
     }
-    return id
+    return nil
   }
 
-  private func agentIsRunning(_ identity: Identity) async -> Bool {
-    for address in ["127.0.0.1", identity.privateIP.description] {
-      let client = AgentClient(
-        address: "\(address):\(settings.httpPort)", transport: context.transport, timeout: .seconds(1))
-      do {
-        _ = try await client.clusterStatus()
-        return true
-      } catch AgentError.refused {
-        return true  // an agent that has no answer yet is an agent
-      } catch { continue }
-    }
-    return false
-  }
+  // MARK: Other configuration files
 
   private func otherConfigurationFiles(_ reader: CheckedReader) -> [MachineObservation.OtherFile] {
     let directory = settings.configDirectory
@@ -219,13 +178,24 @@ package struct MachineObserver: Sendable {
   }
 
   private func setsBootstrap(_ text: String) -> Bool {
-    if let value = try? JSONValue(parsing: text) {
+    do {
+      let value = try JSONValue(parsing: text)
       return (value["bootstrap_expect"]?.integer ?? 0) > 0 || value["bootstrap"]?.bool == true
+    } catch {
+      // Not JSON, so HCL: `bootstrap_expect = 3` at the start of a line.
+      return text.split(whereSeparator: \.isNewline).contains { line in
+        let words = line.split { $0 == " " || $0 == "\t" || $0 == "=" || $0 == "\"" }
+        return words.first == "bootstrap_expect" || words.prefix(2) == ["bootstrap", "true"]
+      }
     }
-    // HCL: `bootstrap_expect = 3`, at the start of a line as it is written by people.
-    return text.split(whereSeparator: \.isNewline).contains { line in
-      let words = line.split { $0 == " " || $0 == "\t" || $0 == "=" || $0 == "\"" }
-      return words.first == "bootstrap_expect" || words.prefix(2) == ["bootstrap", "true"]
+  }
+
+  /// Stops the run if the machine cannot be read.
+  private func reading<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as FileError {
+      throw UnreadableFile(
+        path: error.path, reason: error.explanation, isPermissionDenied: error.isPermissionDenied
+      ).failure
     }
   }
 }

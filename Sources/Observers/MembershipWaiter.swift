@@ -4,139 +4,169 @@ internal import Consul
 internal import Decisions
 internal import Model
 
-/// Looks at the group, and again, until the decision is no longer to wait.
+/// Observes the group repeatedly until the cluster decision is no longer to wait.
 struct MembershipWaiter: Sendable {
   let settings: Settings
   let context: RuntimeContext
   let client: AWSClient
 
-  /// A rejoin after a reboot uses AWS if it answers by then, and does without it otherwise.
-  static let rejoinPatience = Duration.seconds(15)
-  /// Auto Scaling lists a launched instance before it boots; a fresh one may still be missing for some seconds.
+  /// A rejoin after a reboot uses AWS if it answers in this time, and the configuration on this machine otherwise.
+  private static let rejoinPatience = Duration.seconds(15)
+  /// Auto Scaling lists an instance before it boots, but a new one may be missing for some seconds.
   private static let ownGroupPatience = Duration.seconds(30)
+  private static let ownGroupPause = Duration.seconds(2)
+  /// Between two polls.
+  private static let backoff = Backoff(base: .seconds(1), cap: .seconds(5))
+  /// An election takes a second or two.
+  private static let electionPause = Duration.seconds(1)
 
-  /// The group of this instance, where that is the membership; nil otherwise.
-  /// - Throws: `Failure` with status 12 or 13.
+  /// Maximum time to wait for AWS and for the group.
+  static func patience(_ settings: Settings, rejoins: Bool) -> Duration {
+    rejoins ? min(rejoinPatience, settings.waitTimeout) : settings.waitTimeout
+  }
+
+  /// The group of this instance, if that is the membership; nil otherwise.
+  /// - Throws: `Failure` with status 12 or 13, or `CancellationError`.
   func ownGroup(_ identity: Identity, waits: Bool) async throws -> String? {
     guard settings.membership == .ownGroup else { return nil }
     let start = context.uptime()
     while true {
       do {
         if let name = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID) { return name }
-      } catch let error as AWSError {
-        guard waits, error.isRetryable, context.uptime() - start < settings.waitTimeout else {
-          throw error.failure("find the Auto Scaling group of \(identity.instanceID)", role: await client.roleName())
+        guard waits, context.uptime() - start < min(Self.ownGroupPatience, settings.waitTimeout) else {
+          throw Failure.noGroup(of: identity)
         }
-        context.log.warning("cannot find this instance's group yet", ["reason": .string(error.explanation)])
-        try await context.clock.sleep(for: .seconds(2))
-        continue
+        context.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
+      } catch {
+        guard let error = error as? AWSError, waits, error.isRetryable,
+          context.uptime() - start < settings.waitTimeout
+        else { throw error.asFailure("find the Auto Scaling group of \(identity.instanceID)") }
+        context.log.warning(
+          "cannot find the Auto Scaling group of this instance; retrying", ["reason": .string(error.explanation)])
       }
-      guard waits, context.uptime() - start < min(Self.ownGroupPatience, settings.waitTimeout) else {
-        throw Failure(
-          .groupIncomplete, "this instance belongs to no Auto Scaling group",
-          details: ["DescribeAutoScalingInstances does not list \(identity.instanceID)"],
-          hint: "name the servers' group with --group, or find them with --tag key=value")
-      }
-      context.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
-      try await context.clock.sleep(for: .seconds(2))
+      try await context.clock.sleep(for: Self.ownGroupPause)
     }
   }
 
-  /// - Returns: the observation with the group and what its members' agents said.
-  /// - Throws: `Failure` with status 2, 12 or 13.
+  /// - Parameters:
+  ///   - waits: false observes once.
+  ///   - rejoins: this instance has joined before and does not depend on the group.
+  /// - Returns: the observation with the group and the answers of its members' agents.
+  /// - Throws: `Failure` with status 2, 12 or 13, or `CancellationError`.
   func wait(_ first: Observation, waits: Bool, rejoins: Bool) async throws -> Observation {
     var observation = first
     let observer = GroupObserver(
       membership: settings.membership, addressing: try AddressDecision(first.identity, settings).peers, client: client)
-    let backoff = Backoff(base: .seconds(1), cap: .seconds(5))
-    var generator = SystemRandomNumberGenerator()
     let start = context.uptime()
+    let patience = Self.patience(settings, rejoins: rejoins)
     var leaderlessSince: Duration?
-    // Who has joined before can do without what it waits for.
-    let patience = rejoins ? min(Self.rejoinPatience, settings.waitTimeout) : settings.waitTimeout
-    for attempt in 0... {
-      let elapsed = context.uptime() - start
+    var attempt = 0
+    while true {
+      defer { attempt += 1 }
       do {
         observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
-      } catch let error as AWSError {
-        guard waits, error.isRetryable, elapsed < patience else {
-          throw error.failure("look at \(subject(observation.identity))", role: await client.roleName())
+      } catch {
+        guard let error = error as? AWSError, waits, error.isRetryable, context.uptime() - start < patience else {
+          throw error.asFailure("describe \(subject(observation.identity))")
         }
         context.log.warning(
-          "cannot look at \(subject(observation.identity)) now; trying again", ["reason": .string(error.explanation)])
+          "cannot describe \(subject(observation.identity)); retrying", ["reason": .string(error.explanation)])
       }
+      // A poll never begins after the timeout that it waits for.
+      var limit = patience - (context.uptime() - start)
       if let group = observation.group {
         let readiness = Readiness(group, identity: observation.identity, settings: settings)
         if settings.role == .server, !rejoins, let failure = readiness.expectationFailure { throw failure }
         observation.time = context.now()
         if rejoins, settings.role == .server { return observation }
-        if settings.role == .server {
-          observation.peers = await PeerObserver(context: context, httpPort: settings.httpPort).ask(
-            readiness.members.filter { $0.instanceID != observation.identity.instanceID }.map(\.address))
-          try Task.checkCancellation()
-        }
-        let now = context.uptime()
-        let decision = ClusterDecision(
-          observation, readiness, keepsData: DataDirectoryDecision(observation, settings).keepsData, role: settings.role
-        )
+        let decision = try await decide(&observation, readiness)
         guard waits else { return observation }
-        if case .wait(let reason, _) = decision {
-          let isLeaderless = observation.peers.values.contains { answer in
-            if case .status(let status) = answer { !status.peers.isEmpty } else { false }
-          }
-          leaderlessSince = isLeaderless ? leaderlessSince ?? now : nil
-          if let since = leaderlessSince, now - since >= settings.leaderWait {
+        let now = context.uptime(), elapsed = now - start
+        leaderlessSince = isLeaderless(observation, decision) ? leaderlessSince ?? now : nil
+        guard case .wait = decision else {
+          guard waitsForOtherZones(decision, readiness, elapsed: elapsed) else { return observation }
+          reportOtherZones(readiness, elapsed: elapsed)
+          try await pause(attempt, limit: settings.wanWait - elapsed)
+          continue
+        }
+        limit = patience - elapsed
+        if let leaderlessSince {
+          guard now - leaderlessSince < settings.leaderWait else {
             observation.leaderWaitIsOver = true
             return observation
           }
-          if now - start >= patience { throw incomplete(readiness, observation, after: now - start) }
-          report(readiness, observation, reason: isLeaderless ? reason : nil, elapsed: now - start)
-        } else {
-          guard waitsForOtherZones(decision, readiness, elapsed: now - start) else { return observation }
-          reportOtherZones(readiness, elapsed: now - start)
+          limit = min(limit, Self.electionPause, settings.leaderWait - (now - leaderlessSince))
         }
-      } else if elapsed >= patience {
-        throw Failure(.groupIncomplete, "the group could not be looked at in \(elapsed.humanReadable)")
+        guard elapsed < patience else { throw timeout(decision, readiness, observation, after: elapsed) }
+        report(decision, readiness, observation, elapsed: elapsed)
       }
-      let pause = min(backoff.halfJitter(attempt, using: &generator), patience - (context.uptime() - start))
-      // An election is over in a second or two: no need to wait long between looks.
-      try await context.clock.sleep(
-        for: max(.milliseconds(10), leaderlessSince == nil ? pause : min(pause, .seconds(1))))
+      try await pause(attempt, limit: limit)
     }
-    preconditionFailure("the loop above ends by return or throw")
   }
 
-  /// A new datacenter gives the others some time, so that its first configuration names them. A server that joins one that
-  /// is there never waits for another zone: that may be the zone that has just been lost.
+  private func pause(_ attempt: Int, limit: Duration) async throws {
+    var generator = SystemRandomNumberGenerator()
+    try await context.clock.sleep(for: min(Self.backoff.halfJitter(attempt, using: &generator), limit))
+  }
+
+  /// Queries the other members' agents, if the decision depends on them, and decides.
+  private func decide(_ observation: inout Observation, _ readiness: Readiness) async throws -> ClusterDecision {
+    if settings.role == .server {
+      observation.peers = await PeerObserver(context: context, httpPort: settings.httpPort).query(
+        readiness.members.filter { $0.instanceID != observation.identity.instanceID }.map(\.address))
+      try Task.checkCancellation()
+    }
+    let keepsData = DataDirectoryDecision(observation, settings).keepsData
+    return ClusterDecision(observation, readiness, keepsData: keepsData, role: settings.role)
+  }
+
+  /// Whether peers have raft state but no leader.
+  private func isLeaderless(_ observation: Observation, _ decision: ClusterDecision) -> Bool {
+    guard case .wait = decision else { return false }
+    return observation.peers.values.contains { answer in
+      if case .status(let status) = answer { !status.peers.isEmpty } else { false }
+    }
+  }
+
+  /// A new datacenter waits for the others, so that its first configuration lists their servers. A server that joins an
+  /// existing datacenter never does: the other zone may be the one that has just been lost.
   private func waitsForOtherZones(_ decision: ClusterDecision, _ readiness: Readiness, elapsed: Duration) -> Bool {
     guard case .newCluster = decision, settings.layout == .datacenterPerAZ, elapsed < settings.wanWait else {
       return false
     }
     return !readiness.knowsOtherZones
   }
+}
 
-  /// For messages.
+/// Messages.
+extension MembershipWaiter {
+  /// What is described, to stand after a verb.
   func subject(_ identity: Identity) -> String {
     switch settings.membership {
     case .ownGroup: "Auto Scaling group \(identity.groupName ?? "")"
-    case .groups(let names): "Auto Scaling group \(names.joined(separator: ", "))"
+    case .groups(let names): "Auto Scaling group\(names.count == 1 ? "" : "s") \(names.joined(separator: ", "))"
     case .tags(let tags): "the instances tagged \(tags.map { "\($0.key)=\($0.value)" }.joined(separator: ", "))"
     }
   }
 
-  private func report(_ readiness: Readiness, _ observation: Observation, reason: String?, elapsed: Duration) {
-    let missing = readiness.missing(identity: observation.identity)
-    let expected = settings.role == .client ? 1 : readiness.expected ?? 0
-    var message = "waiting for the group: \(readiness.members.count) of \(expected) members"
-    if let reason {
+  private func report(
+    _ decision: ClusterDecision, _ readiness: Readiness, _ observation: Observation, elapsed: Duration
+  ) {
+    let missing = readiness.missing(identity: observation.identity).joined(separator: ", ")
+    let eligible = readiness.members.count, expected = settings.role == .client ? 1 : readiness.expected ?? 0
+    let message: String
+    if isLeaderless(observation, decision), case .wait(let reason, _) = decision {
       message = reason
-    } else if !missing.isEmpty {
-      message += "; missing \(missing.joined(separator: ", "))"
+    } else if settings.role == .client {
+      message = "waiting for a server: none is eligible" + (missing.isEmpty ? "" : "; \(missing)")
+    } else {
+      message =
+        "waiting for the group: \(eligible) of \(expected) members" + (missing.isEmpty ? "" : "; missing \(missing)")
     }
     context.log.progress(
       message,
       [
-        "counted": .integer(Int64(readiness.members.count)), "expected": .integer(Int64(expected)),
+        "eligible": .integer(Int64(eligible)), "expected": .integer(Int64(expected)),
         "elapsed": .string(elapsed.humanReadable),
       ])
   }
@@ -145,24 +175,35 @@ struct MembershipWaiter: Sendable {
     let zones = readiness.otherZones.filter { !$0.isComplete }.map {
       "\($0.members.count) of \($0.expected ?? 1) in \($0.name)"
     }
+    let list = zones.isEmpty ? "none discovered yet" : zones.joined(separator: ", ")
     context.log.progress(
-      "this zone is complete; waiting up to \(settings.wanWait.humanReadable) for the others: \(zones.isEmpty ? "none is known" : zones.joined(separator: ", "))",
+      "the servers of this zone are complete; waiting up to \(settings.wanWait.humanReadable) for other zones: \(list)",
       ["elapsed": .string(elapsed.humanReadable)])
   }
 
-  private func incomplete(_ readiness: Readiness, _ observation: Observation, after elapsed: Duration) -> Failure {
-    let missing = readiness.missing(identity: observation.identity)
+  /// The error of a wait that exceeds its timeout.
+  private func timeout(
+    _ decision: ClusterDecision, _ readiness: Readiness, _ observation: Observation, after elapsed: Duration
+  ) -> Failure {
+    let time = elapsed.humanReadable
+    if isLeaderless(observation, decision) {
+      return Failure(
+        .groupIncomplete, "no leader was elected in \(time)", details: decision.evidence,
+        hint: "raise --wait-timeout above --leader-wait (\(settings.leaderWait.humanReadable)): "
+          + "after that this server joins without a leader")
+    }
+    let missing = readiness.missing(identity: observation.identity).joined(separator: ", ")
     if settings.role == .client {
       return Failure(
-        .groupIncomplete, "no server was running in \(elapsed.humanReadable)",
-        details: missing.isEmpty ? [] : ["not counted: \(missing.joined(separator: ", "))"],
-        hint: "check \(subject(observation.identity)), or wait longer with --wait-timeout")
+        .groupIncomplete, "no server was running in \(time)",
+        details: missing.isEmpty ? [] : ["not eligible: \(missing)"],
+        hint: "check \(subject(observation.identity)), or raise --wait-timeout")
     }
     return Failure(
       .groupIncomplete,
-      "the group did not fill in \(elapsed.humanReadable): \(readiness.members.count) of \(readiness.expected ?? 0) members",
-      details: missing.isEmpty ? [] : ["missing: \(missing.joined(separator: ", "))"],
-      hint: "look at the group's activity (aws autoscaling describe-scaling-activities), "
-        + "or expect fewer with --expect, or wait longer with --wait-timeout")
+      "the group did not fill in \(time): \(readiness.members.count) of \(readiness.expected ?? 0) members",
+      details: missing.isEmpty ? [] : ["missing: \(missing)"],
+      hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
+        + "lower --expect, or raise --wait-timeout")
   }
 }

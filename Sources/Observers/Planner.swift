@@ -4,7 +4,7 @@ internal import Consul
 package import Decisions
 package import Model
 
-/// Observes, and waits if it may, until a plan can be made.
+/// Observes until a plan can be made: for a run, it waits and retries; for a dry run and the sidecar, it observes once.
 package struct Planner: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
@@ -18,40 +18,51 @@ package struct Planner: Sendable {
     self.credentials = credentials
   }
 
-  /// The same with other settings.
+  /// The same planner with other settings.
   package func with(_ settings: Settings) -> Planner {
     Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
   }
 
-  /// Reading secrets is retried as long as a reboot can do without.
   private static let secretPause = Duration.seconds(2)
-  /// Clients come in fleets: this spreads their first calls (`Settings.startJitter`).
+  /// Clients start in fleets: this spreads their first calls (`Settings.startJitter`).
   private static let clientJitter = Duration.seconds(10)
+
+  private var identityObserver: IdentityObserver {
+    IdentityObserver(settings: settings, context: context, metadata: metadata)
+  }
+
+  private func waiter(_ client: AWSClient) -> MembershipWaiter {
+    MembershipWaiter(settings: settings, context: context, client: client)
+  }
+
+  // MARK: Locate
 
   /// - Throws: `Failure` with status 10 or 15, or `CancellationError`.
   package func locate() async throws -> LocatedInstance {
     async let binary = MachineObserver(settings: settings, context: context).binary()
-    let identity = try await IdentityObserver(settings: settings, context: context, metadata: metadata).observe()
+    let identity: Identity
+    do { identity = try await identityObserver.observe() } catch {
+      throw error.asFailure("read this instance's metadata")
+    }
     context.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
     return LocatedInstance(identity: identity, client: client(for: identity), binary: try await binary)
   }
 
-  /// For a caller that has located the instance by itself, as the doctor does.
-  package func locatedInstance(_ identity: Identity, _ client: AWSClient, _ binary: MachineObserver.Binary)
-    -> LocatedInstance
-  {
+  /// For a caller that has observed identity and binary by itself, as the doctor does.
+  package func locatedInstance(
+    _ identity: Identity, _ client: AWSClient, _ binary: MachineObserver.Binary
+  ) -> LocatedInstance {
     LocatedInstance(identity: identity, client: client, binary: binary)
   }
 
+  /// A client for the region of the instance, or for the region that the environment sets.
   package func client(for identity: Identity) -> AWSClient {
     AWSClient(
       region: region(of: identity), endpoints: EndpointResolver(environment: context.environment),
-      credentials: credentials,
-      transport: context.transport, retries: RetrySettings(environment: context.environment), clock: context.clock,
-      now: context.now,
-      log: context.log)
+      credentials: credentials, transport: context.transport, retries: RetrySettings(environment: context.environment),
+      clock: context.clock, uptime: context.uptime, now: context.now, log: context.log)
   }
 
   private func region(of identity: Identity) -> String {
@@ -61,13 +72,15 @@ package struct Planner: Sendable {
     return identity.region
   }
 
-  /// What a plan is for.
+  // MARK: Plan
+
+  /// The purpose of a plan.
   package enum Mode: Sendable {
-    /// A run, which waits for its group, and makes what has to be made.
+    /// A run: it waits for its group, and creates the gossip key if that is missing.
     case run
-    /// `--dry-run`: one look.
+    /// `--dry-run`: observes once.
     case dryRun
-    /// The sidecar: one look, at an agent that has been set up.
+    /// The sidecar of an agent that a run has set up: observes once.
     case stay
 
     fileprivate var waits: Bool { self == .run }
@@ -88,63 +101,58 @@ package struct Planner: Sendable {
       instance.binary, identity: instance.identity)
     var observation = Observation(identity: instance.identity, machine: machine, group: nil, time: context.now())
     if mode != .dryRun, let file = machine.unreadable.first { throw file.failure }
-    if mode.waits { try await applyStartupJitter() }
+    if mode.waits { try await delayFirstCall() }
 
     let rejoins = rejoins(observation)
+    var hasSecrets = false
     do {
-      observation = try await observe(observation, client, mode, rejoins: rejoins)
+      observation.secrets = try await secrets(client, mode, rejoins: rejoins)
+      hasSecrets = true
+      observation = try await discover(observation, client, mode, rejoins: rejoins)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
     {
+      if !hasSecrets { observation.secrets = try presentSecrets(machine.configuration, insteadOf: error) }
       context.log.warning(
-        "going on without the group: this machine has joined before",
+        "cannot discover the group; rejoining with the configuration and data on this machine",
         ["reason": .string(error.lines.joined(separator: " "))])
-      observation.group = nil
-      if !settings.secretReferences.isEmpty {
-        observation.secrets = Self.presentSecrets(machine.configuration, settings)
-      }
     }
     return try Plan(observation, settings)
   }
 
-  /// One look at the servers, for the sidecar.
-  /// - Throws: `Failure`.
+  /// One observation of the servers, for the sidecar.
+  /// - Throws: `Failure`, or `CancellationError`.
   package func readiness(at instance: LocatedInstance) async throws -> Readiness {
+    let waiter = waiter(instance.client)
     var identity = instance.identity
-    let waiter = MembershipWaiter(settings: settings, context: context, client: instance.client)
     do {
       identity.groupName = try await waiter.ownGroup(identity, waits: false)
-      identity.interfaces = try await IdentityObserver(settings: settings, context: context, metadata: metadata)
-        .interfaceKinds(
-          of: identity, instance.client)
+      identity.interfaces = try await identityObserver.interfaceKinds(of: identity, instance.client)
+      let addressing = try AddressDecision(identity, settings).peers
       let group = try await GroupObserver(
-        membership: settings.membership, addressing: try AddressDecision(identity, settings).peers,
-        client: instance.client
+        membership: settings.membership, addressing: addressing, client: instance.client
       ).observe(identity, groupName: identity.groupName)
       return Readiness(group, identity: identity, settings: settings)
-    } catch let error as AWSError {
-      throw error.failure("look at \(waiter.subject(identity))", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("describe \(waiter.subject(identity))")
     }
   }
 
-  private func observe(_ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws
-    -> Observation
-  {
+  /// Observes what only AWS knows.
+  private func discover(
+    _ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool
+  ) async throws -> Observation {
     var observation = first
-    observation.secrets = try await secrets(client, mode, rejoins: rejoins)
     do {
-      observation.identity.interfaces = try await IdentityObserver(
-        settings: settings, context: context, metadata: metadata
-      )
-      .interfaceKinds(of: observation.identity, client)
-    } catch let error as AWSError {
-      throw error.failure("look at this instance's network interfaces", role: await client.roleName())
+      observation.identity.interfaces = try await identityObserver.interfaceKinds(of: observation.identity, client)
+    } catch {
+      throw error.asFailure("describe the network interfaces of this instance")
     }
-    let waiter = MembershipWaiter(settings: settings, context: context, client: client)
+    let waiter = waiter(client)
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
     return try await waiter.wait(observation, waits: mode.waits, rejoins: rejoins)
   }
 
-  /// What this machine knows is enough to join again, should AWS be away.
+  /// Whether data and configuration on this machine are enough to rejoin without AWS.
   private func rejoins(_ observation: Observation) -> Bool {
     let machine = observation.machine
     guard DataDirectoryDecision(observation, settings).keepsData else { return false }
@@ -152,43 +160,53 @@ package struct Planner: Sendable {
       ? !machine.configuration.peers.isEmpty : machine.dataDirectory.raftState.mayBePresent
   }
 
-  private func applyStartupJitter() async throws {
-    let most = settings.startJitter ?? (settings.role == .client ? Self.clientJitter : .zero)
-    guard most > .zero else { return }
+  private func delayFirstCall() async throws {
+    let longest = settings.startJitter ?? (settings.role == .client ? Self.clientJitter : .zero)
+    guard longest > .zero else { return }
     var generator = SystemRandomNumberGenerator()
-    let wait = Duration.milliseconds(Int64.random(in: 0...most.wholeMilliseconds, using: &generator))
+    let delay = Duration.milliseconds(Int64.random(in: 0...longest.wholeMilliseconds, using: &generator))
     context.log.info(
-      "waiting before the first call, so that a fleet does not call all at once", ["for": .string(wait.humanReadable)])
-    try await context.clock.sleep(for: wait)
+      "delaying the first AWS call, to spread the calls of a fleet", ["delay": .string(delay.humanReadable)])
+    try await context.clock.sleep(for: delay)
   }
+
+  // MARK: Secrets
 
   private func secrets(_ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Secrets {
     let reader = SecretReader(settings: settings, context: context, client: client)
-    let start = context.uptime()
+    let start = context.uptime(), patience = MembershipWaiter.patience(settings, rejoins: rejoins)
     while true {
       do {
         return try await reader.read(missingKey: mode.missingKey)
-      } catch let error as AWSError {
-        let patience = rejoins ? MembershipWaiter.rejoinPatience : settings.waitTimeout
-        guard mode.waits, error.isRetryable, context.uptime() - start < patience else {
-          throw error.failure("read the secrets", role: await client.roleName())
+      } catch {
+        guard let error = error as? AWSError, mode.waits, error.isRetryable, context.uptime() - start < patience else {
+          throw error.asFailure("read the secrets")
         }
-        context.log.warning("cannot read the secrets now; trying again", ["reason": .string(error.explanation)])
+        context.log.warning("cannot read the secrets; retrying", ["reason": .string(error.explanation)])
         try await context.clock.sleep(for: Self.secretPause)
       }
     }
   }
 
-  /// What the configuration on disk has, for a reboot without AWS.
-  private static func presentSecrets(_ current: CurrentConfiguration, _ settings: Settings) -> Secrets {
-    var secrets = Secrets()
-    secrets.gossipKey = settings.gossipKey == nil ? nil : current.gossipKey
-    secrets.agentToken = settings.agentToken == nil ? nil : current.agentToken
-    let material = { (reference: SecretReference?, name: String) -> Secrets.TLSMaterial? in
+  /// The secrets of the configuration on disk, for a reboot without AWS.
+  /// - Throws: the failure that makes them necessary, if one is missing: an agent without it could not join, or would
+  ///   gossip in plain text.
+  private func presentSecrets(_ current: CurrentConfiguration, insteadOf failure: Failure) throws -> Secrets {
+    func required(_ reference: SecretReference?, _ present: Secret?, _ name: String) throws -> Secret? {
+      guard reference != nil else { return nil }
+      if let present { return present }
+      var failure = failure
+      failure.details.append("\(settings.configurationPath) does not contain the \(name)")
+      throw failure
+    }
+    func material(_ reference: SecretReference?, _ name: String) -> Secrets.TLSMaterial? {
       guard let reference else { return nil }
       if case .file(let path) = reference { return .file(path: path) }
       return .file(path: "\(settings.tlsDirectory)/\(name).pem")
     }
+    var secrets = Secrets()
+    secrets.gossipKey = try required(settings.gossipKey, current.gossipKey, "gossip key")
+    secrets.agentToken = try required(settings.agentToken, current.agentToken, "agent's token")
     secrets.ca = material(settings.tls.ca, "ca")
     secrets.cert = material(settings.tls.cert, "cert")
     secrets.key = material(settings.tls.key, "key")

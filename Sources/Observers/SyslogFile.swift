@@ -1,12 +1,15 @@
 package import Base
 
-/// The machine's log as a file.
+/// The machine's log file.
 package enum SyslogFile {
   /// Debian's, then Red Hat's.
   private static let paths = ["/var/log/syslog", "/var/log/messages"]
 
-  /// Nil where only the journal has the log. A path that this process may not look at counts as none.
+  /// Nil if only the journal has the log, or the file cannot be examined: then the journal is forwarded, which has the
+  /// same lines.
   package static func path(_ files: any FileReader) -> String? {
-    paths.first { (try? files.status($0))??.kind == .file }
+    paths.first { path in
+      do { return try files.status(path)?.kind == .file } catch { return false }
+    }
   }
 }

@@ -116,7 +116,7 @@ package final class LogForwardingService: Sendable {
           ?? Settings.noLogGroupName
         return values
       } catch let error as AWSError {
-        reason = error.failure("find this instance's group for the log's name", role: nil).explanation
+        reason = error.explanation("find this instance's group for the log's name")
       } catch {
         reason = error.explained
       }

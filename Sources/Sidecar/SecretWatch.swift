@@ -17,8 +17,8 @@ extension Sidecar {
     do {
       secrets = try await SecretReader(settings: settings, context: context, client: instance.client).read(
         missingKey: .tolerate)
-    } catch let error as AWSError {
-      throw error.failure("read the secrets", role: await instance.client.roleName())
+    } catch {
+      throw error.asFailure("read the secrets")
     }
     let materials = [
       (settings.tls.ca, secrets.ca, "ca"), (settings.tls.cert, secrets.cert, "cert"),
@@ -48,7 +48,7 @@ extension Sidecar {
   private func configurationChanges(_ secrets: Secrets) -> [Change] {
     let current = current
     var changes: [Change] = []
-    if let reference = settings.gossipKey, let key = secrets.gossipKey, !secrets.gossipKeyIsToBeMade,
+    if let reference = settings.gossipKey, let key = secrets.gossipKey, !secrets.gossipKeyIsMissing,
       let old = current.gossipKey, key != old
     {
       let hint = "install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"

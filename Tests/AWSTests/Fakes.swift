@@ -45,11 +45,28 @@ final class RecordingClock: Clock {
     static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
   }
 
-  private let state = Mutex<(now: Duration, sleeps: [Duration])>((.zero, []))
+  private struct State {
+    var now = Duration.zero
+    var sleeps: [Duration] = []
+    var wall = Timestamp(iso8601: "2026-01-02T03:04:05Z")!
+  }
+
+  private let state = Mutex(State())
 
   var now: Instant { Instant(offset: state.withLock { $0.now }) }
   var minimumResolution: Duration { .zero }
   var sleeps: [Duration] { state.withLock { $0.sleeps } }
+  var uptime: MonotonicTime { { self.now.offset } }
+  /// Stands still but for `advance`.
+  var wall: WallClock { { self.state.withLock { $0.wall } } }
+
+  /// Monotonic time goes on, and the wall clock is set.
+  func advance(by duration: Duration, wall: Duration) {
+    state.withLock { state in
+      state.now += duration
+      state.wall = state.wall + wall
+    }
+  }
 
   func sleep(until deadline: Instant, tolerance: Duration?) async throws {
     state.withLock { state in
@@ -71,7 +88,8 @@ final class RecordingSink: LogSink {
   func write(_ record: LogRecord) {
     records.withLock {
       $0.append(
-        "\(record.level.name) \(record.message) \(record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " "))"
+        "\(record.level.name) \(record.message) "
+          + record.attributes.map { "\($0.key)=\($0.value.compactText)" }.joined(separator: " ")
       )
     }
   }
@@ -80,11 +98,13 @@ final class RecordingSink: LogSink {
 
 struct MemoryFiles: FileReader {
   var files: [String: String] = [:]
+  var errors: [String: FileError] = [:]
 
   func status(_ path: String) throws -> FileStatus? {
     files[path].map { FileStatus(kind: .file, size: Int64($0.utf8.count), mode: 0o644, user: 0, group: 0, device: 1) }
   }
   func read(_ path: String, limit: Int) throws -> [UInt8] {
+    if let error = errors[path] { throw error }
     guard let text = files[path] else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
     return Array(text.utf8)
   }

@@ -1,10 +1,12 @@
+import AWS
 import Base
+import Foundation
 import Testing
 
 @testable import Artifacts
 @testable import Model
 
-/// What a run may need to do, as narrow as AWS lets one say it.
+/// The minimal policy of a run.
 @Suite struct IAMPolicyTests {
   private func policy(_ region: String = "eu-west-1", _ change: (inout Settings) -> Void) -> IAMPolicy {
     var settings = Settings()
@@ -16,7 +18,7 @@ import Testing
     policy.statements.first { $0.actions.contains(action) }?.resources ?? []
   }
 
-  @Test func `a run that only looks needs to look, and nothing else`() {
+  @Test func `without options a run only describes`() {
     #expect(
       policy { _ in }.actions == [
         "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances",
@@ -28,14 +30,16 @@ import Testing
     #expect(policy { $0.membership = .tags([.init(key: "a", value: "b")]) }.actions == ["ec2:DescribeInstances"])
   }
 
-  /// A wildcard where each instance fills in for itself, and only there.
+  /// A wildcard only where the instances differ.
   @Test(arguments: [
     ("/consul/{datacenter}", Settings.Layout.single, "/consul/dc1"),
     ("/consul/{datacenter}", .datacenterPerAZ, "/consul/*"),
     ("/{group}/{az}", .single, "/*/*"), ("/app/{source}", .single, "/app/var/log/app.log"),
     ("/plain", .single, "/plain"),
   ])
-  func `log groups are named as far as they are known`(_ template: String, _ layout: Settings.Layout, _ name: String) {
+  func `log groups are restricted as far as their names are known`(
+    _ template: String, _ layout: Settings.Layout, _ name: String
+  ) {
     let found = policy {
       $0.layout = layout
       $0.logGroup = template
@@ -45,7 +49,7 @@ import Testing
     #expect(resources("logs:PutLogEvents", found) == [arn, arn + ":*"])
   }
 
-  @Test func `sources with groups of their own each have theirs`() {
+  @Test func `each source with a group of its own has that group as a resource`() {
     let found = policy {
       $0.logs = [.init(source: .consul), .init(source: .bootstrap), .init(source: .file(pattern: "/a/*.log"))]
       $0.logs[2].group = "/a/{source}"
@@ -58,7 +62,7 @@ import Testing
     #expect(found.actions.contains("logs:PutRetentionPolicy"))
   }
 
-  @Test func `secrets are named as their services name them`() {
+  @Test func `secrets have the ARNs of their services`() {
     let found = policy {
       $0.gossipKey = SecretReference("ssm:/consul/gossip")
       $0.createsGossipKey = true
@@ -92,8 +96,8 @@ import Testing
       ])
   }
 
-  /// Its group is another than the servers', and nobody knows its name.
-  @Test func `a client's hook may be any group's`() {
+  /// A client is in another group than the servers, whose name the settings do not contain.
+  @Test func `a client's hook may belong to any group`() {
     let found = policy {
       $0.role = .client
       $0.membership = .groups(["consul"])
@@ -101,5 +105,38 @@ import Testing
     }
     #expect(
       resources("autoscaling:CompleteLifecycleAction", found).allSatisfy { $0.hasSuffix("autoScalingGroupName/*") })
+  }
+
+  @Test func `everything at once is a valid policy`() {
+    let found = policy {
+      $0.lifecycleHook = "ready"
+      $0.gossipKey = SecretReference("ssm:/consul/gossip")
+      $0.createsGossipKey = true
+      $0.agentToken = SecretReference("secretsmanager:consul/token")
+      $0.logs = [.init(source: .consul)]
+      $0.logRetention = 7
+      $0.logTags = [.init(key: "team", value: "platform")]
+      $0.logAgent = .awslogs
+    }
+    #expect(Set(found.actions) == Set(IAMPermission.all.map(\.action.iamAction)))
+    #expect(Set(found.statements.map(\.sid)).count == found.statements.count, "IAM refuses a Sid that comes twice")
+    for statement in found.statements {
+      #expect(statement.actions == statement.actions.sorted())
+      // AWS's Service Authorization Reference: these, and only these, know no resources.
+      let describes = statement.actions.allSatisfy { !$0.matches(of: /^(ec2|autoscaling):Describe/).isEmpty }
+      #expect((statement.resources == ["*"]) == describes, "\(statement.sid)")
+    }
+  }
+
+  /// An action that is called and in no policy is refused on every machine that keeps to the least privilege.
+  @Test func `every action of the AWS target has its permission, once`() throws {
+    let sources = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources/AWS")
+    var declared: [String] = []
+    for file in try FileManager.default.contentsOfDirectory(at: sources, includingPropertiesForKeys: nil) {
+      let text = try String(contentsOf: file, encoding: .utf8)
+      declared += text.matches(of: /AWSAction\(\s*\.\w+,\s*"(\w+)"/).map { String($0.1) }
+    }
+    #expect(declared.count >= 13)
+    #expect(declared.sorted() == IAMPermission.all.map(\.action.name).sorted())
   }
 }

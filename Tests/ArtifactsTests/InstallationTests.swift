@@ -4,7 +4,7 @@ import Testing
 @testable import Artifacts
 @testable import Model
 
-/// What an image gets, and what is taken away again.
+/// What an installation creates and removes.
 @Suite struct InstallationTests {
   private let ours = FileContent.text(SystemdUnit.header + "\n")
 
@@ -20,7 +20,7 @@ import Testing
 
   private func titles(_ steps: [Step]) -> Set<String> { Set(steps.map(\.title)) }
 
-  @Test func `units are written where there are none, and never switched on`() {
+  @Test func `units are written where there are none, and never enabled`() {
     let steps = installation { _ in }.steps
     #expect(
       titles(steps).isSuperset(of: [
@@ -30,8 +30,8 @@ import Testing
     #expect(installation { $0.owner = nil }.userStep != nil && installation { _ in }.userStep == nil)
   }
 
-  /// A run's unit has its options; a unit of somebody else's is a run's to move aside.
-  @Test func `units that are there are left as they are`() {
+  /// A run's unit has its options; only a run renames a unit of another program.
+  @Test func `existing units stay unchanged`() {
     let steps = installation {
       $0.agentUnit = .text("[Service]")
       $0.sidecarUnit = ours
@@ -39,12 +39,12 @@ import Testing
     #expect(!steps.contains { if case .writeUnit = $0 { true } else { false } })
   }
 
-  @Test func `an image that is being made has no systemd to talk to`() {
+  @Test func `an image that is being built has no running systemd`() {
     #expect(!installation { $0.isBootedBySystemd = false }.steps.contains { if case .run = $0 { true } else { false } })
     #expect(!installation { $0.hasSystemd = false }.steps.contains { if case .writeUnit = $0 { true } else { false } })
   }
 
-  @Test func `the program is put where programs are, unless a package has put it where its own are`() {
+  @Test func `the program is copied to /usr/local/bin unless a package installed it in /usr/bin`() {
     #expect(
       titles(installation { $0.programPath = "/tmp/x" }.steps).contains(
         "copy /tmp/x to /usr/local/bin/consul-bootstrap"))
@@ -62,7 +62,7 @@ import Testing
     }
   }
 
-  @Test func `what may run an agent stays, whoever wrote it`() {
+  @Test func `a unit that may run an agent stays, whichever program wrote it`() {
     let unused = installation { $0.agentUnit = ours }.removal
     #expect(titles(unused).contains("remove \(SystemdUnit.path)"))
     for facts in [

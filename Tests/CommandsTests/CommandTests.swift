@@ -60,7 +60,7 @@ import Testing
       fixture.errors.text == """
         consul-bootstrap: error: no server is expected
           the desired capacity of Auto Scaling group web is 0
-          hint: set the desired capacity, or the number of servers with --expect N, or correct --group
+          hint: raise the desired capacity, set --expect N, or correct --group
 
         """)
   }
@@ -185,7 +185,7 @@ import Testing
 
   // MARK: Documents
 
-  @Test func `iam-policy prints the policy of the options and asks nobody`() async throws {
+  @Test func `iam-policy prints the policy of the options without a call`() async throws {
     let fixture = CommandFixture()
     let arguments = ["iam-policy", "--group", "web", "--lifecycle-hook", "up", "--account", "123456789012"]
     #expect(await fixture.run(arguments) == 0)

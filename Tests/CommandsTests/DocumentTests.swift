@@ -1,11 +1,14 @@
+import AWS
 import Base
 import Foundation
+import Model
 import Testing
 
+@testable import Artifacts
 @testable import Commands
 
 /// The tables in the documents are the program's own definitions.
-/// `RECORD=1 swift test --filter DocumentTests` writes the options again, and fails.
+/// `RECORD=1 swift test --filter DocumentTests` writes them again, and fails.
 @Suite struct DocumentTests {
   static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardizedFileURL
 
@@ -19,23 +22,30 @@ import Testing
     return start..<(try #require(document.range(of: "\n\n", range: start..<document.endIndex)).lowerBound)
   }
 
-  private var optionTable: String {
-    Option.all.map { option in
+  @Test func `the options are the program's`() throws {
+    let rows = Option.all.map { option in
       let usage = "--\(option.name)\(option.metavariable)".replacing("|", with: "\\|")
       return
         "| `\(usage)` | \(option.defaultValue?.text ?? "") | \(option.help)\(option.isList ? "; repeatable" : "") |"
-    }.joined(separator: "\n")
+    }
+    try check("docs/options.md", head: "| Option | Default | |\n|---|---|---|", rows)
   }
 
-  @Test func `the options are the program's`() throws {
-    let path = "docs/options.md", document = try text(path)
-    let range = try rows(document, head: "| Option | Default | |\n|---|---|---|")
+  @Test func `the actions that the role must allow are the program's`() throws {
+    let rows = IAMPermission.all.map { "| `\($0.action.iamAction)` | \($0.when) |" }
+    try check("docs/operations.md", head: "| Action | Required |\n|---|---|", rows)
+  }
+
+  /// The table in the document has these rows; with `RECORD` it gets them.
+  private func check(_ path: String, head: String, _ expected: [String]) throws {
+    let document = try text(path), table = expected.joined(separator: "\n")
+    let range = try rows(document, head: head)
     if ProcessInfo.processInfo.environment["RECORD"] != nil {
-      try document.replacingCharacters(in: range, with: optionTable).write(
+      try document.replacingCharacters(in: range, with: table).write(
         to: Self.root.appending(path: path), atomically: true, encoding: .utf8)
       Issue.record("recorded; run again without RECORD")
     } else {
-      #expect(document[range] == optionTable)
+      #expect(document[range] == table)
     }
   }
 

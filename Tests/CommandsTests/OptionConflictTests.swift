@@ -156,7 +156,7 @@ import Testing
       Issue.record("no run")
       return
     }
-    let text = JSONValue.object(options.settings.given).compactText
+    let text = JSONValue.object(options.settings.givenOptions).compactText
     #expect(text == #"{"expect":"3","group":["a","b"],"log-level":"debug","ui":"true"}"#)
     let path = options.settings.sidecarConfigurationPath
     let file = OneFile(path: path, text: text)
@@ -187,7 +187,7 @@ import Testing
       Issue.record("other requests")
       return
     }
-    #expect(JSONValue.object(run.settings.given).compactText == #"{"ui":"true"}"# && run.settings.expect == 3)
+    #expect(JSONValue.object(run.settings.givenOptions).compactText == #"{"ui":"true"}"# && run.settings.expect == 3)
     #expect(sidecar.settings.ui && sidecar.settings.expect == 5 && sidecar.settings.logs == run.settings.logs)
     #expect(status.settings.ui && status.settings.expect == 3)
     var app = Settings.LogRequest(source: .file(pattern: "/var/log/app.log"))

@@ -99,7 +99,7 @@ struct OneFile: FileReader {
     ),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
   ])
-  func `what is wrong is said, with what to do`(_ arguments: [String], _ message: String, _ hint: String) {
+  func `an error names its cause and a hint`(_ arguments: [String], _ message: String, _ hint: String) {
     let failure = failure(arguments)
     #expect(failure?.status == .usage)
     #expect(failure?.message == message)
@@ -123,7 +123,7 @@ struct OneFile: FileReader {
       ["--wait-timeout", "1h1m1s", "--set", "a.b.c=[1]"],
       ["CONSUL_BOOTSTRAP_TAG": #"["a=1,2","b="]"#, "CONSUL_BOOTSTRAP_EXPECT": "3"])
     #expect(options.settings.waitTimeout == .seconds(3661))
-    #expect(options.settings.overlays.map(\.value) == [["a": ["b": ["c": [1]]]]])
+    #expect(options.settings.overlays.map(\.value.value) == [["a": ["b": ["c": [1]]]]])
     #expect(options.settings.membership == .tags([.init(key: "a", value: "1,2"), .init(key: "b", value: "")]))
   }
 

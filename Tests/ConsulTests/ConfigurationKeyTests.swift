@@ -3,7 +3,8 @@ import Testing
 @testable import Consul
 
 @Suite struct ConfigurationKeyTests {
-  /// What each release gets, a row for each key whose spelling or presence depends on it: the last release without, the first with.
+  /// What each release gets, a row for each key whose spelling or presence depends on it: the last release without, the
+  /// first with.
   static let rows: [(ConfigurationKey, ConsulVersion, String?)] = [
     (.ui, ConsulVersion(1, 8, 19), "ui"), (.ui, ConsulVersion(1, 9), "ui_config.enabled"),
     (.ui, ConsulVersion(1, 21), "ui_config.enabled"),

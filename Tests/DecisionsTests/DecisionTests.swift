@@ -6,9 +6,9 @@ import Testing
 @testable import Decisions
 @testable import Model
 
-@Suite struct VerdictTests {
+@Suite struct EligibilityTests {
   @Test(arguments: ["Pending", "Pending:Wait", "Pending:Proceed", "InService"])
-  func `launching and serving members count`(_ state: String) {
+  func `launching and serving instances are eligible`(_ state: String) {
     // Pending:Wait: a launch hook holds members there; waiting for InService would deadlock.
     #expect(
       Eligibility(instance("i-1", "10.0.1.9", lifecycle: state, state: "pending"), vpcID: "vpc-1").address
@@ -20,7 +20,7 @@ import Testing
     "Detached",
     "Warmed:Stopped", "Warmed:Running", "Quarantined", "SomethingNew",
   ])
-  func `members that go, or stand aside, do not`(_ state: String) {
+  func `instances that terminate, or are on standby, are not eligible`(_ state: String) {
     #expect(
       Eligibility(instance("i-1", "10.0.1.9", lifecycle: state), vpcID: "vpc-1")
         == .ineligible(reason: "lifecycle state \(state)"))
@@ -33,7 +33,7 @@ import Testing
     (instance("i", nil, state: "pending"), "no private address yet"),
     (instance("i", "10.0.1.9", vpc: "vpc-2"), "in another VPC, vpc-2"),
   ])
-  func `the reason is told`(_ instance: Instance, _ reason: String) {
+  func `an ineligible instance has a reason`(_ instance: Instance, _ reason: String) {
     #expect(Eligibility(instance, vpcID: "vpc-1") == .ineligible(reason: reason))
   }
 }
@@ -60,7 +60,7 @@ import Testing
     #expect(!readiness([three[0], three[2], instance("i-4", "10.0.2.4")], desired: 3).isComplete)
   }
 
-  @Test func `who is missing is told, with those not even launched`() {
+  @Test func `what is missing is listed, with the number of those not launched`() {
     let members = [three[1], instance("i-5", "10.0.1.5", lifecycle: "Standby")]
     #expect(
       readiness(members, desired: 5).missing(identity: me) == ["i-5 (lifecycle state Standby)", "3 not launched yet"])
@@ -77,7 +77,7 @@ import Testing
 
   private let refused = PeerAnswer.unknown(reason: "connection refused")
 
-  @Test func `nobody has a cluster and the group is complete: a new one`() {
+  @Test func `without a cluster and with a complete group: a new cluster`() {
     let decision = decide(observation(peers: ["10.0.1.9": refused, "10.0.2.100": status(nil, [])]))
     #expect(
       decision
@@ -92,11 +92,11 @@ import Testing
       observation(members: members, desired: 5, peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])]))
     #expect(
       decision
-        == .join(through: [address("10.0.1.9")], evidence: ["10.0.1.9 (i-1): leader 10.0.1.9:8300, 1 raft peers"]))
+        == .join(through: [address("10.0.1.9")], evidence: ["10.0.1.9 (i-1): leader 10.0.1.9:8300, 1 raft peer"]))
   }
 
   /// Guards against a second cluster beside a survivor: the most expensive mistake there is.
-  @Test func `raft peers without a leader are waited for, then joined, never bootstrapped over`() {
+  @Test func `raft peers without a leader get time for an election and are joined then, never bootstrapped over`() {
     let peers = ["10.0.1.9": status(nil, ["10.0.1.9:8300", "10.0.1.8:8300"]), "10.0.2.100": refused]
     guard case .wait = decide(observation(peers: peers)) else {
       return #expect(Bool(false), "an election may be under way")
@@ -119,7 +119,7 @@ import Testing
     for state in [RaftState.present(evidence: "/opt/consul/raft/raft.db"), .unknown(reason: "permission denied")] {
       let here = machine(data: .init(content: .init(snapshotNamesThisAddress: nil), raftState: state, isMount: false))
       guard case .rejoin = decide(observation(here)) else { return #expect(Bool(false)) }
-      // Moved aside, it is nobody's state.
+      // Renamed, it is no state of this server.
       guard case .newCluster = decide(observation(here), keepsData: false) else { return #expect(Bool(false)) }
     }
   }
@@ -129,8 +129,8 @@ import Testing
     #expect(reason == "the group is not complete")
   }
 
-  /// Every combination of what two peers may say, for complete and incomplete groups: bootstrap_expect appears only where
-  /// nobody reports a leader or raft peers and everybody expected is there.
+  /// Every combination of two peers' answers, for complete and incomplete groups: bootstrap_expect appears only where
+  /// no peer reports a leader or raft peers and all expected members are eligible.
   @Test func `bootstrap_expect is written only where it is safe`() {
     let answers: [PeerAnswer] = [
       refused, status(nil, []), status(nil, ["a:8300"]), status("a:8300", ["a:8300"]), status("a:8300", []),
@@ -156,7 +156,7 @@ import Testing
     return selectPeers(join, decision: decision, readiness: readiness, identity: me).map(\.description)
   }
 
-  @Test func `all is everybody but this server, in numeric order`() {
+  @Test func `all is every server except this one, in numeric order`() {
     #expect(select(.all, .newCluster(expect: 3, evidence: [])) == ["10.0.1.9", "10.0.2.100"])
   }
 
@@ -165,7 +165,7 @@ import Testing
   }
 
   /// Guards against a fresh server with the lowest address that joins itself and stays alone.
-  @Test func `joining a cluster, leader is the lowest that belongs to it`() {
+  @Test func `for a join, leader is the lowest server of the cluster`() {
     #expect(
       select(.leader, .join(through: [address("10.0.2.100"), address("10.0.2.20")], evidence: [])) == ["10.0.2.20"])
     #expect(select(.leader, .rejoin(evidence: [])) == ["10.0.1.9"])
@@ -183,10 +183,10 @@ import Testing
     .init(content: .init(snapshotNamesThisAddress: names), raftState: .none, isMount: mount)
   }
 
-  @Test func `what another instance made is moved aside under a dated name`() {
+  @Test func `data of another instance is renamed with a date`() {
     #expect(
       decide(machine(data: data(), recorded: "i-old"))
-        == .moveAside(to: "/opt/consul.i-old.20260102T030405Z", reason: "made by instance i-old"))
+        == .rename(to: "/opt/consul.i-old.20260102T030405Z", reason: "created by instance i-old"))
     #expect(!decide(machine(data: data(names: false))).keepsData)
   }
 
@@ -197,12 +197,12 @@ import Testing
     #expect(decide(machine(data: data(), running: true)).keepsData)
   }
 
-  @Test func `a mount and --keep-data keep it, and say so`() {
+  @Test func `a mount point and --keep-data keep it, with the reason`() {
     #expect(
       decide(machine(data: data(mount: true), recorded: "i-old"))
-        == .keep(reason: "made by instance i-old, but it is a mount of its own"))
+        == .keep(reason: "created by instance i-old, but it is a mount point"))
     #expect(
       decide(machine(data: data(), recorded: "i-old"), keep: true)
-        == .keep(reason: "made by instance i-old, but --keep-data"))
+        == .keep(reason: "created by instance i-old, but --keep-data is set"))
   }
 }

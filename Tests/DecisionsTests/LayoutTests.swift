@@ -53,12 +53,23 @@ import Testing
     #expect(readiness(six, [(7, [a, b])], { $0.expect = 3 }).expected == 3)
     #expect(
       readiness(six, [(7, [a, b])]).expectationFailure?.details
-        == ["its desired capacity of 7 does not divide by its 2 zones (eu-west-1a, eu-west-1b)"])
+        == ["its desired capacity of 7 is not a multiple of its 2 zones (eu-west-1a, eu-west-1b)"])
     #expect(readiness(six, [(3, [b])]).expectationFailure?.message == "no server is expected in eu-west-1a")
-    #expect(readiness(six, []).expectationFailure?.hint == "say it with --expect N, for each zone")
+    #expect(readiness(six, []).expectationFailure?.hint == "set --expect N, the number of servers in each zone")
   }
 
-  @Test func `the other zones are known when each has what it expects; with none in sight one is to come`() {
+  /// Guards against a trap: AWS's numbers are input, and two of them may not have a sum.
+  @Test func `desired capacities beyond any sum saturate`() {
+    #expect(readiness(six, [(.max, [a]), (3, [a])]).expected == .max)
+    #expect(
+      readiness(six, [(.max, [a]), (.max, [a])]).missing(identity: me).last == "9223372036854775804 not launched yet")
+    #expect(readiness(six, [(.max, [a]), (.max, [b])]).otherZones.map(\.expected) == [.max])
+    #expect(readiness(six, [(-3, [a]), (2, [a])]).expectationFailure?.message == "no server is expected in eu-west-1a")
+    #expect(readiness(six, [(.min, [a]), (.min, [a])]).expected == nil)
+    #expect(observation(desired: .max).group?.desiredCapacity == .max)
+  }
+
+  @Test func `the other zones are known when each is complete; without any, one is expected`() {
     #expect(!readiness(Array(six.prefix(5)), [(6, [a, b])]).knowsOtherZones)
     #expect(!readiness(Array(six.prefix(3)), [(3, [a]), (3, [b])]).knowsOtherZones)
     #expect(!readiness(Array(six.prefix(3)), [], { $0.expect = 3 }).knowsOtherZones)
@@ -96,8 +107,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (1, "1 server survives no failure: with it the datacenter's state is gone; use 3 or 5"),
-    (2, "2 servers survive no failure, less than 1 does: both are needed for a majority; use 3 or 5"), (3, nil),
+    (1, "1 server survives no failure: the state of the datacenter is lost with it; use 3 or 5"),
+    (2, "2 servers survive no failure, fewer than 1 does: a majority needs both; use 3 or 5"), (3, nil),
     (4, "4 servers survive 1 failure, no more than 3 do; use an odd number"), (5, nil),
     (6, "6 servers survive 2 failures, no more than 5 do; use an odd number"),
   ])
@@ -127,7 +138,7 @@ import Testing
     return try AddressDecision(identity, settings)
   }
 
-  @Test func `peers are met under the address that corresponds to ours`() throws {
+  @Test func `the address of a peer corresponds to this machine's`() throws {
     let peer = [
       NetworkInterface(
         deviceNumber: 0, name: nil, kind: "interface", privateIPs: [address("10.0.1.20")],
@@ -145,16 +156,17 @@ import Testing
     #expect(PeerAddressing.network(IPv4Network("10.0.9.0/24")!).address(in: peer)?.description == "10.0.9.20")
   }
 
-  @Test func `what fits none or several is refused with the choices`() {
+  @Test func `a choice that matches none or several addresses is refused with the choices`() {
     for (choice, details) in [
       (Settings.AddressChoice.interface("eth1"), ["10.0.9.1 (eth1)", "10.0.9.2 (eth1)"]),
       (
         .network(IPv4Network("10.0.8.0/24")!),
         [
-          "its addresses: 10.0.1.10 (eth0), 203.0.113.5 (public, translated to 10.0.1.10 on eth0), 10.0.9.1 (eth1), 10.0.9.2 (eth1)"
+          "its addresses are: 10.0.1.10 (eth0), 203.0.113.5 (public, translated to 10.0.1.10 on eth0), "
+            + "10.0.9.1 (eth1), 10.0.9.2 (eth1)"
         ]
       ),
-      (.interface("eth5"), ["the interfaces here: eth0, eth1, eth2"]), (.public, ["AWS translates it to 10.0.1.10"]),
+      (.interface("eth5"), ["the interfaces are: eth0, eth1, eth2"]), (.public, ["AWS translates it to 10.0.1.10"]),
     ] {
       let failure = #expect(throws: Failure.self) { try decide(choice) }
       #expect(failure?.status == .usage && failure?.details == details)
@@ -171,7 +183,7 @@ import Testing
   }
 
   @Test(arguments: ["10.0.0.1/16", "10.0.0.0/33", "10.0.0.0", "10.0.0.0/", "x/8", "10.0.0.0/+8"])
-  func `what is no network`(_ text: String) { #expect(IPv4Network(text) == nil) }
+  func `text that is not a network`(_ text: String) { #expect(IPv4Network(text) == nil) }
 }
 
 @Suite struct VersionedConfigurationTests {
@@ -198,7 +210,7 @@ import Testing
     secrets.key = .pem(Secret("PEM"))
   }
 
-  @Test func `TLS and ACLs as 1.3, 1.8 and 1.12 want them`() throws {
+  @Test func `TLS and ACLs have the keys of 1.3, 1.8 and 1.12`() throws {
     let oldest = try configuration(ConsulVersion(1, 3, 1), secure),
       old = try configuration(ConsulVersion(1, 8, 7), secure)
     let new = try configuration(ConsulVersion(1, 12), secure)
@@ -222,26 +234,26 @@ import Testing
     #expect(new["ca_file"] == nil && new["encrypt"] == "KEY")
   }
 
-  @Test func `what an option needs and the release lacks is refused by name`() throws {
+  @Test func `an option that the release does not support is refused by name`() throws {
     for (version, change, message) in [
       (
         ConsulVersion(1, 6, 1), { $0.minQuorum = 3 },
-        "Consul 1.6.1 does not know autopilot.min_quorum, which --min-quorum needs"
+        "Consul 1.6.1 does not support autopilot.min_quorum, which --min-quorum needs"
       ),
       (
         ConsulVersion(1, 5, 1),
         {
           $0.tls.ca = .file(path: "/ca")
           $0.tls.autoEncrypt = true
-        }, "Consul 1.5.1 does not know auto_encrypt.allow_tls, which --tls-auto-encrypt needs"
+        }, "Consul 1.5.1 does not support auto_encrypt.allow_tls, which --tls-auto-encrypt needs"
       ),
       (
         ConsulVersion(1, 0, 7), { $0.telemetry = [.init(sink: .prometheus, value: "60s")] },
-        "Consul 1.0.7 does not know telemetry.prometheus_retention_time, which --telemetry prometheus needs"
+        "Consul 1.0.7 does not support telemetry.prometheus_retention_time, which --telemetry prometheus needs"
       ),
       (
         ConsulVersion(0, 9, 4), { $0.dnsAddress = .address(address("172.17.0.1")) },
-        "Consul 0.9.4 does not know addresses.dns, which --dns-address needs"
+        "Consul 0.9.4 does not support addresses.dns, which --dns-address needs"
       ),
       (ConsulVersion(0, 7, 5), { _ in }, "Consul 0.7.5 is too old"),
     ] as [(ConsulVersion, (inout Settings) -> Void, String)] {
@@ -302,7 +314,7 @@ import Testing
     #expect(text == "[Resolve]\nDNS=127.0.0.1:8600\nDomains=~consul ~0.10.in-addr.arpa\nDNSSEC=no")
   }
 
-  @Test func `port 53 puts the agent first, keeps the others and can be taken back`() throws {
+  @Test func `port 53 puts the agent first, keeps the others and can be reverted`() throws {
     var machine = machine()
     machine.resolverConfiguration = .text("search x\nnameserver 10.0.0.2\n")
     let first = try #require(try change(.port53, machine))
@@ -315,12 +327,41 @@ import Testing
     #expect(throws: Failure.self) { try change(.port53, machine) }
   }
 
+  /// Guards against 10.0.0.25 removed from the machine's resolvers because the agent is at 10.0.0.2.
+  @Test func `port 53 removes the agent's own line, and no other that begins like it`() throws {
+    var machine = machine()
+    machine.resolverConfiguration = .text("nameserver 127.0.0.11\nnameserver\t127.0.0.1\nnameserver 127.0.0.1 # old\n")
+    let change = try #require(try change(.port53, machine))
+    #expect(change.text.split(separator: "\n").dropFirst() == ["nameserver 127.0.0.1", "nameserver 127.0.0.11"])
+    #expect(change.originalText == "nameserver 127.0.0.11\n")
+  }
+
+  /// A file that did not exist is removed again, not left empty.
+  @Test func `port 53 without a resolver configuration reverts to none`() throws {
+    let change = try #require(try change(.port53, machine()))
+    #expect(change.text.split(separator: "\n").dropFirst() == ["nameserver 127.0.0.1"])
+    #expect(change.originalText == nil)
+  }
+
+  /// Guards against "systemd is not the init system" on a machine that systemd has booted.
+  @Test func `a version of systemd that is not known is an error of its own`() throws {
+    let unknown = #expect(throws: Failure.self) { try change(.systemdResolved, machine(systemd: true)) }
+    #expect(
+      unknown
+        == Failure(
+          .usage, "--dns systemd-resolved: the version of systemd is not known",
+          details: ["systemd-resolved forwards to a port since systemd 246"],
+          hint: "check systemctl --version, or use --dns dnsmasq or --dns port-53"))
+    let without = #expect(throws: Failure.self) { try change(.systemdResolved, machine()) }
+    #expect(without?.message == "--dns systemd-resolved: systemd is not the init system here")
+  }
+
   @Test(arguments: [
     (["10.0.0.2", "1.1.1.1"], ["10.0.0.2", "1.1.1.1"]), (["127.0.0.1", "10.0.0.2"], ["10.0.0.2"]),
     (["127.0.0.53"], ["169.254.169.253"]),
     (["10.0.1.10"], ["169.254.169.253"]), ([], ["169.254.169.253"]),
   ])
-  func `the agent asks the machine's resolvers, never itself`(_ servers: [String], _ expected: [String]) {
+  func `the agent forwards to the machine's resolvers, never to itself`(_ servers: [String], _ expected: [String]) {
     var settings = Settings(), machine = machine()
     settings.dns = .port53
     machine.nameServers = servers.map(address)

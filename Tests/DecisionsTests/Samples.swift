@@ -48,7 +48,9 @@ func observation(
     identity: me, machine: machine,
     group: GroupObservation(
       instances: members,
-      scalingGroups: desired.map { [.init(name: "g", desiredCapacity: $0, zones: ["eu-west-1a", "eu-west-1b"])] } ?? []),
+      scalingGroups: desired.map {
+        [.init(name: "g", desiredCapacity: $0, zones: ["eu-west-1a", "eu-west-1b"])]
+      } ?? []),
     peers: Dictionary(uniqueKeysWithValues: peers.map { (address($0.key), $0.value) }), leaderWaitIsOver: over,
     time: Timestamp(iso8601: "2026-01-02T03:04:05Z")!)
 }

@@ -12,7 +12,7 @@ import Testing
   private static let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
   private static let noPeers = "note peers: no peers to probe yet"
   private static let oneServer =
-    "note plan: 1 server survives no failure: with it the datacenter's state is gone; use 3 or 5"
+    "note plan: 1 server survives no failure: the state of the datacenter is lost with it; use 3 or 5"
 
   /// What a refused call is reported as.
   private func denied(_ action: String, _ purpose: String, title: String, isEC2OrQuery: Bool = true) -> String {
@@ -29,7 +29,7 @@ import Testing
     let findings = try await doctor.findings()
     #expect(
       findings.first
-        == "problem endpoint ec2: cannot reach https://ec2.eu-west-1.amazonaws.com: no answer; EC2 GET got no answer: "
+        == "problem endpoint ec2: cannot reach https://ec2.eu-west-1.amazonaws.com: no answer; EC2 got no answer: "
         + "https://ec2.eu-west-1.amazonaws.com: no connection in time; hint: check the route to AWS: a NAT gateway or "
         + "a VPC endpoint for ec2, the security groups, DNS")
     #expect(findings.contains { $0.hasPrefix("problem ec2:DescribeInstances: cannot describe the instances") })
@@ -143,7 +143,7 @@ import Testing
       findings[0]
         == "problem secret: cannot read the gossip key, ssm:/gossip: access denied; SSM GetParameter answered "
         + "AccessDenied (HTTP 403): not authorized; hint: allow ssm:GetParameter for role web-node")
-    #expect(findings[1].hasPrefix("problem secret: there is no secret token, which should hold the agent's token; "))
+    #expect(findings[1].hasPrefix("problem secret: there is no secret token, which should contain the agent's token; "))
     #expect(findings[2].hasPrefix("problem secret: file:/ca.pem is not the CA certificate in PEM form; "))
   }
 
@@ -154,9 +154,9 @@ import Testing
     doctor.aws.refuse("GetParameter", .throttled)
     #expect(
       try await doctor.findings("secret") == [
-        "problem secret: cannot read ssm:/gossip: AWS asks to slow down; SSM GetParameter answered Throttling "
-          + "(HTTP 400): Rate exceeded; hint: try again later; other callers of this account and region use up the "
-          + "limit"
+        "problem secret: cannot read ssm:/gossip: throttled; SSM GetParameter answered Throttling "
+          + "(HTTP 400): Rate exceeded; hint: retry later; other callers of this account and region use up the "
+          + "rate limit"
       ])
   }
 

@@ -33,7 +33,7 @@ import Testing
         "ok dns: 10.0.0.2 answers",
         "ok unit: consul.service is not started yet; a run starts it",
         "ok unit: consul-bootstrap.service is not started yet; a run starts it",
-        "note plan: 1 server survives no failure: with it the datacenter's state is gone; use 3 or 5",
+        "note plan: 1 server survives no failure: the state of the datacenter is lost with it; use 3 or 5",
         "ok configuration: Consul accepts the configuration that a run would write",
         "ok plan: a run would decide now: new cluster",
       ])
@@ -73,10 +73,10 @@ import Testing
     #expect(
       lines(try await doctor.run()) == [
         "problem consul: Consul is not installed; no consul in /usr/local/bin, /usr/bin, /opt/consul/bin; "
-          + "hint: install Consul, or name its binary with --consul",
+          + "hint: install Consul, or set its path with --consul",
         "problem metadata: the instance metadata service gave no IMDSv2 token; "
           + "http://169.254.169.254 answered HTTP 403; "
-          + "hint: the metadata options of this instance disable the HTTP endpoint; enable it",
+          + "hint: enable the HTTP endpoint in the metadata options of this instance",
         "ok disk: 51200 MiB are free for /opt/consul",
         "ok disk: 51200 MiB are free for /var/lib/consul-bootstrap",
         "ok unit: consul.service is not started yet; a run starts it",
@@ -111,8 +111,8 @@ import Testing
     doctor.settings.nodeName = try #require(NameTemplate("node_{az}"))
     #expect(
       try await doctor.findings("names") == [
-        "problem names: the node's name would be node_eu-west-1a, which is no DNS label; "
-          + "node_eu-west-1a.node.consul could not be looked up; "
+        "problem names: the node's name would be node_eu-west-1a, which is not a DNS label; "
+          + "DNS could not resolve node_eu-west-1a.node.consul; "
           + "hint: change the template of --node-name: letters, digits and hyphens, at most 63"
       ])
   }
@@ -125,7 +125,7 @@ import Testing
     #expect(
       try await doctor.findings() == [
         "note peers: no peers to probe yet",
-        "problem configuration: there is no user hashi; hint: create it, or correct --user",
+        "problem configuration: there is no user hashi; hint: create the user, or correct --user",
       ])
     #expect(try await doctor.findings("disk").count == 2)
   }

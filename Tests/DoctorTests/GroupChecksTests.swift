@@ -22,15 +22,15 @@ import Testing
   @Test func `an instance in no group is named`() async throws {
     #expect(
       try await findings { $0.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: nil)]) } == [
-        "problem group: this instance belongs to no Auto Scaling group; "
-          + "hint: name the servers' group with --group, or find them with --tag key=value"
+        "problem group: this instance belongs to no Auto Scaling group; DescribeAutoScalingInstances does not list "
+          + "i-0aaa; hint: name the servers' group with --group, or discover the servers with --tag KEY=VALUE"
       ])
   }
 
   @Test func `a group that does not exist is named with the nearest one`() async throws {
     #expect(
       try await findings { $0.settings.membership = .groups(["wep"]) } == [
-        "problem group: there is no Auto Scaling group wep in eu-west-1; the groups there: web; "
+        "problem group: there is no Auto Scaling group wep in eu-west-1; the existing groups: web; "
           + "hint: did you mean --group 'web'?"
       ])
   }
@@ -54,8 +54,8 @@ import Testing
   @Test func `a desired capacity of 0 is a problem`() async throws {
     #expect(
       try await findings { $0.aws.setGroups([FakeGroup(desired: 0)]) } == [
-        "problem group: no server is expected; the desired capacity of Auto Scaling group web is 0; hint: set the "
-          + "desired capacity, or the number of servers with --expect N, or correct --group"
+        "problem group: no server is expected; the desired capacity of Auto Scaling group web is 0; hint: raise "
+          + "the desired capacity, set --expect N, or correct --group"
       ])
   }
 
@@ -65,8 +65,8 @@ import Testing
         doctor.settings.membership = .tags([.init(key: "Name", value: "consul")])
         doctor.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", tags: ["Name": "consul"])])
       } == [
-        "problem group: the number of servers to expect is not known; tags carry no desired capacity; "
-          + "hint: set it with --expect N"
+        "problem group: the number of expected servers is not known; tags have no desired capacity; "
+          + "hint: set --expect N"
       ])
   }
 

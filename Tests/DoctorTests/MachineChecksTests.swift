@@ -25,8 +25,8 @@ import Testing
     context.launcher.fail(DoctorFixture.consul, ["version"], reason: "Exec format error")
     #expect(
       try await self.doctor.findings("consul") == [
-        "problem consul: Consul cannot be run; execute /usr/local/bin/consul: Exec format error; hint: check that "
-          + "/usr/local/bin/consul is a program for this machine, or name another with --consul"
+        "problem consul: cannot run /usr/local/bin/consul; execute /usr/local/bin/consul: Exec format error; "
+          + "hint: check that it is a program for this machine, or set another with --consul"
       ])
   }
 
@@ -89,11 +89,11 @@ import Testing
   @Test func `data of this instance is kept, data of another is renamed by a run`() async throws {
     context.files.put("/opt/consul/node-id", "11111111-2222-3333-4444-555555555555")
     context.files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-0aaa"}"#)
-    #expect(try await doctor.findings("data") == ["ok data: /opt/consul: made by this instance"])
+    #expect(try await doctor.findings("data") == ["ok data: /opt/consul: created by this instance"])
     context.files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-baked"}"#)
     #expect(
       try await doctor.findings("data") == [
-        "note data: baked state: /opt/consul was made by instance i-baked; a run renames it to "
+        "note data: baked state: /opt/consul was created by instance i-baked; a run renames it to "
           + "/opt/consul.i-baked.20260101T000000Z; "
           + "hint: remove it from the image; otherwise its instances share one node ID"
       ])
@@ -112,7 +112,7 @@ import Testing
         "problem files: cannot read /opt/consul; list /opt/consul: Input/output error; "
           + "hint: repair /opt/consul or \(repair)",
         "problem files: cannot read /var/lib/consul-bootstrap/instance.json; "
-          + "/var/lib/consul-bootstrap/instance.json is not a JSON object with an instance_id; "
+          + "/var/lib/consul-bootstrap/instance.json has no text member instance_id; "
           + "hint: repair /var/lib/consul-bootstrap/instance.json or \(repair)",
         "problem files: cannot read /etc/consul.d/50-team.json; read /etc/consul.d/50-team.json: Permission denied; "
           + "hint: run as root",
@@ -175,7 +175,10 @@ import Testing
     context.files.put("/etc/resolv.conf", "search example.com\n")
     #expect(try await doctor.findings("dns") == ["note dns: /etc/resolv.conf lists no IPv4 name server"])
     context.files.fail(.read, "/etc/resolv.conf", errno: 13)
-    #expect(try await doctor.findings("dns") == ["problem dns: read /etc/resolv.conf: Permission denied"])
+    #expect(
+      try await doctor.findings("dns") == [
+        "problem dns: cannot read /etc/resolv.conf; read /etc/resolv.conf: Permission denied; hint: run as root"
+      ])
   }
 
   // MARK: Units
@@ -289,16 +292,16 @@ import Testing
     context.files.put("/etc/consul.d/zz.json", #"{"bootstrap": true}"#)
     #expect(
       try await doctor.findings("plan").first
-        == "problem plan: /etc/consul.d/zz.json sets bootstrap or bootstrap_expect; whether a server may found a "
-        + "cluster is decided here, on each boot; a fixed value can make two clusters of one; hint: remove the key "
-        + "from /etc/consul.d/zz.json; consul-bootstrap writes bootstrap_expect when it is safe")
+        == "problem plan: /etc/consul.d/zz.json sets bootstrap or bootstrap_expect; a server with a "
+        + "fixed value can form a second cluster; hint: remove the key from /etc/consul.d/zz.json; "
+        + "consul-bootstrap writes bootstrap_expect at a boot where it is safe")
     context.files.delete("/etc/consul.d/zz.json")
     var doctor = doctor
     doctor.settings.start = .supervise
     FakeConsulAgent(context).setCluster([("a", "10.0.1.10")])
     #expect(
       try await doctor.findings("plan").first
-        == "note plan: another run would stop: a Consul agent is already running on this machine, and it is not ours "
-        + "to supervise; hint: stop it, or only write its configuration with --start none")
+        == "note plan: another run would stop: a Consul agent that this program does not supervise is "
+        + "already running on this machine; hint: stop that agent, or write only its configuration with --start none")
   }
 }

@@ -3,8 +3,8 @@ import Testing
 @testable import Execution
 
 @Suite struct RelevantLogLinesTests {
-  /// Guards against an error that shows only the banner of the agent's next start.
-  @Test func `an agent's errors are told although later lines cover them`() {
+  /// An error once showed only the banner of the next start.
+  @Test func `the latest errors of an agent are kept although the banner of its next start covers them`() {
     let banner = (1...12).map { "banner \($0)" }
     let errors = (1...6).map { "[ERROR] agent: reason \($0)" }
     #expect(

@@ -44,9 +44,7 @@ import Testing
   private static let traps = [
     Exception("Digest.swift", "libcrypto has no SHA-256", "libcrypto is linked statically"),
     Exception("EC2.swift", "no filter describes every instance", "filters are literals of the caller"),
-    Exception("GroupObserver.swift", "the options see to this", "the option parser limits the names"),
     Exception("LineSplitter.swift", "limit >= 64", "limits are literals of the caller"),
-    Exception("MembershipWaiter.swift", "the loop above ends", "the compiler does not know that `0...` has no end"),
     Exception("MetadataClient.swift", "the loop above ends", "the compiler does not know that `0...` has no end"),
     Exception("Thread.swift", "cannot create a thread", "removed by branch host", isTemporary: true),
     Exception("Pipe.swift", "no file descriptors left", "removed by branch host", isTemporary: true),

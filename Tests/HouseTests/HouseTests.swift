@@ -19,8 +19,8 @@ import Testing
     "Execution": ["AWS", "Base", "Consul", "Model"],
     "LogForwarding": ["AWS", "Base"],
     "Decisions": ["Artifacts", "Base", "Consul", "Model"],
-    "Artifacts": ["Base", "Consul", "Model"],
-    "Model": ["Base", "Consul"],
+    "Artifacts": ["AWS", "Base", "Consul", "Model"],
+    "Model": ["AWS", "Base", "Consul"],
     "AWS": ["Base", "COpenSSL", "CExpat", "CDeflate"],
     "Consul": ["Base"],
     "Host": ["Base", "CAres", "CCurl", "CSpawn", "Glibc"],
@@ -51,6 +51,17 @@ import Testing
           Self.floors[target]?.contains(module) == true || module == "Synchronization",
           "\(target)/\(file.name): \(line)")
       }
+    }
+  }
+
+  /// What an error means for a run, and which option helps, is for the floors above to say.
+  @Test(arguments: ["AWS", "Consul"])
+  func `an adapter knows neither an exit status nor an option`(_ target: String) throws {
+    for file in try Self.swiftFiles(target) {
+      #expect(!file.text.contains(/\b(Failure|ExitStatus)\b/), "\(target)/\(file.name)")
+      // Those of the AWS command line, which hints name, belong to AWS.
+      let lines = file.text.split(separator: "\n").filter { $0.contains(/[ "`]--[a-z]/) && !$0.contains("(aws ") }
+      #expect(lines.isEmpty, "\(target)/\(file.name): \(lines)")
     }
   }
 

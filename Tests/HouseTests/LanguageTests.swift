@@ -14,7 +14,9 @@ import Testing
   ]
 
   /// Where this holds; what is added later is added here, too.
-  static let places = ["README.md", "CONTRIBUTING.md", "userdata", "packer"]
+  static let places = [
+    "README.md", "CONTRIBUTING.md", "docs", "userdata", "packer", "Makefile", ".ci", "Sources", "Tests",
+  ]
 
   private static func files(_ place: String) -> [URL] {
     let url = root.appending(path: place)

@@ -34,7 +34,8 @@ private let path = "/var/lib/consul-bootstrap/log-checkpoints.json"
       "warning checkpoints in \(path) are malformed; their logs are sent from the beginning count=4"
     ),
     (
-      #"{"a": {"device": "18446744073709551616", "inode": "1", "fingerprint": "1", "offset": 0, "time": 0}, "c": {"cursor": "k"}}"#,
+      #"{"a": {"device": "18446744073709551616", "inode": "1", "fingerprint": "1", "#
+        + #""offset": 0, "time": 0}, "c": {"cursor": "k"}}"#,
       "warning checkpoints in \(path) are malformed; their logs are sent from the beginning count=1"
     ),
   ])

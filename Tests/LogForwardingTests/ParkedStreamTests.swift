@@ -25,8 +25,8 @@ private let isParked = "warning log forwarding of \(name) is parked reason=",
       #expect(try await bench.condition(forwarder) == .parked)
       let report = ForwardingReport(time: bench.clock.wall(), pid: 1, streams: await forwarder.status(), agent: nil)
       let reason =
-        "cannot send \(name) to g: access denied   CloudWatchLogs PutLogEvents answered AccessDenied (HTTP 403): "
-        + "not authorized   hint: allow logs:PutLogEvents for these credentials"
+        "cannot send \(name) to g: access denied: CloudWatchLogs PutLogEvents answered AccessDenied (HTTP 403): "
+        + "not authorized; hint: allow logs:PutLogEvents for role web-node"
       #expect(report.problems(at: bench.clock.wall()) == ["\(name) is parked: \(reason)"])
       #expect(bench.log == [isParked + "\"\(reason)\""])
       try await bench.until { bench.messages() == ["1"] }
@@ -199,7 +199,7 @@ private let isParked = "warning log forwarding of \(name) is parked reason=",
       try await bench.until { try await bench.condition(forwarder) == .parked }
       #expect(
         try await bench.status(forwarder).lastError?.hasSuffix(
-          "hint: allow logs:CreateLogStream for these credentials") == true)
+          "hint: allow logs:CreateLogStream for role web-node") == true)
       bench.aws.createLogStream(group: "g", stream: "var/log/app.log")
       try await bench.until { bench.messages() == ["1"] }
       try await bench.until { try await bench.condition(forwarder) == .ok }

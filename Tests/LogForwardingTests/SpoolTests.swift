@@ -150,6 +150,7 @@ private let directory = "/var/lib/consul-bootstrap/log-queue"
     for _ in 0..<30 { queue.write(bytes(String(repeating: "z", count: 4095) + "\n")) }
     let texts = try await drain(&source).texts
     #expect(texts.prefix(2) == ["read", SpoolSource.notice(lines: .max, bytes: .max)])
+    #expect(texts.allSatisfy { !$0.contains(": -") && !$0.contains("(-") })
     #expect(queue.losses.lines > 20_000 && queue.losses.lines < 100_000)
   }
 

@@ -8,6 +8,7 @@ import datetime
 import email.utils
 import gzip
 import json
+import pathlib
 import random
 import re
 import ssl
@@ -42,30 +43,10 @@ ROLE = "consul-server"
 # AWS refuses signatures that are more than five minutes off.
 TOLERATED_SKEW = 300
 
-POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": [
-                "autoscaling:DescribeAutoScalingGroups",
-                "autoscaling:DescribeAutoScalingInstances",
-                "autoscaling:CompleteLifecycleAction",
-                "ec2:DescribeInstances",
-                "ssm:GetParameter",
-                "ssm:PutParameter",
-                "secretsmanager:GetSecretValue",
-                "logs:CreateLogGroup",
-                "logs:CreateLogStream",
-                "logs:PutLogEvents",
-                "logs:PutRetentionPolicy",
-                "logs:TagResource",
-                "logs:DescribeLogStreams",
-            ],
-            "Resource": "*",
-        }
-    ],
-}
+# What an instance's role may do: the table of actions in the documents, which the program's own definitions make.
+documents = "".join(path.read_text() for path in (pathlib.Path(__file__).parents[2] / "docs").glob("*.md"))
+ACTIONS = sorted(set(re.findall(r"^\| `([a-z0-9]+:[A-Za-z]+)` \| ", documents, re.M)))
+POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ACTIONS, "Resource": "*"}]}
 
 lifecycle_actions = []
 
@@ -108,37 +89,26 @@ Role.put_policy = lambda self, name, document: put_policy(
 )
 
 
-# moto compares every action with the resource `*`. AWS compares it with these (Service Authorization Reference):
-def resource_of(action, parameters):
-    def arn(service, resource):
+# moto compares every action with the resource `*`. What AWS compares it with follows from what the request names
+# (Service Authorization Reference). A request that names a log stream needs its log group, too: stricter than AWS,
+# which compares with the one or the other by action.
+def resources_of(action, parameters):
+    def arn(resource):
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
-    def of(key):
-        value = parameters.get(key)
-        return value[0] if isinstance(value, list) else value
-
-    match action:
-        case "autoscaling:CompleteLifecycleAction":
-            return arn(
-                "autoscaling",
-                "autoScalingGroup:11111111-2222-3333-4444-555555555555:"
-                f"autoScalingGroupName/{of('AutoScalingGroupName')}",
-            )
-        case "ssm:GetParameter" | "ssm:PutParameter":
-            return arn("ssm", "parameter/" + of("Name").removeprefix("/"))
-        case "secretsmanager:GetSecretValue":
-            return arn("secretsmanager", f"secret:{of('SecretId')}-AbCdEf")
-        case (
-            "logs:CreateLogGroup"
-            | "logs:PutRetentionPolicy"
-            | "logs:TagResource"
-            | "logs:DescribeLogStreams"
-            | "logs:CreateLogStream"
-        ):
-            return arn("logs", f"log-group:{of('logGroupName')}")
-        case "logs:PutLogEvents":
-            return arn("logs", f"log-group:{of('logGroupName')}:log-stream:{of('logStreamName')}")
-    return "*"
+    service = action.partition(":")[0]
+    match service, parameters:
+        case "autoscaling", {"AutoScalingGroupName": group}:
+            return [arn(f"autoScalingGroup:11111111-2222-3333-4444-555555555555:autoScalingGroupName/{group}")]
+        case "ssm", {"Name": name}:
+            return [arn("parameter/" + name.removeprefix("/"))]
+        case "secretsmanager", {"SecretId": secret}:
+            return [arn(f"secret:{secret}-AbCdEf")]
+        case "logs", {"logGroupName": group, "logStreamName": stream}:
+            return [arn(f"log-group:{group}"), arn(f"log-group:{group}:log-stream:{stream}")]
+        case "logs", {"logGroupName": group}:
+            return [arn(f"log-group:{group}")]
+    return ["*"]
 
 
 def statement_applies(statement, action, resource):
@@ -166,9 +136,10 @@ def check_action_permitted(self, resource):
         document = IAMPolicy(policy)._policy_json
         statements += document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
     for action in wanted:
-        effects = {s["Effect"] for s in statements if statement_applies(s, action, resource_of(action, parameters))}
-        if effects != {"Allow"}:
-            self._raise_access_denied()
+        for named in resources_of(action, parameters):
+            effects = {s["Effect"] for s in statements if statement_applies(s, action, named)}
+            if effects != {"Allow"}:
+                self._raise_access_denied()
 
 
 IAMRequestBase.check_action_permitted = check_action_permitted

@@ -34,11 +34,13 @@ done
 hostname "$NAME"
 exec chroot "$DIR/root" /bin/sh -c '
   cd /
+  sleep infinity &
+  until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done
   : > /run/booted
   if [ -f /var/lib/cloud/user-data ]; then
     ( /var/lib/cloud/user-data > /var/log/cloud-init-output.log 2>&1; echo $? > /var/lib/cloud/status ) &
   fi
-  sleep infinity & wait'
+  wait'
 """
 )
 
@@ -209,7 +211,7 @@ class Instance:
             has_cloud_init = False
         script = self.path("/var/lib/cloud/user-data")
         os.makedirs(os.path.dirname(script), exist_ok=True)
-        for old in (script, self.path("/var/lib/cloud/status")):
+        for old in (script, self.path("/var/lib/cloud/status"), self.path("/var/log/cloud-init-output.log")):
             if os.path.exists(old):
                 os.unlink(old)
         if user_data:

@@ -280,6 +280,8 @@ class Sandbox:
 
     def clear(self):
         """Back to an empty region: no instances, groups, faults."""
+        # What EC2 does not list cannot be terminated.
+        self.aws.hidden.clear()
         for instance in list(self.instances.values()):
             self.terminate(instance)
         self.aws.clear()

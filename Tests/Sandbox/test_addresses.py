@@ -49,7 +49,7 @@ def test_several_public_addresses(instance):
     instance.set_interfaces({"privates": ["198.51.100.9"]}, {"privates": ["198.51.100.77"]})
     error = plan(instance, "--bind", "public", status=2)
     assert "more than one such address" in error and "198.51.100.9 (eth0)" in error and "198.51.100.77 (eth1)" in error
-    assert "name one of them: --bind 198.51.100.9" in error
+    assert "set one of them: --bind 198.51.100.9" in error
     assert plan(instance, "--bind", "eth1")["bind_addr"] == "198.51.100.77"
 
 

@@ -56,7 +56,7 @@ def test_it_runs_in_an_empty_chroot(sandbox):
         "1",
     )
     assert result.returncode == 0, result.stderr
-    assert "1 of 1 count" in result.stdout
+    assert "1 of 1 are eligible" in result.stdout
     assert len([c for c in sandbox.aws.calls if c["action"] == "DescribeInstances"]) == 1
     opened = [line for line in instance.run("cat", trace).stdout.splitlines() if "open" in line and "= -1" not in line]
     ours = opened[

@@ -124,7 +124,7 @@ def test_no_second_cluster_beside_a_survivor_that_has_lost_its_quorum(sandbox):
         assert member.status == 16
         decisions = [line for line in member.log.splitlines() if "decision:" in line]
         assert "decision: join without a leader" in decisions[0] and "lost its quorum" in member.log, decisions
-        assert "Outage Recovery" in member.log and "no leader is known" in member.log
+        assert "Outage Recovery" in member.log and "the agent knows no leader" in member.log
         assert "bootstrap_expect" not in member.configuration
     # Nothing was lost: the survivor still has the data.
     assert members[0].run(*stale).stdout.strip() == "data"
@@ -185,7 +185,7 @@ def test_the_wait_reports_which_members_are_missing_and_why(sandbox):
     until(lambda: "waiting for the group" in first.log and first.log.endswith("\n"))
     assert f"{standby.id} (lifecycle state Standby)" in first.log
     assert f"{late.id} (not known to EC2 yet)" in first.log
-    assert '"counted":1' in first.log and '"expected":3' in first.log and '"elapsed":' in first.log
+    assert '"eligible":1' in first.log and '"expected":3' in first.log and '"elapsed":' in first.log
     sandbox.aws.set_lifecycle(standby.id, "InService")
     sandbox.aws.hidden.clear()
     standby.boot(user_data)

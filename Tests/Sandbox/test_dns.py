@@ -42,9 +42,9 @@ def test_systemd_resolved_forwards_consul_names_and_reverse_zones(machine):
     resolved(machine)
     options = ("--expect", "1", "--dns", "systemd-resolved", "--dns-reverse")
     dry = machine.bootstrap("--dry-run", *options)
-    assert f"write {RESOLVED} and resolve {CONSUL}, {AWS}; undo it if that fails" in dry.stdout
+    assert f"write {RESOLVED} and resolve {CONSUL}, {AWS}; revert it if that fails" in dry.stdout
     result = machine.bootstrap(*options)
-    assert result.returncode == 0 and "names are resolved through the agent" in result.stderr, result.stderr
+    assert result.returncode == 0 and "names resolve through the agent" in result.stderr, result.stderr
     assert machine.configuration["recursors"] == ["10.0.0.2"]
     text = machine.read(RESOLVED)
     assert "DNS=127.0.0.1:8600\n" in text and "Domains=~consul ~0.10.in-addr.arpa\n" in text
@@ -62,7 +62,7 @@ def test_a_resolver_that_does_not_answer_is_reverted_and_reported(sandbox, machi
     # The agent's DNS listens on another address than the one in the drop-in.
     result = machine.bootstrap("--expect", "1", "--dns", "systemd-resolved", "--set", 'addresses.dns="127.0.0.7"')
     assert result.returncode == 0, result.stderr
-    assert "did not make names resolve; it is undone" in result.stderr and CONSUL in result.stderr
+    assert "names do not resolve through the agent; reverted" in result.stderr and CONSUL in result.stderr
     assert not machine.exists(RESOLVED)
     assert lookup(machine, AWS) == ["10.0.0.2"]
 
@@ -74,7 +74,7 @@ def test_dnsmasq_forwards_consul_names(machine):
     )
     machine.run("sh", "-c", "echo nameserver 127.0.0.1 > /etc/resolv.conf && systemctl start dnsmasq", check=True)
     result = machine.bootstrap("--expect", "1", "--dns", "dnsmasq", "--dns-reverse")
-    assert result.returncode == 0 and "names are resolved through the agent" in result.stderr, result.stderr
+    assert result.returncode == 0 and "names resolve through the agent" in result.stderr, result.stderr
     # Never itself: if the machine lists no other name server, the VPC's resolver.
     assert machine.configuration["recursors"] == ["169.254.169.253"]
     assert machine.read(DNSMASQ).splitlines()[1:] == [
@@ -86,7 +86,7 @@ def test_dnsmasq_forwards_consul_names(machine):
 
 def test_port_53_by_the_units_capability(machine):
     result = machine.bootstrap("--expect", "1", "--dns", "port-53")
-    assert result.returncode == 0 and "names are resolved through the agent" in result.stderr, result.stderr
+    assert result.returncode == 0 and "names resolve through the agent" in result.stderr, result.stderr
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in machine.read("/etc/systemd/system/consul.service")
     assert lookup(machine, CONSUL) == [machine.address] and lookup(machine, AWS) == ["10.0.0.2"]
     lines = [line for line in machine.read("/etc/resolv.conf").splitlines() if line.startswith("nameserver")]
@@ -101,7 +101,7 @@ def test_port_53_is_reverted_where_the_recursor_does_not_answer(sandbox):
     sandbox.names.broken = True
     instance.reboot("#!/bin/sh\nexec consul-bootstrap --expect 1 --dns port-53\n")
     healthy(instance)
-    assert "did not make names resolve; it is undone" in instance.log and AWS in instance.log
+    assert "names do not resolve through the agent; reverted" in instance.log and AWS in instance.log
     assert instance.read("/etc/resolv.conf") == before
 
 

@@ -137,7 +137,7 @@ def test_servers_in_containers(sandbox, host):
     # Pinned by digest: the image that the digest names.
     image = docker(member, "inspect", "--format", "{{.Id}}", "consul:test")
     pinned = member.bootstrap(*options[:-1], image)
-    assert pinned.returncode == 0 and "was created by another command; replacing it" in pinned.stderr, pinned.stderr
+    assert pinned.returncode == 0 and "the options of container consul have changed" in pinned.stderr, pinned.stderr
     assert json.loads(docker(member, "inspect", "consul"))[0]["Config"]["Image"] == image
 
 
@@ -188,7 +188,8 @@ def test_an_unrelated_container_of_the_same_name_is_not_replaced(sandbox, host):
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "consul:test")
     assert result.returncode == 15 and "another program created container consul" in result.stderr
     result = member.bootstrap("--expect", "1", "--start", "docker", "--image", "missing:test")
-    assert result.returncode == 15 and "missing:test does not say which version of Consul it is" in result.stderr
+    reason = "cannot determine the version of Consul: image missing:test does not print it"
+    assert result.returncode == 15 and reason in result.stderr
 
 
 def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, host):

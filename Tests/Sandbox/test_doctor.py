@@ -86,7 +86,7 @@ def test_a_run_that_goes_on_meanwhile_keeps_its_file(instance):
 
 BROKEN = {
     "no-consul": (["--consul", "/opt/nothing"], lambda s, i: None, "consul", "there is no Consul at /opt/nothing"),
-    "no-metadata": (ONE, lambda s, i: setattr(i.metadata, "disabled", True), "metadata", "enable it"),
+    "no-metadata": (ONE, lambda s, i: setattr(i.metadata, "disabled", True), "metadata", "enable the HTTP endpoint"),
     "hop-limit": (ONE, lambda s, i: setattr(i.metadata, "hang_token", True), "metadata", "hop limit"),
     "no-role": (ONE, lambda s, i: setattr(i.metadata, "no_role", True), "credentials", "attach an instance profile"),
     "clock": (ONE, lambda s, i: setattr(s.aws, "clock_offset", 900), "clock", "s behind AWS;"),
@@ -153,7 +153,7 @@ BROKEN = {
     ),
     "group-short": (["--expect", "3"], lambda s, i: None, "group", "1 of 3 servers are eligible"),
     "no-server": (["--role", "client", "--tag", "Name=other"], lambda s, i: None, "group", "no server is eligible"),
-    "names": ([*ONE, "--node-name", "node_{az}"], lambda s, i: None, "names", "no DNS label"),
+    "names": ([*ONE, "--node-name", "node_{az}"], lambda s, i: None, "names", "not a DNS label"),
     "configuration": ([*ONE, "--set", "bogus=1"], lambda s, i: None, "configuration", "bogus"),
     "baked-bootstrap": (
         ONE,

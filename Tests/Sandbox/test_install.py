@@ -76,7 +76,8 @@ def test_install_is_idempotent_and_uninstall_reverts_it(instance):
     assert json.loads(program(instance, "install", "--json").stdout) == {"changes": 0}
     removed = program(instance, "uninstall")
     assert (
-        removed.returncode == 0 and "What stays: /opt/consul, /var/lib/consul-bootstrap, user consul" in removed.stdout
+        removed.returncode == 0
+        and "removed; what remains: /opt/consul, /var/lib/consul-bootstrap, user consul" in removed.stdout
     )
     for path in [*DOCUMENTS, *UNITS, "/etc/logrotate.d/consul-bootstrap", "/usr/local/bin/consul-bootstrap"]:
         assert not instance.exists(path), path
@@ -199,4 +200,4 @@ def test_the_manual_page(tmp_path):
     for line in output("--help").splitlines():
         if line.startswith("  --"):
             assert line.split()[0] in plain
-    assert "EXIT STATUS" in plain and "the group did not fill in time" in plain
+    assert "EXIT STATUS" in plain and "the group was not complete in time" in plain

@@ -100,7 +100,7 @@ def test_one_group_over_both_zones_shares_its_desired_capacity(sandbox):
     assert result.returncode == 0  # this server has its data: it rejoins
     fresh = sandbox.launch(zone=A, group="consul")
     result = fresh.bootstrap("--dry-run", "--layout", "datacenter-per-az", "--group", "consul")
-    assert result.returncode == 2 and "desired capacity of 5 does not divide by its 2 zones" in result.stderr, (
+    assert result.returncode == 2 and "desired capacity of 5 is not a multiple of its 2 zones" in result.stderr, (
         result.stderr
     )
 
@@ -122,7 +122,7 @@ def test_servers_of_another_zone_that_appear_later_are_joined_by_the_sidecar(san
     options = f"{LAYOUT} --group consul-a --group consul-b --expect 1 --wan-wait 1s"
     first.boot(user_data(options))
     healthy(first)
-    assert "waiting up to 1.0 s for the others" in first.log
+    assert "waiting up to 1.0 s for other zones" in first.log
     assert first.configuration["retry_join_wan"] == []
     # The second cannot see the first (its own view is filtered), so nothing but the first one's sidecar can join them.
     second = sandbox.launch(zone=B, group="consul-b", user_data=user_data(options.replace("--group consul-a ", "")))

@@ -359,8 +359,8 @@ def test_records_of_many_lines_fields_of_their_own_and_times(sandbox, instance):
     run.signal(signal.SIGTERM)
     output = run.finish()
     assert (
-        "cannot read the options again; going on with the ones before" in output
-        and "must be consul, bootstrap" in output
+        "cannot read the options again; keeping the present ones" in output
+        and "must be one of consul, bootstrap" in output
     )
     assert (
         sandbox.aws.client("logs").describe_log_groups(logGroupNamePrefix="/app")["logGroups"][0]["retentionInDays"]

@@ -67,7 +67,7 @@ def test_a_dry_run_changes_nothing(sandbox, instance, user):
     assert "a new cluster, bootstrap_expect 1" in result.stdout and "Nothing was changed." in result.stdout
     data = json.loads(instance.bootstrap("--dry-run", "--json", *ONE, user=user).stdout)
     assert data["decision"]["name"] == "new cluster" and data["configuration"]["bootstrap_expect"] == 1
-    assert data["group"]["instances"][0]["counted"] is True
+    assert data["group"]["instances"][0]["eligible"] is True
 
 
 def test_a_dry_run_writes_no_file_and_starts_nothing_but_consul_version(instance):
@@ -128,7 +128,7 @@ def test_a_dry_run_on_an_instance_outside_any_group(sandbox):
         assert member.id in result.stdout
     assert "this instance is not listed" in result.stdout
     result = outsider.bootstrap("--dry-run", "--tag", "Name=consul", "--expect", "3")
-    assert result.returncode == 0 and "3 of 3 count" in result.stdout
+    assert result.returncode == 0 and "3 of 3 are eligible" in result.stdout
 
 
 def test_the_plan_is_what_a_run_does(instance):
@@ -318,7 +318,11 @@ def test_a_full_disk_and_a_read_only_directory(instance):
         "--set",
         f'http_config.response_headers.X-Filler="{"x" * 8000}"',
     )
-    assert result.returncode == 14 and "No space left" in result.stderr and "make room" in result.stderr
+    assert (
+        result.returncode == 14
+        and "No space left" in result.stderr
+        and "free space on the file system" in result.stderr
+    )
     assert instance.run("ls", "-A", "/tmp/full").stdout.split() == ["zero"]
     instance.run("sh", "-c", "mkdir -p /tmp/ro && mount -t tmpfs -o ro tmpfs /tmp/ro", check=True)
     result = instance.bootstrap(*ONE, "--start", "none", "--config-dir", "/tmp/ro")
@@ -338,7 +342,8 @@ def test_a_consul_that_is_missing_not_executable_or_crashes(instance):
     result = instance.bootstrap(*ONE, "--consul", "/usr/local/bin/broken-consul")
     assert result.returncode == 15
     assert (
-        "the Consul agent does not start: it ended 3 times" in result.stderr and "the disk is on fire" in result.stderr
+        "the Consul agent does not start: it crashed 3 times" in result.stderr
+        and "the disk is on fire" in result.stderr
     )
 
 
@@ -373,7 +378,7 @@ def test_an_agent_that_never_becomes_healthy_is_reported_with_what_is_missing(sa
     sandbox.launch(group="consul", boot=False)
     result = instance.bootstrap("--expect", "2", "--verify-timeout", "3s")
     assert result.returncode == 16
-    assert "no leader is known" in result.stderr and "[INFO]" in result.stderr and "hint:" in result.stderr
+    assert "the agent knows no leader" in result.stderr and "[INFO]" in result.stderr and "hint:" in result.stderr
     assert not any("consul agent" in line for line in processes(instance))
 
 
@@ -390,7 +395,7 @@ def test_the_supervised_agent_is_restarted_after_a_crash_and_its_leave_is_final(
     first = instance.run("pgrep", "-x", "consul").stdout.strip()
     instance.run("sh", "-c", f"kill -9 {first}", check=True)
     until(lambda: (pid := instance.run("pgrep", "-x", "consul").stdout.strip()) and pid != first and pid)
-    assert "the agent crashed; starting it again" in instance.log
+    assert "the agent crashed; restarting it" in instance.log
     until(lambda: instance.consul("/v1/status/leader"))
     instance.run("consul", "leave")
     until(lambda: instance.status is not None)

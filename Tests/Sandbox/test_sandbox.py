@@ -150,7 +150,7 @@ def test_two_calls_a_poll_for_a_group_of_150(sandbox):
         )
     sandbox.aws.calls.clear()
     result = instance.bootstrap("--dry-run", "--group", "consul")
-    assert result.returncode == 0 and "150 of 150 count" in result.stdout
+    assert result.returncode == 0 and "150 of 150 are eligible" in result.stdout
     assert sorted(call["action"] for call in sandbox.aws.calls) == ["DescribeAutoScalingGroups", "DescribeInstances"]
 
 

@@ -38,7 +38,7 @@ import Testing
     async throws
   {
     try await sidecar.whileStaying { _ in
-      try await sidecar.context.sink.record(containing: "once Consul accepts it")
+      try await sidecar.context.sink.record(containing: "once Consul has validated it")
       sidecar.agent.set { $0.members.append(.init("new", "10.0.1.1")) }
       try await sidecar.polls(4)
       try await sidecar.context.clock.settle()
@@ -55,7 +55,7 @@ import Testing
   @Test func `one server that cannot be joined does not matter while another can`() async throws {
     sidecar.agent.set { $0.refusals["/v1/agent/join/10.0.1.1"] = (500, "no route") }
     try await sidecar.whileStaying { _ in
-      try await sidecar.context.sink.record(containing: "once Consul accepts it")
+      try await sidecar.context.sink.record(containing: "once Consul has validated it")
     }
     #expect(sidecar.agent.joins == ["10.0.1.2"])
     #expect(retryJoin == ["10.0.1.1", "10.0.1.2"])
@@ -83,11 +83,11 @@ import Testing
   @Test func `while AWS is away nothing changes, and the client joins once AWS answers`() async throws {
     sidecar.aws.fail("DescribeAutoScalingGroups", .timedOut(whileConnecting: true), times: 5)
     try await sidecar.whileStaying { _ in
-      try await sidecar.context.sink.record(containing: "once Consul accepts it")
+      try await sidecar.context.sink.record(containing: "once Consul has validated it")
     }
     #expect(
       sidecar.log == [
-        "warning the sidecar's poll failed; retrying reason=\"cannot look at Auto Scaling group consul: no answer   "
+        "warning the sidecar's poll failed; retrying reason=\"cannot describe Auto Scaling group consul: no answer   "
           + "AutoScaling DescribeAutoScalingGroups got no answer: https://autoscaling.eu-west-1.amazonaws.com: "
           + "no connection in time after 5 attempts   hint: check the route to AWS: a NAT gateway or a VPC endpoint "
           + "for autoscaling, the security groups, DNS\"",

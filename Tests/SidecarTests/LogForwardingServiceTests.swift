@@ -175,8 +175,8 @@ struct LogFixture: Sendable {
     #expect(
       fixture.context.sink.lines == [
         "warning logs are not forwarded yet reason=\"cannot find this instance's group for the log's name: access "
-          + "denied   AutoScaling DescribeAutoScalingInstances answered AccessDenied (HTTP 403, request request-1): not "
-          + "authorized   hint: allow autoscaling:DescribeAutoScalingInstances for these credentials\""
+          + "denied: AutoScaling DescribeAutoScalingInstances answered AccessDenied (HTTP 403, request request-1): "
+          + "not authorized; hint: allow autoscaling:DescribeAutoScalingInstances for role web-node\""
       ])
   }
 

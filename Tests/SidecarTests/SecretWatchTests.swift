@@ -52,6 +52,21 @@ import Testing
     return sidecar
   }
 
+  /// An error of AWS alone names neither what was to be done nor the kind of the cause.
+  @Test func `secrets that cannot be read now are reported with the purpose and the hint`() async throws {
+    let sidecar = allSecrets()
+    sidecar.aws.refuse("GetParameter", .throttled)
+    try await sidecar.whileStaying { _ in
+      // Five attempts of one call.
+      try await sidecar.aws.call("GetParameter", number: 5)
+      try await sidecar.context.clock.settle()
+      #expect(
+        sidecar.log.first?.hasPrefix(
+          #"warning the sidecar's poll failed; retrying reason="cannot read the secrets: throttled "#) == true)
+      #expect(sidecar.log.first?.contains("hint: retry later") == true)
+    }
+  }
+
   /// A rotated secret that is not reported keeps every new agent out of the cluster.
   @Test func `each changed secret is reported once, and again after it changed back and forth`() async throws {
     let sidecar = allSecrets()

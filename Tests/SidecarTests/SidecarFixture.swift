@@ -21,7 +21,7 @@ struct SidecarFixture: Sendable {
   static let consul = "/usr/local/bin/consul"
   static let configuration = "/etc/consul.d/00-consul-bootstrap.json"
   static let hasWritten =
-    "info write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul accepts it"
+    "info write /etc/consul.d/00-consul-bootstrap.json (mode 640, owner consul) once Consul has validated it"
   static let members = "http://127.0.0.1:8500/v1/agent/members"
 
   /// - Parameter logLevel: of the records that are kept.
@@ -49,7 +49,8 @@ struct SidecarFixture: Sendable {
       environment: [:], allowsVersion1: false, transport: runtime.transport, clock: runtime.clock, log: runtime.log)
     struct Fixed: CredentialProvider {
       func credentials() -> Credentials? {
-        Credentials(accessKeyID: "AKIDEXAMPLE", secretAccessKey: "example-secret", source: "the test", roleName: "web")
+        Credentials(
+          accessKeyID: "AKIDEXAMPLE", secretAccessKey: Secret("example-secret"), source: "the test", roleName: "web")
       }
     }
     return Planner(

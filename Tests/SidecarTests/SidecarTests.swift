@@ -41,7 +41,7 @@ import Testing
     _ = await task.result
     let notYet =
       "warning the sidecar cannot start yet; retrying reason=\"Consul is not installed   no consul in "
-      + "/usr/local/bin, /usr/bin, /opt/consul/bin   hint: install Consul, or name its binary with --consul\""
+      + "/usr/local/bin, /usr/bin, /opt/consul/bin   hint: install Consul, or set its path with --consul\""
     #expect(sidecar.log == [notYet, notYet, notYet])
   }
 

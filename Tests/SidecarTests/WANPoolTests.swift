@@ -127,7 +127,7 @@ import Testing
     try await sidecar.whileStaying { _ in _ = try await sidecar.agent.joined(2) }
     #expect(
       sidecar.log.first
-        == #"warning the sidecar's poll failed; retrying reason="cannot look at Auto Scaling group consul-a, "#
+        == #"warning the sidecar's poll failed; retrying reason="cannot describe Auto Scaling groups consul-a, "#
         + "consul-b: access denied   EC2 DescribeInstances answered AccessDenied (HTTP 403, request request-1): "
         + #"not authorized   hint: allow ec2:DescribeInstances for role web""#)
     #expect(sidecar.log.count == 4)

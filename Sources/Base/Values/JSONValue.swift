@@ -11,9 +11,16 @@ package enum JSONValue: Sendable, Equatable {
   case array([JSONValue])
   case object([String: JSONValue])
 
-  /// Parses a whole document (RFC 8259). Nesting is bounded by Foundation's parser (512 levels).
-  /// - Throws: `JSONSyntaxError`, which says where.
+  /// Levels of arrays and objects. Foundation's decoder needs quadratic time in the depth: 10,000 numbers at depth 500
+  /// take minutes.
+  package static let maximumDepth = 64
+
+  /// Parses a whole document (RFC 8259), at most `maximumDepth` levels deep.
+  /// - Throws: `JSONSyntaxError`, which names the place.
   package init(parsing bytes: [UInt8]) throws {
+    guard Self.depth(of: bytes) <= Self.maximumDepth else {
+      throw JSONSyntaxError("nested deeper than \(Self.maximumDepth) levels")
+    }
     do {
       self = try JSONDecoder().decode(Decoded.self, from: Data(bytes)).value
     } catch {
@@ -28,6 +35,28 @@ package enum JSONValue: Sendable, Equatable {
   package static func strings(_ values: some Sequence<String>) -> JSONValue {
     .array(values.map(JSONValue.string))
   }
+
+  /// The deepest level of brackets outside strings.
+  private static func depth(of bytes: [UInt8]) -> Int {
+    var depth = 0, deepest = 0, isString = false, isEscaped = false
+    for byte in bytes {
+      if isEscaped {
+        isEscaped = false
+        continue
+      }
+      switch byte {
+      case UInt8(ascii: "\\"): isEscaped = isString
+      case UInt8(ascii: "\""): isString.toggle()
+      case UInt8(ascii: "["), UInt8(ascii: "{"):
+        if !isString { depth += 1 }
+        deepest = max(deepest, depth)
+      case UInt8(ascii: "]"), UInt8(ascii: "}"):
+        if !isString { depth -= 1 }
+      default: break
+      }
+    }
+    return deepest
+  }
 }
 
 /// A document that is not JSON.
@@ -37,9 +66,11 @@ package struct JSONSyntaxError: ExplainedError, CustomStringConvertible {
   /// For example `Unexpected character 'x' around line 3, column 5.`
   package let description: String
 
+  fileprivate init(_ description: String) { self.description = description }
+
   fileprivate init(_ error: any Error) {
     if case .dataCorrupted(let context) = error as? DecodingError {
-      // What Foundation knows of the place lies in the underlying error's description.
+      // Foundation names the place in the underlying error's description.
       let place = context.underlyingError.map { "\($0)" } ?? ""
       description = Self.sentence(in: place) ?? context.debugDescription
     } else {

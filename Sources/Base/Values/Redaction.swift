@@ -1,10 +1,10 @@
-/// Takes secrets out of Consul configuration before anybody sees it.
+/// Removes secrets from Consul configuration before anything prints it.
 package enum Redaction {
   package static let mark = "(redacted)"
 
   /// The same document with the value of every key that holds a secret replaced: `encrypt`, everything under `tokens`,
-  /// and keys that end in `token`, `secret`, `secret_id` or `password`; in any other text, the `secret_access_key=` of
-  /// Consul's cloud auto-join.
+  /// and keys that end in `token`, `secret`, `secret_id`, `password`, `private_key` and the like; in any other text,
+  /// the `secret_access_key=` of Consul's cloud auto-join.
   package static func redacted(_ value: JSONValue) -> JSONValue {
     switch value {
     case .object(let members):
@@ -20,7 +20,9 @@ package enum Redaction {
 
   private static func isSecret(_ key: String) -> Bool {
     let key = key.lowercased()
-    let endings = ["token", "secret", "secret_id", "password", "master_key", "authorization", "secret_access_key"]
+    let endings = [
+      "token", "secret", "secret_id", "password", "master_key", "authorization", "secret_access_key", "private_key",
+    ]
     return key == "encrypt" || key == "tokens" || endings.contains { key.hasSuffix($0) }
   }
 

@@ -1,40 +1,43 @@
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, with the three text forms that AWS and HTTP use.
+///
+/// Times come from foreign documents: arithmetic saturates at the ends of the range (292 million years), never traps.
 package struct Timestamp: Sendable, Equatable, Comparable {
   package let milliseconds: Int64
 
   package init(milliseconds: Int64) { self.milliseconds = milliseconds }
-  package init(seconds: Int64) { self.milliseconds = seconds * 1000 }
+  package init(seconds: Int64) { self.milliseconds = seconds.saturatingMultiply(by: 1000) }
 
   package static func < (left: Self, right: Self) -> Bool { left.milliseconds < right.milliseconds }
 
   package static func + (left: Self, right: Duration) -> Timestamp {
-    Timestamp(milliseconds: left.milliseconds + right.wholeMilliseconds)
+    Timestamp(milliseconds: left.milliseconds.saturatingAdd(right.wholeMilliseconds))
   }
 
   package static func - (left: Self, right: Self) -> Duration {
-    .milliseconds(left.milliseconds - right.milliseconds)
+    let (difference, overflow) = left.milliseconds.subtractingReportingOverflow(right.milliseconds)
+    return .milliseconds(overflow ? (left < right ? .min : .max) : difference)
   }
 }
 
-/// Where wall-clock time comes from; a value so that tests choose it.
+/// The source of wall-clock time; a value so that tests choose it.
 package typealias WallClock = @Sendable () -> Timestamp
 
-/// Time since a fixed moment that no correction of the clock moves; for every interval and deadline.
+/// Time since a fixed moment, independent of corrections of the clock; for every interval and deadline.
 package typealias MonotonicTime = @Sendable () -> Duration
 
 extension Duration {
-  /// Rounded towards zero.
+  /// Rounded towards zero; saturates.
   package var wholeMilliseconds: Int64 {
-    components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    components.seconds.saturatingMultiply(by: 1000).saturatingAdd(components.attoseconds / 1_000_000_000_000_000)
   }
 
-  /// For people: `0.4 s`, `12 s`, `2 min 5 s`.
+  /// For people: `0.4 s`, `12 s`, `2 min 5 s`, `-1.5 s`.
   package var humanReadable: String {
-    let milliseconds = wholeMilliseconds
-    if milliseconds < 9_950 { return "\(milliseconds / 1000).\(milliseconds % 1000 / 100) s" }
+    let milliseconds = wholeMilliseconds.magnitude, sign = wholeMilliseconds < 0 ? "-" : ""
+    if milliseconds < 9_950 { return "\(sign)\(milliseconds / 1000).\(milliseconds % 1000 / 100) s" }
     let seconds = milliseconds / 1000
-    if seconds < 120 { return "\(seconds) s" }
-    return seconds % 60 == 0 ? "\(seconds / 60) min" : "\(seconds / 60) min \(seconds % 60) s"
+    if seconds < 120 { return "\(sign)\(seconds) s" }
+    return "\(sign)\(seconds / 60) min" + (seconds % 60 == 0 ? "" : " \(seconds % 60) s")
   }
 }
 
@@ -90,15 +93,20 @@ extension Timestamp {
     guard text.hasSuffix("Z") else { return nil }
     let halves = text.dropLast().split(separator: "T", omittingEmptySubsequences: false)
     guard halves.count == 2 else { return nil }
-    let date = halves[0].split(separator: "-").map { Int64($0) }
-    let clock = halves[1].split(separator: ".").first.map { $0.split(separator: ":").map { Int64($0) } } ?? []
-    guard date.count == 3, clock.count == 3 else { return nil }
-    guard
+    let date = Self.numbers(halves[0], separator: "-")
+    let parts = halves[1].split(separator: ".", omittingEmptySubsequences: false)
+    let clock = Self.numbers(parts[0], separator: ":")
+    guard parts.count <= 2, date.count == 3, clock.count == 3,
       let time = Timestamp(
         year: date[0], month: date[1], day: date[2], hour: clock[0], minute: clock[1], second: clock[2])
     else { return nil }
-    let fraction = halves[1].split(separator: ".").dropFirst().first ?? ""
-    self.init(milliseconds: time.milliseconds + (Int64((fraction + "000").prefix(3)) ?? 0))
+    guard parts.count == 2 else {
+      self = time
+      return
+    }
+    guard let fraction = Self.number(parts[1].prefix(3)), Self.number(parts[1].prefix(18)) != nil else { return nil }
+    let scale: Int64 = [1: 100, 2: 10][parts[1].utf8.count] ?? 1
+    self.init(milliseconds: time.milliseconds + fraction * scale)
   }
 
   /// Reads HTTP's `Tue, 15 Nov 1994 08:12:31 GMT` (RFC 9110 section 5.6.7, the preferred form); nil for anything else.
@@ -107,11 +115,20 @@ extension Timestamp {
     guard words.count == 6, words[5] == "GMT" else { return nil }
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     guard let month = months.firstIndex(of: String(words[2])) else { return nil }
-    let clock = words[4].split(separator: ":").map { Int64($0) }
+    let clock = Self.numbers(words[4], separator: ":")
     guard clock.count == 3 else { return nil }
     self.init(
-      year: Int64(words[3]), month: Int64(month + 1), day: Int64(words[1]), hour: clock[0], minute: clock[1],
-      second: clock[2])
+      year: Self.number(words[3]), month: Int64(month + 1), day: Self.number(words[1]), hour: clock[0],
+      minute: clock[1], second: clock[2])
+  }
+
+  private static func numbers(_ text: Substring, separator: Character) -> [Int64?] {
+    text.split(separator: separator, omittingEmptySubsequences: false).map(number)
+  }
+
+  /// Digits only: no sign, and no number that overflows.
+  private static func number(_ text: Substring) -> Int64? {
+    text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) } ? Int64(text) : nil
   }
 
   /// Nil for what is no date of the years 1 to 9999; UTC.
@@ -125,9 +142,20 @@ extension Timestamp {
 }
 
 extension Int64 {
+  /// For divisors of at least 2.
   fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
-    let quotient = self >= 0 ? self / divisor : (self - divisor + 1) / divisor
-    return (quotient, self - quotient * divisor)
+    let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+    return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
+  }
+
+  fileprivate func saturatingAdd(_ other: Int64) -> Int64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? (other < 0 ? .min : .max) : sum
+  }
+
+  fileprivate func saturatingMultiply(by factor: Int64) -> Int64 {
+    let (product, overflow) = multipliedReportingOverflow(by: factor)
+    return overflow ? ((self < 0) == (factor < 0) ? .max : .min) : product
   }
 
   fileprivate func padded(_ width: Int) -> String {

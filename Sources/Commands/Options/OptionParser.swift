@@ -42,7 +42,7 @@ package struct OptionParser: Sendable {
         given.insert(option.name)
         let isOfMachine = configPath == nil && line.values[option.name] == nil && variables[option.name] == nil
         if !isOfMachine, option.section != .run || option.name.hasPrefix("log-") {
-          options.settings.given[option.name] = option.json(values.map(\.text))
+          options.settings.givenOptions[option.name] = option.json(values.map(\.text))
         }
       }
       for value in values {
@@ -303,7 +303,7 @@ package struct OptionParser: Sendable {
         throw Failure(.usage, "cannot read the file of --merge", details: [error.explanation])
       }
     }
-    for overlay in options.sets where Redaction.redacted(overlay.value) != overlay.value {
+    for overlay in options.sets where overlay.value.redacted != overlay.value.value {
       throw Failure(
         .usage, "\(overlay.origin) is a secret",
         details: ["every user of the machine can read command lines and environments"],

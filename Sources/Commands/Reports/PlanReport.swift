@@ -28,13 +28,14 @@ package struct PlanReport: Sendable {
     let identity = plan.identity
     var lines = ["This instance"]
     lines.append(
-      "  \(identity.instanceID), \(identity.privateIP), \(identity.availabilityZone)\(identity.vpcID.map { ", \($0)" } ?? "")"
+      "  \(identity.instanceID), \(identity.privateIP), \(identity.availabilityZone)"
+        + (identity.vpcID.map { ", \($0)" } ?? "")
     )
     if let group = identity.groupName { lines.append("  in Auto Scaling group \(group)") }
     if let readiness = plan.readiness {
       lines += ["", "Instances considered"] + candidateLines(readiness)
       lines.append(
-        "  \(readiness.members.count) of \(readiness.expected.map(String.init) ?? "?") count: "
+        "  \(readiness.members.count) of \(readiness.expected.map(String.init) ?? "?") are eligible: "
           + (readiness.isComplete ? "the group is complete" : "the group is not complete"))
       let missing = readiness.missing(identity: identity)
       if !readiness.isComplete, !missing.isEmpty { lines.append("  missing: \(missing.joined(separator: ", "))") }
@@ -70,9 +71,9 @@ package struct PlanReport: Sendable {
     let rows = readiness.evaluated.map { evaluated -> [String] in
       let instance = evaluated.instance
       let states = [instance.lifecycleState, instance.instanceState].compactMap { $0 }.joined(separator: ", ")
-      var eligibility = "counted"
-      if case .ineligible(let reason) = evaluated.eligibility { eligibility = "not counted: \(reason)" }
-      if !readiness.isLocal(instance), evaluated.eligibility.address != nil { eligibility = "counted for the WAN" }
+      var eligibility = "eligible"
+      if case .ineligible(let reason) = evaluated.eligibility { eligibility = "not eligible: \(reason)" }
+      if !readiness.isLocal(instance), evaluated.eligibility.address != nil { eligibility = "eligible for the WAN" }
       if instance.instanceID == plan.identity.instanceID { eligibility += " (this instance)" }
       return [
         instance.instanceID, instance.privateIP?.description ?? "-", instance.availabilityZone,
@@ -92,7 +93,7 @@ package struct PlanReport: Sendable {
     switch plan.decision {
     case .newCluster(let expect, _): "a new cluster, bootstrap_expect \(expect)"
     case .join(let through, _):
-      "join the cluster that \(through.map(\.description).joined(separator: ", ")) belong\(through.count == 1 ? "s" : "") to"
+      "join the cluster of \(through.map(\.description).joined(separator: ", "))"
     case .joinAsClient(let servers, _):
       "join \(servers.count == 1 ? "the server" : "any of the \(servers.count) servers") as a client"
     case .rejoin: "rejoin with the state on this machine"
@@ -146,14 +147,14 @@ package struct PlanReport: Sendable {
     if let readiness = plan.readiness {
       object["group"] = .object([
         "expected": readiness.expected.map { .integer(Int64($0)) } ?? .null,
-        "counted": .integer(Int64(readiness.members.count)), "complete": .bool(readiness.isComplete),
+        "eligible": .integer(Int64(readiness.members.count)), "complete": .bool(readiness.isComplete),
         "missing": .strings(readiness.isComplete ? [] : readiness.missing(identity: identity)),
         "instances": .array(readiness.evaluated.map(Self.json)),
         "other_zones": .array(
           readiness.otherZones.map { zone in
             .object([
               "availability_zone": .string(zone.name), "expected": zone.expected.map { .integer(Int64($0)) } ?? .null,
-              "counted": .integer(Int64(zone.members.count)),
+              "eligible": .integer(Int64(zone.members.count)),
             ])
           }),
       ])
@@ -168,7 +169,7 @@ package struct PlanReport: Sendable {
       "instance_id": .string(instance.instanceID), "group": text(instance.group),
       "availability_zone": .string(instance.availabilityZone), "lifecycle_state": text(instance.lifecycleState),
       "instance_state": text(instance.instanceState), "private_ip": text(instance.privateIP?.description),
-      "vpc_id": text(instance.vpcID), "counted": .bool(evaluated.eligibility.address != nil),
+      "vpc_id": text(instance.vpcID), "eligible": .bool(evaluated.eligibility.address != nil),
     ]
     if case .ineligible(let reason) = evaluated.eligibility { members["reason"] = .string(reason) }
     return .object(members)

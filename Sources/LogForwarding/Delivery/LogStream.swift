@@ -262,14 +262,14 @@ actor LogStream {
         let isMissing = error.code == "ResourceNotFoundException"
         if isMissing { isCreated = false }
         if isMissing, let creationDenied {
-          park(.sending, creationDenied.failure("create stream \(plan.stream) in \(plan.group)", role: nil).explanation)
+          park(.sending, creationDenied.explanation("create stream \(plan.stream) in \(plan.group)"))
           pause = Self.parkedInterval
         } else if error.isRetryable || error.kind == .expiredCredentials || isMissing {
           counters.retries += 1
           retryReason = error.explanation
           log.debug("cannot send \(plan.source) now", ["reason": .string(error.explanation)])
         } else {
-          park(.sending, error.failure("send \(plan.source) to \(plan.group)", role: nil).explanation)
+          park(.sending, error.explanation("send \(plan.source) to \(plan.group)"))
           pause = Self.parkedInterval
         }
       } catch {

@@ -1,6 +1,6 @@
 package import Base
 
-/// The agent's configuration file as it is on disk: all that a reboot without AWS has to go by.
+/// The agent's configuration file on disk: the only source of peers and secrets when AWS cannot be reached.
 package struct CurrentConfiguration: Sendable, Equatable {
   package enum Content: Sendable, Equatable {
     case absent
@@ -9,29 +9,36 @@ package struct CurrentConfiguration: Sendable, Equatable {
   }
 
   package let content: Content
-  /// Nil if there is no file, or if it is not JSON.
+  /// Nil if there is no file, or if it is not JSON: then a run replaces it.
   package let document: SecretDocument?
 
   package init(_ content: Content) {
     self.content = content
-    if case .present(let text) = content {
-      document = (try? JSONValue(parsing: text.value)).map(SecretDocument.init)
-    } else {
+    guard case .present(let text) = content else {
+      document = nil
+      return
+    }
+    do {
+      document = SecretDocument(try JSONValue(parsing: text.value))
+    } catch {
       document = nil
     }
   }
 
   package static let absent = CurrentConfiguration(.absent)
 
+  /// Addresses in `retry_join`.
   package var peers: [IPv4Address] { addresses("retry_join") }
+  /// Addresses in `retry_join_wan`.
   package var wanPeers: [IPv4Address] { addresses("retry_join_wan") }
   package var gossipKey: Secret? { document?["encrypt"]?.string.map { Secret($0) } }
+  /// The agent's own ACL token, under the key of either ACL system.
   package var agentToken: Secret? {
     (document?["acl"]?["tokens"]?["agent"]?.string ?? document?["acl_agent_token"]?.string).map { Secret($0) }
   }
   package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
 
-  /// `address:port` of the agent's HTTP API, from this machine.
+  /// `address:port` at which this machine reaches the agent's HTTP API.
   package func agentAddress(_ settings: Settings) -> String {
     let host = AgentInterface.host(in: document, otherwise: bindAddress ?? AgentInterface.loopback)
     return "\(host):\(settings.httpPort)"
@@ -46,7 +53,7 @@ package struct CurrentConfiguration: Sendable, Equatable {
 package enum AgentInterface {
   package static let loopback = IPv4Address("127.0.0.1")!
 
-  /// The address at which this machine reaches them: loopback if `client_addr` includes it.
+  /// Address at which this machine reaches both: loopback if `client_addr` includes it.
   package static func host(in configuration: SecretDocument?, otherwise address: IPv4Address) -> IPv4Address {
     guard let text = configuration?["client_addr"]?.string else { return loopback }
     let listed = text.split(separator: " ").compactMap { IPv4Address($0) }

@@ -1,10 +1,10 @@
 internal import Base
 package import Consul
 
-/// The group as the Auto Scaling and EC2 APIs show it at one time.
+/// The servers' instances and groups as Auto Scaling and EC2 describe them at one time.
 package struct GroupObservation: Sendable, Equatable {
   package var instances: [Instance]
-  /// Empty where tags are the membership.
+  /// Empty if the membership is by tags.
   package var scalingGroups: [ScalingGroup]
 
   package struct ScalingGroup: Sendable, Equatable {
@@ -25,19 +25,22 @@ package struct GroupObservation: Sendable, Equatable {
     self.scalingGroups = scalingGroups
   }
 
-  /// The sum over the groups; nil where tags are the membership.
+  /// Sum over the groups; nil if the membership is by tags. A sum beyond `Int` is `Int.max`.
   package var desiredCapacity: Int? {
-    guard !scalingGroups.isEmpty else { return nil }
-    return scalingGroups.reduce(0) { sum, group in
-      let (total, overflow) = sum.addingReportingOverflow(group.desiredCapacity)
-      return overflow ? .max : total
-    }
+    scalingGroups.isEmpty ? nil : scalingGroups.map(\.desiredCapacity).reduce(0, saturatingSum)
   }
 }
 
-/// What a peer's agent said to `/v1/status/leader` and `/v1/status/peers`.
+/// A sum of numbers from outside: beyond the largest or smallest number it is that number.
+package func saturatingSum(_ left: Int, _ right: Int) -> Int {
+  let (sum, overflow) = left.addingReportingOverflow(right)
+  guard overflow else { return sum }
+  return right > 0 ? .max : .min
+}
+
+/// The state of a peer's cluster: its agent's answers at `/v1/status/leader` and `/v1/status/peers`.
 package enum PeerAnswer: Sendable, Equatable {
   case status(ClusterStatus)
-  /// It could not be asked: that is not a no.
+  /// The agent did not answer, which does not mean that the peer has no cluster.
   case unknown(reason: String)
 }

@@ -1,20 +1,20 @@
 package import Base
 
-/// Who this instance is.
+/// This instance, as its metadata describes it.
 package struct Identity: Sendable, Equatable {
   package let instanceID: String
   package let region: String
   package let availabilityZone: String
-  /// For example `euw1-az1`; nil if nobody needed to know.
+  /// For example `euw1-az1`; nil unless the settings need it.
   package var zoneID: String?
   /// The primary private address of the primary interface.
   package let privateIP: IPv4Address
   package let vpcID: String?
-  /// The Auto Scaling group that it belongs to; nil if none, or if nobody needed to know.
+  /// Auto Scaling group that the instance belongs to; nil if there is none, or the settings do not need it.
   package var groupName: String?
-  /// Of the VPC; empty if nobody needed to know.
+  /// Networks of the VPC; empty unless the settings need them.
   package var vpcNetworks: [IPv4Network] = []
-  /// In the order of their device numbers; empty if nobody needed to know more than the primary address.
+  /// In the order of their device numbers; empty unless the settings need more than the primary address.
   package var interfaces: [NetworkInterface] = []
 
   package init(

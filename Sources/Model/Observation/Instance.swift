@@ -1,16 +1,16 @@
 package import Base
 
-/// An instance that was looked at, with AWS's own words for its states.
+/// An instance as Auto Scaling and EC2 describe it, with AWS's own words for its states.
 package struct Instance: Sendable, Equatable {
   package let instanceID: String
-  /// Nil where tags are the membership.
+  /// Auto Scaling group; nil if the membership is by tags.
   package let group: String?
   package let availabilityZone: String
-  /// Auto Scaling's; nil where tags are the membership.
+  /// Auto Scaling's lifecycle state; nil if the membership is by tags.
   package let lifecycleState: String?
-  /// EC2's; nil if EC2 does not show the instance (yet).
+  /// EC2's state; nil if EC2 does not describe the instance (yet).
   package let instanceState: String?
-  /// Where its agent is met: the primary private address, unless `--advertise` says otherwise.
+  /// Address of its agent: the primary private address, unless `--advertise` selects another.
   package let privateIP: IPv4Address?
   package let publicIP: IPv4Address?
   package let vpcID: String?

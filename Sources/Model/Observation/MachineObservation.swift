@@ -1,43 +1,48 @@
 package import Base
 package import Consul
 
-/// This machine.
+/// The state of this machine before a run changes anything.
 package struct MachineObservation: Sendable, Equatable {
+  /// Path of Consul, or of the Docker client that runs it.
   package var consulPath: String
   package var consulVersion: ConsulVersion
   package var isBootedBySystemd: Bool
   package var hostName: String
-  /// The agent's user; nil: the user that runs this program.
+  /// User that runs the agent; nil: the user that runs this program.
   package var agentOwner: FileOwner?
   package var dataDirectory: DataDirectoryObservation
-  /// The instance that the state directory says this machine was.
+  /// Instance ID that the state directory records: another instance's if both were baked into the image.
   package var recordedInstanceID: String?
   package var configuration: CurrentConfiguration
+  /// The agent's systemd unit.
   package var unit: FileContent
-  /// An agent answers on this machine's own HTTP address.
+  /// An agent answers at this machine's HTTP address.
   package var agentIsRunning: Bool
-  /// The configured addresses of the name servers that this machine asks (`/etc/resolv.conf`, or what systemd-resolved forwards to).
+  /// Name servers of this machine: those in `/etc/resolv.conf`, or those that systemd-resolved forwards to.
   package var nameServers: [IPv4Address] = []
-  /// The address of Docker's bridge, if there is one.
+  /// Address of Docker's bridge, if there is one.
   package var dockerBridge: IPv4Address?
-  /// Nil where systemd is not the init system, or nobody needed to know.
+  /// Nil unless systemd is the init system and the settings need its version, or if the version is not known.
   package var systemdVersion: Int?
   package var hasDnsmasq = false
+  /// `/etc/resolv.conf`; absent unless the settings need it.
   package var resolverConfiguration = FileContent.absent
-  /// `/etc/resolv.conf` is a link: something writes it.
+  /// `/etc/resolv.conf` is a symbolic link: another program writes it.
   package var resolverConfigurationIsManaged = false
-  package var environment: [String: String] = [:]
-  /// The machine's log, where it is a file.
+  /// Environment variables for the sidecar's unit. None of them is a secret.
+  package var sidecarEnvironment: [String: String] = [:]
+  /// The machine's log file; nil if only the journal has the log.
   package var syslogFile: String?
-  /// This program.
+  /// Path of this program.
   package var programPath = "/usr/local/bin/consul-bootstrap"
-  /// Files that exist and could not be read. They count as present, and no run goes on without them.
+  /// Files that exist and could not be read. They do not count as absent: no run continues without them.
   package var unreadable: [UnreadableFile] = []
-  /// Other files of the configuration directory, sorted, with whether each sets `bootstrap` or `bootstrap_expect`.
+  /// The other files of the configuration directory, sorted by path.
   package var otherConfigurationFiles: [OtherFile]
 
   package struct OtherFile: Sendable, Equatable {
     package let path: String
+    /// Whether the file sets `bootstrap` or `bootstrap_expect`.
     package let setsBootstrap: Bool
 
     package init(path: String, setsBootstrap: Bool) {
@@ -78,7 +83,7 @@ package struct UnreadableFile: Sendable, Equatable {
     self.isPermissionDenied = isPermissionDenied
   }
 
-  /// Status 14: unreadable is not absent.
+  /// The error of a run that needs the file, with status 14.
   package var failure: Failure {
     Failure(
       .configurationRejected, "cannot read \(path)", details: [reason],
@@ -87,16 +92,16 @@ package struct UnreadableFile: Sendable, Equatable {
   }
 }
 
-/// The data directory, before anything is done.
+/// The data directory before a run changes it.
 package struct DataDirectoryObservation: Sendable, Equatable {
-  /// Nil for one that is absent or empty.
+  /// Nil if the directory is absent or empty.
   package var content: Content?
   package var raftState: RaftState
-  /// It lies on a file system of its own.
+  /// Whether the directory is the root of a file system.
   package var isMount: Bool
 
   package struct Content: Sendable, Equatable {
-    /// The agent's gossip snapshot lists this machine's address among the living; nil if there is no snapshot.
+    /// Whether the agent's gossip snapshot lists this machine's address as alive; nil if there is no snapshot.
     package var snapshotNamesThisAddress: Bool?
 
     package init(snapshotNamesThisAddress: Bool?) { self.snapshotNamesThisAddress = snapshotNamesThisAddress }
@@ -109,7 +114,7 @@ package struct DataDirectoryObservation: Sendable, Equatable {
   }
 }
 
-/// A text file as it is now.
+/// A text file at the time of the observation.
 package enum FileContent: Sendable, Equatable {
   case absent
   case text(String)

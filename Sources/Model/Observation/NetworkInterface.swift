@@ -2,15 +2,15 @@ package import Base
 
 /// A network interface of an instance, as metadata and EC2 describe it.
 package struct NetworkInterface: Sendable, Equatable {
-  /// 0 is the primary one.
+  /// 0 is the primary interface.
   package let deviceNumber: Int
-  /// This machine's name for it, for example `eth1`; nil for another machine's.
+  /// Its name on this machine, for example `eth1`; nil for an interface of another machine.
   package let name: String?
   /// EC2's `interfaceType`: `interface`, `efa`, `efa-only`, `trunk`, …
   package let kind: String
-  /// The primary one first.
+  /// The primary address first.
   package let privateIPs: [IPv4Address]
-  /// Public addresses, each with the private one that it is translated to.
+  /// Public addresses, each with the private address that AWS translates it to.
   package let publicIPs: [IPv4Address: IPv4Address]
 
   package init(
@@ -23,18 +23,21 @@ package struct NetworkInterface: Sendable, Equatable {
     self.publicIPs = publicIPs
   }
 
-  /// Interfaces of these kinds are made for other traffic: EFA's for message passing, trunks for the interfaces of containers.
+  /// Kinds of interfaces that carry no agent's traffic: EFA is for message passing, trunks and branches are for
+  /// containers.
   package static let skippedKinds: Set = ["efa", "efa-only", "trunk", "branch"]
 }
 
-/// Which of another instance's addresses its agent is met under: the one that corresponds to this machine's.
+/// Which of another instance's addresses is its agent's: the one that corresponds to this machine's advertised address.
 package enum PeerAddressing: Sendable, Equatable {
+  /// The primary private address of the primary interface.
   case primary
   /// The primary address of the interface with this device number.
   case device(Int, isPublic: Bool)
+  /// The first address in this network.
   case network(IPv4Network)
 
-  /// The address among an instance's interfaces; nil if it has none that corresponds.
+  /// The address among an instance's interfaces; nil if none corresponds.
   package func address(in interfaces: [NetworkInterface]) -> IPv4Address? {
     switch self {
     case .primary: return interfaces.first { $0.deviceNumber == 0 }?.privateIPs.first

@@ -1,16 +1,16 @@
 package import Base
 internal import Consul
 
-/// Everything that the decisions rest on.
+/// The input of every decision.
 package struct Observation: Sendable, Equatable {
   package var identity: Identity
   package var machine: MachineObservation
-  /// Nil when a reboot finds AWS out of reach.
+  /// Nil if AWS could not be reached and this instance rejoins.
   package var group: GroupObservation?
-  /// By address: every other counted member, once asked.
+  /// Answers of the other eligible members by address; empty until they were queried.
   package var peers: [IPv4Address: PeerAnswer]
   package var secrets = Secrets()
-  /// Peers with raft state but no leader have had `leaderWait` to elect one.
+  /// Peers with raft state have had no leader for `leaderWait`.
   package var leaderWaitIsOver: Bool
   package var time: Timestamp
 

@@ -1,10 +1,10 @@
 package import Base
 
-/// The secrets that the options name, as read; nil for those that none names.
+/// The values of the secrets that the options name; nil for those that no option names.
 package struct Secrets: Sendable, Equatable {
   package var gossipKey: Secret?
-  /// A dry run found that a run would make it.
-  package var gossipKeyIsToBeMade = false
+  /// The gossip key of `--gossip-key-create` does not exist yet: a run creates it. `gossipKey` is empty then.
+  package var gossipKeyIsMissing = false
   package var agentToken: Secret?
   package var ca: TLSMaterial?
   package var cert: TLSMaterial?
@@ -13,9 +13,9 @@ package struct Secrets: Sendable, Equatable {
   package init() {}
 
   package enum TLSMaterial: Sendable, Equatable {
-    /// A file that is there: used where it is.
+    /// An existing file, which the agent reads where it is.
     case file(path: String)
-    /// PEM to be written beside the configuration.
+    /// PEM text, which a run writes to the TLS directory.
     case pem(Secret)
   }
 }

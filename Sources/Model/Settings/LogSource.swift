@@ -16,10 +16,10 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
   /// For help and error messages.
   package static let forms = ["consul", "bootstrap", "syslog", "journal", "journal:UNIT", "file:/PATH"]
   package static let explanation =
-    "consul (the agent's output), bootstrap (this program's log), syslog, journal, journal:UNIT, file:/PATH with * and ? "
-    + "in its last part"
+    "consul (the agent's output), bootstrap (this program's log), syslog, journal, journal:UNIT, "
+    + "file:/PATH with * and ? in its last part"
 
-  /// Nil for anything else than `forms`.
+  /// Nil for text in none of the `forms`.
   package init?(_ text: String) {
     switch text {
     case "consul": self = .consul
@@ -44,7 +44,7 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// The file or pattern to read; nil for a source that is not a file.
+  /// Path or pattern of the file to read; nil for a source that is not a file.
   /// - Parameter syslogFile: the machine's log file, if it has one.
   package func path(syslogFile: String?) -> String? {
     switch self {
@@ -60,6 +60,6 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
     if case .file(let pattern) = self { pattern.contains { $0 == "*" || $0 == "?" } } else { false }
   }
 
-  /// What stands for `{source}` in the names of log groups and streams.
+  /// Value of `{source}` in the names of log groups and streams.
   package var nameInStream: String { LogStreamName.part(of: description) }
 }

@@ -4,9 +4,9 @@ internal import Base
 package struct NameTemplate: Sendable, Equatable {
   package let text: String
 
-  /// The fields, with what each becomes, for help.
+  /// The fields, each with an example of its value, for help.
   package static let fields = [
-    "instance_id": "i-0123456789abcdef0", "instance_suffix": "the instance id without i-", "az": "eu-west-1a",
+    "instance_id": "i-0123456789abcdef0", "instance_suffix": "the instance ID without i-", "az": "eu-west-1a",
     "region": "eu-west-1", "private_ip": "10-0-1-17",
   ]
 
@@ -16,6 +16,7 @@ package struct NameTemplate: Sendable, Equatable {
     guard Self.expand(text, { Self.fields[$0] }) != nil else { return nil }
   }
 
+  /// The name of one instance.
   package func expanded(for identity: Identity) -> String {
     let values = [
       "instance_id": identity.instanceID,
@@ -40,10 +41,11 @@ package struct NameTemplate: Sendable, Equatable {
     return rest.contains("}") ? nil : result + rest
   }
 
-  /// One label of such a name.
+  /// Whether the name is one label of a host name.
   package static func isLabel(_ name: String) -> Bool { isHostName(name) && !name.contains(".") }
 
-  /// RFC 1123: labels of letters, digits and hyphens, 1 to 63 long, not with a hyphen at either end; 253 in all.
+  /// Whether the name is a host name (RFC 1123): at most 253 characters in labels of 1 to 63 letters, digits and
+  /// hyphens, none of which begins or ends with a hyphen.
   package static func isHostName(_ name: String) -> Bool {
     name.utf8.count <= 253
       && name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in

@@ -1,8 +1,8 @@
 /// Where a secret is stored.
 package enum SecretReference: Sendable, Equatable, CustomStringConvertible {
-  /// A parameter of Systems Manager's Parameter Store, decrypted.
+  /// A parameter of Systems Manager's Parameter Store; decrypted when it is read.
   case ssm(name: String)
-  /// A secret of Secrets Manager; with a key, that member of its JSON.
+  /// A secret of Secrets Manager; with a key, that member of its JSON object.
   case secretsManager(id: String, key: String?)
   case file(path: String)
 
@@ -14,7 +14,7 @@ package enum SecretReference: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  /// Nil for anything that is none of the three: a secret itself, most likely.
+  /// Nil for text in none of the three forms, which is most likely a secret itself.
   package init?(_ text: String) {
     guard let colon = text.firstIndex(of: ":"), text.index(after: colon) < text.endIndex else { return nil }
     let rest = String(text[text.index(after: colon)...])

@@ -1,285 +1,168 @@
 package import Base
 
-/// What the person asked for, validated: the high end of the options.
+/// The validated options of one command: everything that decides what it does.
+///
+/// The types of the properties and what is derived from them are in the files of their themes: `MembershipSettings`,
+/// `NetworkSettings`, `SecuritySettings`, `AgentSettings`, `LogSettings` and `SettingsPaths`.
 package struct Settings: Sendable, Equatable {
-  /// Which instances are the group.
-  package enum Membership: Sendable, Equatable {
-    /// The Auto Scaling group that this instance belongs to.
-    case ownGroup
-    case groups([String])
-    case tags([Tag])
-  }
+  // MARK: Membership and layout
 
-  package struct Tag: Sendable, Equatable {
-    package let key: String
-    package let value: String
-
-    package init(key: String, value: String) {
-      self.key = key
-      self.value = value
-    }
-  }
-
-  package enum Role: String, Sendable, CaseIterable {
-    case server, client
-  }
-
-  /// What a datacenter is.
-  package enum Layout: String, Sendable, CaseIterable {
-    case single
-    /// Each availability zone is one, WAN-joined with the others.
-    case datacenterPerAZ = "datacenter-per-az"
-  }
-
-  /// Which name of its zone a datacenter gets. Names map to other zones in other accounts, ids do not.
-  package enum DatacenterSource: String, Sendable, CaseIterable {
-    case zoneName = "zone-name"
-    case zoneID = "zone-id"
-  }
-
-  /// Under which addresses servers of different datacenters meet.
-  package enum WANAddress: String, Sendable, CaseIterable {
-    case `private`, `public`
-  }
-
-  /// One address of this machine's.
-  package enum AddressChoice: Sendable, Equatable {
-    /// The primary private address of the primary interface.
-    case `private`
-    case `public`
-    case interface(String)
-    case network(IPv4Network)
-    case address(IPv4Address)
-  }
-
-  /// How the machine's names are resolved.
-  package enum DNS: String, Sendable, CaseIterable {
-    case none
-    case systemdResolved = "systemd-resolved"
-    case dnsmasq
-    case port53 = "port-53"
-  }
-
-  /// Where else the agent's DNS interface listens.
-  package enum DNSAddress: Sendable, Equatable {
-    /// Docker's bridge, for containers.
-    case dockerBridge
-    case address(IPv4Address)
-  }
-
-  /// TLS between agents.
-  package struct TLS: Sendable, Equatable {
-    package var ca: SecretReference?
-    package var cert: SecretReference?
-    package var key: SecretReference?
-    /// Nil: true with `--production`, otherwise not written.
-    package var verifyIncoming: Bool?
-    package var verifyOutgoing: Bool?
-    package var verifyServerHostname: Bool?
-    package var autoEncrypt = false
-
-    package init() {}
-  }
-
-  package struct Telemetry: Sendable, Equatable {
-    package enum Sink: String, Sendable, CaseIterable { case statsd, dogstatsd, statsite, prometheus }
-
-    package let sink: Sink
-    /// `host:port`, or the retention time for prometheus.
-    package let value: String
-
-    package init(sink: Sink, value: String) {
-      self.sink = sink
-      self.value = value
-    }
-  }
-
-  /// Whom `retry_join` names.
-  package enum Join: String, Sendable, CaseIterable {
-    /// Every counted server but this one.
-    case all
-    /// The numerically lowest address.
-    case leader
-  }
-
-  /// How the agent is started.
-  package enum Start: String, Sendable, CaseIterable {
-    case systemd, supervise, docker, none
-  }
-
-  /// A file laid over the configuration, as read.
-  package struct Overlay: Sendable, Equatable {
-    /// The option and its value, for messages.
-    package let origin: String
-    package let value: JSONValue
-
-    package init(origin: String, value: JSONValue) {
-      self.origin = origin
-      self.value = value
-    }
-  }
-
+  /// Role of this instance in the cluster.
   package var role = Role.server
+  /// One datacenter, or one for each availability zone.
   package var layout = Layout.single
+  /// Which instances are the servers.
   package var membership = Membership.ownGroup
-  /// Servers of one datacenter; nil: the group's desired capacity, in the layout of a datacenter per zone this zone's share.
+  /// Number of servers of one datacenter; nil: the group's desired capacity, per zone its share of it.
   package var expect: Int?
-  /// Up to so long a run waits at random before it asks AWS for the first time; nil: 10 s for clients, none for servers.
-  /// EC2 refills 20 filtered Describe calls a second (EC2 Developer Guide, "Request throttling"): 200 clients over 10 s.
-  package var startJitter: Duration?
+  /// Which servers `retry_join` lists.
   package var join = Join.all
+  /// Maximum time to wait for a complete group.
   package var waitTimeout = Duration.seconds(600)
-  /// How long peers with raft state may be without a leader before that is an outage. A first election takes 1 to 3
-  /// seconds tuned and up to 35 with Consul's defaults, one after a leader's death up to 15 (measured, five servers).
+  /// Maximum time that peers may have raft state but no leader before that counts as a lost quorum.
+  ///
+  /// A first election takes 1 to 3 seconds tuned and up to 35 with Consul's defaults, an election after the death of a
+  /// leader up to 15 (measured with five servers).
   package var leaderWait = Duration.seconds(40)
-  package var verifyTimeout = Duration.seconds(300)
-
-  /// How long the servers of other zones may take to be there before a new datacenter goes on without them.
+  /// Maximum time that a new datacenter waits for the servers of the other zones.
   package var wanWait = Duration.seconds(60)
+  /// Verification fails unless every known server of all datacenters is in the WAN pool.
   package var requiresWAN = false
-  package var wanAddress = WANAddress.private
-  /// Between two looks of the sidecar, on average.
+  /// Maximum time to wait until the agent is healthy.
+  package var verifyTimeout = Duration.seconds(300)
+  /// Maximum random delay before the first AWS call of a run; nil: 10 s for clients, none for servers.
+  ///
+  /// EC2 refills 20 filtered Describe calls a second (EC2 Developer Guide, "Request throttling"): 200 clients over 10
+  /// s.
+  package var startJitter: Duration?
+  /// Average interval between two polls of the sidecar.
   package var sidecarInterval = Duration.seconds(30)
-
-  /// Of the single layout.
-  package var datacenter = "dc1"
-  package var datacenterSource = DatacenterSource.zoneName
-  package var bind = AddressChoice.private
-  /// Nil: the bound address.
-  package var advertise: AddressChoice?
-  package var nodeName = NameTemplate("{instance_id}")!
-  package var hostName: NameTemplate?
-  /// Nil: loopback and the private address.
-  package var clientAddress: String?
-  package var consulLogLevel = "info"
-  package var ui = false
-  /// 1 is HashiCorp's value for production.
-  package var raftMultiplier = 1
-  package var retryInterval = Duration.seconds(1)
-  package var serverStabilizationTime = Duration.seconds(1)
-  package var cleanupDeadServers: Bool?
-  package var lastContactThreshold: Duration?
-  package var minQuorum: Int?
-  package var leaveOnTerminate = true
-  package var gossipKey: SecretReference?
-  /// The gossip key is made if it does not exist; `gossipKey` is the same parameter then.
-  package var createsGossipKey = false
-  package var agentToken: SecretReference?
-  package var tls = TLS()
-  /// `allow` or `deny`; nil: ACLs are off.
-  package var aclDefaultPolicy: String?
-  package var isProduction = false
-  package var telemetry: [Telemetry] = []
-  /// The facility; nil: no syslog.
-  package var syslog: String?
-  package var dns = DNS.none
-  package var resolvesReverse = false
-  package var dnsAddress: DNSAddress?
-  package var recursors: [IPv4Address] = []
-  package var overlays: [Overlay] = []
-
-  package var consulPath: String?
-  package var configDirectory = "/etc/consul.d"
-  package var dataDirectory = "/opt/consul"
-  package var stateDirectory = "/var/lib/consul-bootstrap"
-  package var keepData = false
-  /// The agent's user.
-  package var user = "consul"
-  /// Nil: systemd where it is the init system, supervise elsewhere.
-  package var start: Start?
+  /// Launch hook to complete; nil: none.
   package var lifecycleHook: String?
-  /// Of Consul, for `--start docker`.
-  package var image: String?
-  /// Of registrator, beside it.
-  package var registratorImage: String?
 
+  // MARK: Network
+
+  /// Address that the agent binds.
+  package var bind = AddressChoice.private
+  /// Address that the agent advertises; nil: the bound address.
+  package var advertise: AddressChoice?
+  /// Kind of address under which servers of different datacenters reach each other.
+  package var wanAddress = WANAddress.private
+  /// Addresses of the agent's HTTP and DNS interfaces, separated by blanks; nil: loopback and the private address.
+  package var clientAddress: String?
+  /// How this machine resolves Consul's names.
+  package var dns = DNS.none
+  /// Reverse lookups of the VPC's addresses go to the agent, too.
+  package var resolvesReverse = false
+  /// Additional address of the agent's DNS interface; nil: none.
+  package var dnsAddress: DNSAddress?
+  /// Upstream resolvers of the agent; empty: those of this machine, if `dns` is set.
+  package var recursors: [IPv4Address] = []
+
+  // MARK: The agent
+
+  /// Name of the datacenter in the single layout.
+  package var datacenter = "dc1"
+  /// What a datacenter is named after in the layout of one per zone.
+  package var datacenterSource = DatacenterSource.zoneName
+  /// Node name of the agent.
+  package var nodeName = NameTemplate("{instance_id}")!
+  /// Host name to set; nil: unchanged.
+  package var hostName: NameTemplate?
+  /// Consul's `log_level`.
+  package var consulLogLevel = "info"
+  /// Enables the web UI.
+  package var ui = false
+  /// Consul's `raft_multiplier`; 1 is HashiCorp's value for production.
+  package var raftMultiplier = 1
+  /// Consul's `retry_interval`.
+  package var retryInterval = Duration.seconds(1)
+  /// Autopilot's `server_stabilization_time`.
+  package var serverStabilizationTime = Duration.seconds(1)
+  /// Autopilot's `cleanup_dead_servers`; nil: not written.
+  package var cleanupDeadServers: Bool?
+  /// Autopilot's `last_contact_threshold`; nil: not written.
+  package var lastContactThreshold: Duration?
+  /// Autopilot's `min_quorum`; nil: not written.
+  package var minQuorum: Int?
+  /// Consul's `leave_on_terminate`.
+  package var leaveOnTerminate = true
+  /// Syslog facility of the agent; nil: no syslog.
+  package var syslog: String?
+  /// Where the agent sends its metrics.
+  package var telemetry: [Telemetry] = []
+  /// Documents merged over the configuration, the last one last.
+  package var overlays: [Overlay] = []
+  /// How the agent runs; nil: under systemd where it is the init system, else supervised.
+  package var start: Start?
+  /// Consul image for `--start docker`.
+  package var image: String?
+  /// Image of registrator, which runs beside the agent; nil: none.
+  package var registratorImage: String?
+  /// User that runs the agent and owns its files.
+  package var user = "consul"
+
+  // MARK: Security
+
+  /// Where the gossip key is stored; nil: gossip is not encrypted.
+  package var gossipKey: SecretReference?
+  /// A run creates the gossip key at `gossipKey` if it does not exist.
+  package var createsGossipKey = false
+  /// Where the agent's own ACL token is stored; nil: none.
+  package var agentToken: SecretReference?
+  /// TLS between agents.
+  package var tls = TLS()
+  /// Consul's `acl.default_policy`, `allow` or `deny`; nil: ACLs are disabled.
+  package var aclDefaultPolicy: String?
+  /// Requires gossip encryption, TLS and ACLs; refuses options that weaken them.
+  package var isProduction = false
+
+  // MARK: Paths
+
+  /// Consul binary; nil: the first `consul` in PATH.
+  package var consulPath: String?
+  /// Configuration directory of the agent.
+  package var configDirectory = "/etc/consul.d"
+  /// Data directory of the agent.
+  package var dataDirectory = "/opt/consul"
+  /// State directory of this program.
+  package var stateDirectory = "/var/lib/consul-bootstrap"
+  /// Keeps a data directory that another instance created instead of renaming it.
+  package var keepData = false
+
+  // MARK: Logs
+
+  /// Sources to forward.
   package var logs: [LogRequest] = []
-  /// Templates; see `logFields`.
+  /// Template of the log group's name; see `logFields`.
   package var logGroup = "/consul/{datacenter}"
+  /// Template of the log stream's name; see `logFields`.
   package var logStream = "{instance_id}/{source}"
-  /// Days; nil: for ever.
+  /// Retention in days of the log groups that this program creates; nil: events never expire.
   package var logRetention: Int?
-  /// Of log groups that are made here.
+  /// Tags of the log groups that this program creates.
   package var logTags: [Tag] = []
-  /// A POSIX extended regular expression for the first line of every record; nil: each line is a record.
+  /// POSIX extended regular expression for the first line of each record; nil: each line is a record.
   package var multilineStart: String?
-  /// Bytes for what is read and not accepted yet.
+  /// Maximum size in bytes of unacknowledged events in memory.
   package var logMemory = 8 << 20
-  /// Bytes on disk for what the agent writes while the service is away, under supervise.
+  /// Maximum size in bytes of the supervised agent's output on disk while CloudWatch cannot be reached.
   package var logQueue = 64 << 20
-  /// Nil: this program forwards.
-  package var logAgent: LogAgent?
-  /// How long a stream of that agent's may receive nothing while its file goes on.
-  package var logAgentPatience = Duration.seconds(3600)
-  /// Where the numbers of the forwarding are served; nil: nowhere.
-  package var metricsAddress: ServedAddress?
-  /// How long a line waits for more to go with it.
+  /// Maximum time that an event waits for its batch to fill.
   package var flushInterval = Duration.seconds(1)
-  /// How long an end waits for what is not sent yet.
+  /// Maximum time to send pending events when forwarding ends.
   package var flushTimeout = Duration.seconds(10)
+  /// AWS's log agent that forwards instead; nil: this program forwards.
+  package var logAgent: LogAgent?
+  /// Maximum time without new events in a stream of that agent, while its file grows, before it counts as stalled.
+  package var logAgentPatience = Duration.seconds(3600)
+  /// Where the metrics of log forwarding are served; nil: nowhere.
+  package var metricsAddress: ServedAddress?
+
+  // MARK: The sidecar
+
+  /// Options that were set explicitly, by name: the sidecar runs with the same.
+  package var givenOptions: [String: JSONValue] = [:]
 
   package init() {}
-
-  /// What may stand in `logGroup` and `logStream`. `source` is left for each source to fill in.
-  package static let logFields = ["az", "datacenter", "group", "hostname", "instance_id", "source"]
-
-  /// This program's own log, where it is forwarded.
-  package static let ownLogPath = "/var/log/consul-bootstrap.log"
-
-  /// What is to be forwarded, with what is said of it alone.
-  package struct LogRequest: Sendable, Equatable {
-    package var source: LogSource
-    package var group: String?
-    package var stream: String?
-    package var retention: Int?
-    package var multilineStart: String?
-    /// The member of JSON lines that holds the time.
-    package var timestampKey: String?
-
-    package init(source: LogSource) { self.source = source }
-  }
-
-  /// A forwarder of AWS's own that is used instead.
-  package enum LogAgent: String, Sendable, CaseIterable {
-    case awslogs
-    case cloudWatchAgent = "amazon-cloudwatch-agent"
-  }
-
-  package var tagsOfLogGroups: [String: String] {
-    Dictionary(logTags.map { ($0.key, $0.value) }, uniquingKeysWith: { _, last in last })
-  }
-
-  package func forwards(_ source: LogSource) -> Bool { logs.contains { $0.source == source } }
-
-  /// A port of the agent's by its key under `ports`, as the overlays have it; not positive where they switch it off.
-  package func port(_ key: String, otherwise standard: Int64) -> Int64 {
-    overlays.reduce(standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
-  }
-
-  /// Where the agent serves DNS.
-  package var dnsPort: Int64 { port("dns", otherwise: dns == .port53 ? 53 : 8600) }
-
-  /// Of every server's HTTP API: the servers of a group are configured alike.
-  package var httpPort: Int64 { port("http", otherwise: 8500) }
-
-  package var configurationPath: String { configDirectory + "/00-consul-bootstrap.json" }
-
-  /// The options as they were given, by name: what a sidecar is asked with.
-  package var given: [String: JSONValue] = [:]
-
-  /// What the sidecar is asked with at each boot: this run's options, as it got them.
-  package var sidecarConfigurationPath: String { stateDirectory + "/options.json" }
-
-  /// Records which instance the state and the data directory belong to.
-  package var instanceRecordPath: String { stateDirectory + "/instance.json" }
-
-  /// The sidecar's report on log forwarding, for `status`.
-  package var logReportPath: String { stateDirectory + "/log-status.json" }
-
-  package var tlsDirectory: String { configDirectory + "/tls" }
-
-  /// Where AWS needs to be asked for secrets.
-  package var secretReferences: [SecretReference] {
-    [gossipKey, agentToken, tls.ca, tls.cert, tls.key].compactMap { $0 }
-  }
 }

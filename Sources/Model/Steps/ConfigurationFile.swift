@@ -1,14 +1,14 @@
 package import Base
 
-/// The agent's configuration file, ready to be written.
+/// The agent's configuration file, as a run writes it.
 package struct ConfigurationFile: Sendable, Equatable {
   package let path: String
-  /// It may hold the gossip key and tokens.
+  /// May contain the gossip key and tokens.
   package let text: Secret
   package let owner: FileOwner?
-  /// `consul validate` with the staged file in its place among the directory's others.
+  /// `consul validate` for the staged file together with the directory's other files, in Consul's order.
   package let validation: Command
-  /// Where the file lies while Consul validates it.
+  /// Path of the file while Consul validates it.
   package let stagedPath: String
 
   package init(path: String, text: Secret, owner: FileOwner?, validation: Command, stagedPath: String) {
@@ -19,7 +19,7 @@ package struct ConfigurationFile: Sendable, Equatable {
     self.stagedPath = stagedPath
   }
 
-  /// The same file staged elsewhere, for a check beside a run in progress.
+  /// The same file staged at another path, so that a check does not interfere with a run in progress.
   package func staged(at path: String) -> ConfigurationFile {
     ConfigurationFile(
       path: self.path, text: text, owner: owner,

@@ -7,10 +7,10 @@ package struct DockerContainer: Sendable, Equatable {
   /// Path of the Docker client.
   package let docker: String
   package let run: Command
-  /// The value of its label: the whole command, so that another command is another container.
+  /// Value of the label: the whole command, so that a changed command replaces the container.
   package let fingerprint: String
 
-  /// Marks containers that this program created, and what they were created from.
+  /// Label of the containers that this program created.
   package static let label = "consul-bootstrap"
   package static let agentName = "consul"
   package static let registratorName = "registrator"

@@ -1,15 +1,15 @@
 package import Base
 
-/// The configuration of one of AWS's own log agents: the same sources, groups and streams as the built-in forwarding.
+/// The configuration of one of AWS's log agents: the same sources, groups and streams as the built-in forwarding.
 package struct LogAgentConfiguration: Sendable, Equatable {
-  /// One agent, wherever its distribution installs it.
+  /// The agent that reads the configuration.
   package struct Agent: Sendable, Equatable {
     package let name: String
-    /// The configuration file.
+    /// Path of the configuration file.
     package let path: String
-    /// Names of its unit by distribution; the first that exists is used.
+    /// Names of the agent's unit in different distributions; the first that exists is used.
     package let units: [String]
-    /// Reads the configuration and starts the agent; nil if a restart of the unit does.
+    /// Applies the configuration and starts the agent; nil if a restart of the unit does.
     package let command: Command?
 
     package init(name: String, path: String, units: [String], command: Command?) {
@@ -20,7 +20,7 @@ package struct LogAgentConfiguration: Sendable, Equatable {
     }
   }
 
-  /// A file or a pattern to forward, with the names filled in.
+  /// A file or pattern to forward, with its expanded names.
   package struct File: Sendable, Equatable {
     package let source: String
     package let path: String

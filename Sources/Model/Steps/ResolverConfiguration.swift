@@ -1,16 +1,17 @@
 package import Base
 
-/// How this machine resolves Consul's names: one file, what makes it take effect, and the names that must resolve then.
+/// How this machine resolves Consul's names: one file, the command that applies it, and the names that must resolve
+/// then.
 package struct ResolverConfiguration: Sendable, Equatable {
   package let path: String
   package let text: String
-  /// The file without this change; nil: it does not exist.
+  /// The file before this change; nil if there is no file.
   package let originalText: String?
-  /// Makes the resolver read the file; nil if nothing needs to.
+  /// Restarts the resolver; nil if every lookup reads the file.
   package let restart: Command?
   /// The resolver that the machine's programs query.
   package let server: IPv4Address
-  /// One of Consul's names, and one that is not.
+  /// One name that Consul resolves and one that it forwards.
   package let names: [String]
 
   package init(

@@ -1,36 +1,37 @@
 package import Base
 
-/// One thing to do, as a value that describes itself. Every step is idempotent; `StepExecutor` carries it out.
+/// One change of this machine or of AWS, as a value that describes itself. Every step is idempotent; `StepExecutor`
+/// carries it out.
 package enum Step: Sendable, Equatable {
-  /// Stops an agent that runs on data which is about to be renamed.
+  /// Stops an agent whose data directory is renamed next.
   case stopAgent(Command)
-  /// Renames what is in the way; destroys nothing.
-  case moveAside(String, to: String, reason: String)
+  /// Renames a data directory that another instance created. Nothing is deleted.
+  case rename(String, to: String, reason: String)
   case createDirectory(String, mode: UInt32, owner: FileOwner?)
   case recordInstance(path: String, text: String)
   case setHostName(String)
-  /// Consul validates the file together with the rest of its directory before it replaces anything.
+  /// Replaces the configuration file once Consul has validated the new one together with the rest of its directory.
   case writeConfiguration(ConfigurationFile)
-  /// PEM that came from a secret store; only the agent's user can read it.
+  /// Writes PEM from a secret store; only the agent's user can read the file.
   case writeSecretFile(path: String, Secret, owner: FileOwner?)
   case writeUnit(path: String, text: String)
-  /// With the directories above it; mode 0644.
+  /// Writes a file of mode 0644 and creates missing directories above it.
   case writeFile(path: String, text: String)
   case copyProgram(from: String, to: String)
   case removeFile(String)
   case run(Command)
-  /// Creates a container, replaces it when its command has changed, or leaves it as it is.
+  /// Creates a container, or replaces it if its command has changed.
   case runContainer(DockerContainer)
-  /// Makes a running agent read its configuration; `restartKeys` take effect only at its next start.
+  /// Makes a running agent reload its configuration. Changes of `restartKeys` take effect at its next restart.
   case reloadAgent(ReloadMethod, restartKeys: [String])
   /// Starts the agent as a child process and restarts it after a crash.
   case superviseAgent(Command, owner: FileOwner?, mayBindLowPorts: Bool)
   case verify(HealthRequirements)
-  /// Makes the machine resolve names through the agent, and undoes that if they do not resolve.
+  /// Makes the machine resolve names through the agent, and reverts the change if they do not resolve.
   case resolveThroughAgent(ResolverConfiguration)
   /// Writes the sidecar's unit and options; restarts the sidecar if either has changed.
   case runSidecar(SidecarUnit)
-  /// Configures AWS's own log agent, and restarts it if its configuration has changed.
+  /// Configures AWS's log agent, and restarts it if its configuration has changed.
   case setUpLogAgent(LogAgentConfiguration)
   /// Completes the launch hook with CONTINUE.
   case completeLifecycleAction(hook: String)
@@ -38,13 +39,14 @@ package enum Step: Sendable, Equatable {
   /// What the step does, in the imperative.
   package var title: String {
     switch self {
-    case .stopAgent: "stop the agent that runs on another machine's data"
-    case .moveAside(let path, let target, let reason): "rename \(path) to \(target) (\(reason))"
+    case .stopAgent: "stop the agent that runs on the data of another machine"
+    case .rename(let path, let target, let reason): "rename \(path) to \(target) (\(reason))"
     case .createDirectory(let path, let mode, let owner):
       "create directory \(path) (mode \(String(mode, radix: 8))\(Self.text(owner)))"
     case .recordInstance(let path, _): "record the instance ID in \(path)"
     case .setHostName(let name): "set the host name to \(name)"
-    case .writeConfiguration(let file): "write \(file.path) (mode 640\(Self.text(file.owner))) once Consul accepts it"
+    case .writeConfiguration(let file):
+      "write \(file.path) (mode 640\(Self.text(file.owner))) once Consul has validated it"
     case .writeSecretFile(let path, _, let owner): "write \(path) (mode 640\(Self.text(owner)))"
     case .writeUnit(let path, _), .writeFile(let path, _): "write \(path)"
     case .copyProgram(let source, let path): "copy \(source) to \(path)"
@@ -56,7 +58,7 @@ package enum Step: Sendable, Equatable {
     case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
     case .verify(let requirements): "verify: \(requirements.text)"
     case .resolveThroughAgent(let resolver):
-      "write \(resolver.path) and resolve \(resolver.names.joined(separator: ", ")); undo it if that fails"
+      "write \(resolver.path) and resolve \(resolver.names.joined(separator: ", ")); revert it if that fails"
     case .setUpLogAgent(let setup): "write \(setup.agent.path) and let \(setup.agent.name) forward the logs"
     case .runSidecar(let unit): "write \(unit.optionsPath) and \(SidecarUnit.path), and start \(SidecarUnit.name)"
     case .completeLifecycleAction(let hook):

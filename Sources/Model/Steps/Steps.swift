@@ -1,10 +1,10 @@
 /// The steps of a plan by phase, in the order in which they run.
 package struct Steps: Sendable, Equatable {
-  /// Everything that the agent needs before it starts. A failure ends the run.
+  /// What the agent needs before it starts. A failure ends the run.
   package var prepare: [Step] = []
   /// Starts the agent. A failure ends the run.
   package var start: [Step] = []
-  /// Ends with a healthy agent or with a failure of the run.
+  /// Verifies that the agent is healthy. A failure ends the run.
   package var verify: [Step] = []
   /// What needs a healthy agent. A failure is reported; it never stops the agent.
   package var after: [Step] = []
@@ -19,12 +19,12 @@ package struct Steps: Sendable, Equatable {
   }
 }
 
-/// What the sidecar does to an agent that has been set up, a step each.
+/// Steps that the sidecar takes for an agent that a run has set up.
 package struct SidecarSteps: Sendable, Equatable {
   package let configuration: ConfigurationFile
-  /// Starts the agent's container if it does not run; nil unless Docker runs the agent.
+  /// Starts the agent's container unless it runs already; nil unless Docker runs the agent.
   package let startContainer: Step?
-  /// Restarts the agent; nil where the sidecar does not control it.
+  /// Restarts the agent; nil if the sidecar does not control it.
   package let restartAgent: Step?
 
   package init(configuration: ConfigurationFile, startContainer: Step?, restartAgent: Step?) {

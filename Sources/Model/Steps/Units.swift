@@ -4,7 +4,8 @@ internal import Base
 package struct SystemdUnit: Sendable, Equatable {
   package static let name = "consul.service"
   package static let path = "/etc/systemd/system/consul.service"
-  /// The first line of every file that this program writes for systemd and resolvers; another program owns one without it.
+  /// First line of every file that this program writes for systemd and resolvers. A file without it is another
+  /// program's.
   package static let header = "# Written by consul-bootstrap"
 
   package let text: String
@@ -19,7 +20,7 @@ package struct SidecarUnit: Sendable, Equatable {
 
   package let text: String
   package let optionsPath: String
-  /// The options of this run as a configuration file: what the sidecar reads at each start.
+  /// The options of this run as a configuration file, which the sidecar reads at each start.
   package let options: String
 
   package init(text: String, optionsPath: String, options: String) {

@@ -15,6 +15,13 @@ package final class FakeLauncher: ProcessLauncher {
     package var mayBindLowPorts = false
     /// Of `run`.
     package var timeout: Duration?
+
+    package init(
+      kind: Kind, command: Command, owner: FileOwner? = nil, mayBindLowPorts: Bool = false, timeout: Duration? = nil
+    ) {
+      (self.kind, self.command, self.owner) = (kind, command, owner)
+      (self.mayBindLowPorts, self.timeout) = (mayBindLowPorts, timeout)
+    }
   }
 
   /// Gets the command and its timeout.

@@ -75,13 +75,14 @@ package final class FakeAWS: Sendable {
     struct Fixed: CredentialProvider {
       func credentials() -> Credentials? {
         Credentials(
-          accessKeyID: "AKIDEXAMPLE", secretAccessKey: "example-secret", source: "the test", roleName: "web-node")
+          accessKeyID: "AKIDEXAMPLE", secretAccessKey: Secret("example-secret"), source: "the test",
+          roleName: "web-node")
       }
     }
     return AWSClient(
       region: region, endpoints: EndpointResolver(environment: [:]),
       credentials: CredentialCache(providers: [Fixed()], now: context.clock.wall), transport: context.transport,
-      retries: retries, clock: context.clock, now: context.clock.wall, log: context.log)
+      retries: retries, clock: context.clock, uptime: context.clock.uptime, now: context.clock.wall, log: context.log)
   }
 
   // MARK: what the test sets up

@@ -1,0 +1,119 @@
+package import Base
+
+/// The identity of this instance, from its identity document.
+package struct InstanceIdentity: Sendable, Equatable {
+  package let instanceID: String
+  package let region: String
+  package let availabilityZone: String
+  package let privateIP: IPv4Address
+  package let accountID: String?
+
+  package init(
+    instanceID: String, region: String, availabilityZone: String, privateIP: IPv4Address, accountID: String?
+  ) {
+    self.instanceID = instanceID
+    self.region = region
+    self.availabilityZone = availabilityZone
+    self.privateIP = privateIP
+    self.accountID = accountID
+  }
+}
+
+/// A network interface as metadata shows it.
+package struct MetadataInterface: Sendable, Equatable {
+  /// In lower case.
+  package let macAddress: String
+  package let deviceNumber: Int
+  /// The primary one first; none on an interface for EFA only.
+  package let privateIPs: [IPv4Address]
+  /// Public addresses, each with the private one that it is translated to.
+  package let publicIPs: [IPv4Address: IPv4Address]
+}
+
+/// This instance's metadata. Every call throws `MetadataError`.
+extension MetadataClient {
+  package func identity() async throws -> InstanceIdentity {
+    let path = "/latest/dynamic/instance-identity/document", what = "identity document"
+    let text = try await required(path, what)
+    let document: JSONValue
+    do {
+      document = try JSONValue(parsing: text)
+    } catch {
+      throw MetadataError.malformed(what, path: path, reason: "not JSON: \(error.explained)")
+    }
+    func member(_ name: String) throws -> String {
+      guard let value = document[name]?.string, !value.isEmpty else {
+        throw MetadataError.malformed(what, path: path, reason: "it has no \(name)")
+      }
+      return value
+    }
+    guard let address = IPv4Address(try member("privateIp")) else {
+      throw MetadataError.malformed(what, path: path, reason: "privateIp is not an IPv4 address")
+    }
+    return InstanceIdentity(
+      instanceID: try member("instanceId"), region: try member("region"),
+      availabilityZone: try member("availabilityZone"), privateIP: address, accountID: document["accountId"]?.string)
+  }
+
+  /// The VPC of the primary network interface; nil if the service names none.
+  package func vpcID() async throws -> String? { try await get(Self.macs + "\(try await primaryMAC())/vpc-id") }
+
+  /// For example `euw1-az1`; nil if the service does not name it.
+  package func zoneID() async throws -> String? { try await get("/latest/meta-data/placement/availability-zone-id") }
+
+  /// The networks of the primary interface's VPC; empty if the service lists none.
+  package func vpcNetworks() async throws -> [IPv4Network] {
+    let path = Self.macs + "\(try await primaryMAC())/vpc-ipv4-cidr-blocks"
+    return try await lines(path).map { try parsed(IPv4Network($0), $0, "VPC networks", path) }
+  }
+
+  /// In the order of their device numbers.
+  package func interfaces() async throws -> [MetadataInterface] {
+    let what = "network interfaces"
+    var interfaces: [MetadataInterface] = []
+    for line in try await lines(Self.macs) {
+      let mac = line.hasSuffix("/") ? String(line.dropLast()) : line
+      let base = Self.macs + mac
+      var publicIPs: [IPv4Address: IPv4Address] = [:]
+      let associations = base + "/ipv4-associations/"
+      for line in try await lines(associations) {
+        let publicIP = try parsed(IPv4Address(line), line, what, associations)
+        // None where the address has been disassociated since the list was read.
+        if let line = try await lines(associations + "\(publicIP)").first {
+          publicIPs[publicIP] = try parsed(IPv4Address(line), line, what, associations + "\(publicIP)")
+        }
+      }
+      let number = try await required(base + "/device-number", "device number of \(mac)")
+      let addresses = base + "/local-ipv4s"
+      interfaces.append(
+        MetadataInterface(
+          macAddress: mac.lowercased(),
+          deviceNumber: try parsed(UInt16(number).map { Int($0) }, number, what, base + "/device-number"),
+          privateIPs: try await lines(addresses).map { try parsed(IPv4Address($0), $0, what, addresses) },
+          publicIPs: publicIPs))
+    }
+    return interfaces.sorted { $0.deviceNumber < $1.deviceNumber }
+  }
+
+  private static let macs = "/latest/meta-data/network/interfaces/macs/"
+
+  private func primaryMAC() async throws -> String { try await required("/latest/meta-data/mac", "MAC address") }
+
+  private func required(_ path: String, _ what: String) async throws -> String {
+    guard let text = try await get(path)?.split(whereSeparator: \.isNewline).joined(separator: "\n"), !text.isEmpty
+    else { throw MetadataError.missing(what, path: path) }
+    return text
+  }
+
+  private func parsed<Value>(_ value: Value?, _ text: String, _ what: String, _ path: String) throws -> Value {
+    guard let value else {
+      throw MetadataError.malformed(what, path: path, reason: "unexpected \(text.prefix(40))")
+    }
+    return value
+  }
+
+  /// None where the service answers 404.
+  private func lines(_ path: String) async throws -> [String] {
+    try await get(path)?.split(whereSeparator: \.isNewline).map(String.init) ?? []
+  }
+}

@@ -1,0 +1,59 @@
+internal import Base
+
+/// The program's exit status, as documented in the README and by `--help`.
+package enum ExitStatus: Int32, Sendable, CaseIterable {
+  case done = 0
+  case usage = 2
+  case noMetadata = 10
+  case noCredentials = 11
+  case awsFailed = 12
+  case groupIncomplete = 13
+  case configurationRejected = 14
+  case agentNotStarted = 15
+  case agentUnhealthy = 16
+  case anotherRun = 17
+
+  /// One line for help and README.
+  package var meaning: String {
+    switch self {
+    case .done: "done"
+    case .usage: "invalid command line, environment variable or configuration file"
+    case .noMetadata: "no instance metadata"
+    case .noCredentials: "no AWS credentials"
+    case .awsFailed: "AWS refused a call or failed"
+    case .groupIncomplete: "the group was not complete in time"
+    case .configurationRejected: "the configuration cannot be written, or Consul rejects it"
+    case .agentNotStarted: "the Consul agent did not start"
+    case .agentUnhealthy: "the agent started but is not healthy"
+    case .anotherRun: "another consul-bootstrap is running on this machine"
+    }
+  }
+}
+
+/// An error as the user sees it: what failed in the user's words, what exactly happened, what to do.
+///
+/// Flows throw it; only `Commands` prints it, once.
+/// - Important: no part of it may hold a secret.
+package struct Failure: ExplainedError, Sendable, Equatable {
+  package let status: ExitStatus
+  /// What failed, in the user's words; no capital, no full stop.
+  package let message: String
+  /// What exactly happened, a line each.
+  package var details: [String]
+  /// What to do about it.
+  package var hint: String?
+
+  package init(_ status: ExitStatus, _ message: String, details: [String] = [], hint: String? = nil) {
+    self.status = status
+    self.message = message
+    self.details = details
+    self.hint = hint
+  }
+
+  package var explanation: String { lines.joined(separator: " ") }
+
+  /// The lines of the report, the first without the program's name.
+  package var lines: [String] {
+    [message] + details.map { "  " + $0 } + (hint.map { ["  hint: " + $0] } ?? [])
+  }
+}

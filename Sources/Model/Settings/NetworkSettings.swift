@@ -1,0 +1,48 @@
+package import Base
+
+extension Settings {
+  /// Kind of address under which servers of different datacenters reach each other.
+  package enum WANAddress: String, Sendable, CaseIterable {
+    case `private`, `public`
+  }
+
+  /// Which of this machine's addresses.
+  package enum AddressChoice: Sendable, Equatable {
+    /// The primary private address of the primary interface.
+    case `private`
+    /// The public address that AWS translates to one of the private addresses.
+    case `public`
+    /// The address of the interface with this name.
+    case interface(String)
+    /// The address in this network.
+    case network(IPv4Network)
+    case address(IPv4Address)
+  }
+
+  /// How this machine resolves Consul's names.
+  package enum DNS: String, Sendable, CaseIterable {
+    case none
+    case systemdResolved = "systemd-resolved"
+    case dnsmasq
+    /// The agent answers on port 53, and `/etc/resolv.conf` names it first.
+    case port53 = "port-53"
+  }
+
+  /// Additional address of the agent's DNS interface.
+  package enum DNSAddress: Sendable, Equatable {
+    /// That of Docker's bridge, for containers.
+    case dockerBridge
+    case address(IPv4Address)
+  }
+
+  /// A port of the agent by its key under `ports`, as the overlays set it; not positive if they disable it.
+  package func port(_ key: String, otherwise standard: Int64) -> Int64 {
+    overlays.reduce(standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
+  }
+
+  /// Port of the agent's DNS interface.
+  package var dnsPort: Int64 { port("dns", otherwise: dns == .port53 ? 53 : 8600) }
+
+  /// Port of every server's HTTP API: the servers of a group are configured alike.
+  package var httpPort: Int64 { port("http", otherwise: 8500) }
+}

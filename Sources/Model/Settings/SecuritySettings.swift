@@ -1,0 +1,26 @@
+extension Settings {
+  /// TLS between agents.
+  package struct TLS: Sendable, Equatable {
+    /// Where the CA certificate is stored; nil: no TLS.
+    package var ca: SecretReference?
+    /// Where the agent's certificate is stored.
+    package var cert: SecretReference?
+    /// Where the agent's private key is stored.
+    package var key: SecretReference?
+    /// Consul's `verify_incoming`; nil: true if there is a certificate.
+    package var verifyIncoming: Bool?
+    /// Consul's `verify_outgoing`; nil: true.
+    package var verifyOutgoing: Bool?
+    /// Consul's `verify_server_hostname`; nil: true with `--production`.
+    package var verifyServerHostname: Bool?
+    /// Servers give clients their certificates.
+    package var autoEncrypt = false
+
+    package init() {}
+  }
+
+  /// Every secret that the options name.
+  package var secretReferences: [SecretReference] {
+    [gossipKey, agentToken, tls.ca, tls.cert, tls.key].compactMap { $0 }
+  }
+}

@@ -1,0 +1,19 @@
+extension Settings {
+  /// The configuration file that this program writes.
+  package var configurationPath: String { configDirectory + "/00-consul-bootstrap.json" }
+
+  /// Directory of the certificates and keys that come from a secret store.
+  package var tlsDirectory: String { configDirectory + "/tls" }
+
+  /// The options of the last run, which the sidecar reads at each start.
+  package var sidecarConfigurationPath: String { stateDirectory + "/options.json" }
+
+  /// Records to which instance the state and data directories belong.
+  package var instanceRecordPath: String { stateDirectory + "/instance.json" }
+
+  /// The sidecar's report on log forwarding, for `status`.
+  package var logReportPath: String { stateDirectory + "/log-status.json" }
+
+  /// This program's own log, if it is forwarded.
+  package static let ownLogPath = "/var/log/consul-bootstrap.log"
+}

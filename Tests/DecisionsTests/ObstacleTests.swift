@@ -1,0 +1,138 @@
+import Base
+import Consul
+import Testing
+
+@testable import Artifacts
+@testable import Decisions
+@testable import Model
+
+/// What stops a run before its first step.
+@Suite struct ObstacleTests {
+  private func obstacle(_ machine: MachineObservation, _ change: (inout Settings) -> Void = { _ in }) throws -> Failure?
+  {
+    var settings = Settings()
+    change(&settings)
+    return try Plan(observation(machine), settings).obstacle
+  }
+
+  @Test(arguments: [
+    (true, "run as root"), (false, "repair /x or its file system; an unreadable file does not count as absent"),
+  ])
+  func `an unreadable file`(_ isDenied: Bool, _ hint: String) {
+    #expect(
+      UnreadableFile(path: "/x", reason: "read /x: why", isPermissionDenied: isDenied).failure
+        == Failure(.configurationRejected, "cannot read /x", details: ["read /x: why"], hint: hint))
+  }
+
+  @Test func `an unreadable file comes before everything else`() throws {
+    var machine = machine(running: true, others: [.init(path: "/etc/consul.d/x.hcl", setsBootstrap: true)])
+    machine.unreadable = [
+      UnreadableFile(path: "/a", reason: "first", isPermissionDenied: false),
+      UnreadableFile(path: "/b", reason: "second", isPermissionDenied: false),
+    ]
+    #expect(try obstacle(machine)?.details == ["first"])
+    machine.unreadable = []
+    #expect(
+      try obstacle(machine)
+        == Failure(
+          .configurationRejected, "/etc/consul.d/x.hcl sets bootstrap or bootstrap_expect",
+          details: ["a server with a fixed value can form a second cluster"],
+          hint: "remove the key from /etc/consul.d/x.hcl; "
+            + "consul-bootstrap writes bootstrap_expect at a boot where it is safe"))
+  }
+
+  @Test func `an agent that runs already, where this process would supervise one`() throws {
+    let data = DataDirectoryObservation(
+      content: .init(snapshotNamesThisAddress: true), raftState: .none, isMount: false)
+    let running = machine(data: data, recorded: "i-2", running: true)
+    #expect(
+      try obstacle(running)
+        == Failure(
+          .agentNotStarted, "a Consul agent that this program does not supervise is already running on this machine",
+          details: ["an agent answers at this machine's HTTP address"],
+          hint: "stop that agent, or write only its configuration with --start none"))
+    for start in [Settings.Start.systemd, .docker, .none] {
+      #expect(
+        try obstacle(running) {
+          $0.start = start; $0.image = "consul"
+        } == nil)
+    }
+  }
+
+  @Test(arguments: [Settings.Start.supervise, .none])
+  func `an agent that runs with another machine's data, which this program cannot stop`(_ start: Settings.Start) throws
+  {
+    let data = DataDirectoryObservation(content: .init(snapshotNamesThisAddress: nil), raftState: .none, isMount: false)
+    #expect(
+      try obstacle(machine(data: data, recorded: "i-old", running: true)) { $0.start = start }
+        == Failure(
+          .agentNotStarted, "a Consul agent is running with the data of another machine (created by instance i-old)",
+          hint: "stop that agent and retry, or keep the data with --keep-data"))
+  }
+}
+
+/// What a person should know beside a plan.
+@Suite struct WarningTests {
+  private func warnings(_ seen: Observation, _ change: (inout Settings) -> Void = { _ in }) throws -> [String] {
+    var settings = Settings()
+    change(&settings)
+    return try Plan(seen, settings).warnings
+  }
+
+  @Test func `a healthy first boot has none`() throws { #expect(try warnings(observation()) == []) }
+
+  @Test func `renamed data`() throws {
+    let data = DataDirectoryObservation(content: .init(snapshotNamesThisAddress: nil), raftState: .none, isMount: false)
+    #expect(
+      try warnings(observation(machine(data: data))) == [
+        "the data directory was created by another machine: nothing in it refers to this one; "
+          + "it is renamed to /opt/consul.unknown-instance.20260102T030405Z"
+      ])
+  }
+
+  @Test func `a lost quorum`() throws {
+    let peers = ["10.0.1.9": status(nil, ["a:8300"]), "10.0.2.100": status(nil, ["a:8300"])]
+    #expect(
+      try warnings(observation(peers: peers, over: true)) == [
+        "the cluster has lost its quorum: 10.0.1.9, 10.0.2.100 have raft state but no leader. "
+          + "This server forms no second cluster: it joins without bootstrapping and becomes a voter once the cluster "
+          + "is recovered. Restore the missing servers with their data, or recover the survivors with peers.json "
+          + "(Consul documentation, \"Outage Recovery\")"
+      ])
+  }
+
+  @Test func `other zones that are incomplete or have no public address`() throws {
+    let members = [
+      instance("i-2", "10.0.1.10"), instance("i-4", "10.0.2.9", zone: "eu-west-1b"),
+      instance("i-5", "10.0.2.8", zone: "eu-west-1b", publicIP: "192.0.2.8"),
+    ]
+    var seen = observation(members: members, desired: 6)
+    seen.identity.interfaces = [
+      NetworkInterface(
+        deviceNumber: 0, name: "eth0", kind: "interface", privateIPs: [address("10.0.1.10")],
+        publicIPs: [address("192.0.2.10"): address("10.0.1.10")])
+    ]
+    #expect(
+      try warnings(seen) {
+        $0.layout = .datacenterPerAZ
+        $0.wanAddress = .public
+      } == [
+        "2 of 3 servers are known in eu-west-1b; the sidecar joins the others when they appear",
+        "not joined over the WAN, because they have no public address: i-4",
+      ])
+  }
+
+  @Test func `containers that query another port, and a group that could not be discovered`() throws {
+    var seen = observation(
+      machine(
+        data: .init(
+          content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false)))
+    seen.group = nil
+    seen.machine.dockerBridge = address("172.17.0.1")
+    #expect(
+      try warnings(seen) { $0.dnsAddress = .dockerBridge } == [
+        "containers query port 53, the agent's DNS listens on 8600: add --dns port-53",
+        "AWS could not be reached; rejoining with the configuration and data on this machine",
+      ])
+  }
+}
