@@ -149,7 +149,7 @@ import Testing
     doctor.settings.role = .client
     doctor.settings.membership = .groups(["web"])
     doctor.settings.overlays = [.init(origin: "--set", value: ["ports": ["dns": -1]])]
-    for port in [8300, 8302, 8600] as [Int64] { context.ports.setListenError(port: port, .tcp, "Address in use") }
+    for port in [8300, 8302, 8600, -1] as [Int64] { context.ports.setListenError(port: port, .tcp, "Address in use") }
     #expect(try await doctor.findings("ports") == ["ok ports: the agent's ports are free"])
   }
 

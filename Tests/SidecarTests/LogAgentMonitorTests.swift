@@ -156,6 +156,7 @@ import Testing
     let monitor = try monitor()
     try await monitoring(monitor) {
       try await context.clock.sleep(for: .seconds(400))
+      #expect(monitor.report.problems == [] && monitor.report.streams[0].lastLine == nil)
       context.files.delete(LogFixture.path)
       try await context.clock.sleep(for: .seconds(400))
     }

@@ -112,6 +112,7 @@ import Testing
       try await fixture.aws.call("DescribeAutoScalingInstances")
       sidecar.reload(fixture.settings)
       try await fixture.context.clock.sleep(for: .seconds(30))
+      #expect(fixture.context.textServer.text(at: .loopback(port: 1)) != nil)
     }
     #expect(fixture.aws.calls("DescribeAutoScalingInstances").count == 1)
     #expect(fixture.log == ["info the options have not changed"])
