@@ -16,6 +16,12 @@ func target(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
+/// A target without hot loops: in a release its size matters more than its speed.
+func smallTarget(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  let small = SwiftSetting.unsafeFlags(["-Osize"], .when(configuration: .release))
+  return .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings + [small])
+}
+
 func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
@@ -32,20 +38,21 @@ let package = Package(
     .target(name: "CSpawn"),
     target("Base", []),
     target("AWS", ["Base", "COpenSSL", "CExpat", "CDeflate"]),
-    target("Consul", ["Base"]),
+    smallTarget("Consul", ["Base"]),
     target("Host", ["Base", "CAres", "CCurl", "CSpawn"]),
-    target("Model", ["Base", "AWS", "Consul"]),
-    target("Artifacts", ["Base", "AWS", "Consul", "Model"]),
-    target("Decisions", ["Base", "Consul", "Model", "Artifacts"]),
-    target("Observers", ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions"]),
-    target("Execution", ["Base", "AWS", "Consul", "Model"]),
+    smallTarget("Model", ["Base", "AWS", "Consul"]),
+    smallTarget("Artifacts", ["Base", "AWS", "Consul", "Model"]),
+    smallTarget("Decisions", ["Base", "Consul", "Model", "Artifacts"]),
+    smallTarget("Observers", ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions"]),
+    smallTarget("Execution", ["Base", "AWS", "Consul", "Model"]),
     target("LogForwarding", ["Base", "AWS"]),
-    target(
+    smallTarget(
       "Sidecar",
       ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "Execution", "LogForwarding"]),
-    target("Doctor", ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "LogForwarding"]),
-    target("Bootstrap", ["Base", "AWS", "Model", "Decisions", "Observers", "Execution", "LogForwarding", "Sidecar"]),
-    target(
+    smallTarget("Doctor", ["Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "LogForwarding"]),
+    smallTarget(
+      "Bootstrap", ["Base", "AWS", "Model", "Decisions", "Observers", "Execution", "LogForwarding", "Sidecar"]),
+    smallTarget(
       "Commands",
       [
         "Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "Execution", "LogForwarding",

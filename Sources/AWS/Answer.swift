@@ -7,8 +7,8 @@ struct MalformedAnswer: ExplainedError, Equatable {
   init(_ explanation: String) { self.explanation = explanation }
 }
 
-/// Required fields. A default in place of a missing one would be a decision on a fact that AWS never stated: a cluster
-/// of 0 servers, for example. Each method names what the answer lacks, and of which thing.
+/// Required fields. A default in place of a missing one would be a decision on a fact that AWS never stated: a
+/// cluster of 0 servers, for example. Each method names what the answer lacks, and of which thing.
 extension XMLElement {
   /// - Throws: `MalformedAnswer` if there is no such child.
   func requiredChild(_ name: StaticString, of owner: String) throws(MalformedAnswer) -> XMLElement {

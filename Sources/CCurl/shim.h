@@ -37,10 +37,6 @@ static inline CURLcode cb_curl_get_long(CURL *handle, CURLINFO info, long *value
   return curl_easy_getinfo(handle, info, value);
 }
 
-static inline CURLcode cb_curl_get_pointer(CURL *handle, CURLINFO info, void **value) {
-  return curl_easy_getinfo(handle, info, value);
-}
-
 static inline CURLMcode cb_curl_multi_set_long(CURLM *multi, CURLMoption option, long value) {
   return curl_multi_setopt(multi, option, value);
 }

@@ -1,14 +1,14 @@
 package import Base
 internal import Synchronization
 
-/// The log on standard error: short lines for a person at a terminal, time-stamped records elsewhere.
+/// The log on standard error: short lines on a terminal, time-stamped records elsewhere.
 package final class Console: ErrorOutput {
   package enum Format: String, Sendable, CaseIterable { case text, json }
 
   private struct State {
-    /// A progress line stands on the terminal without a newline.
+    /// Whether the terminal shows a progress line, which has no newline.
     var hasOpenLine = false
-    var lastProgress: (message: String, at: Timestamp)?
+    var lastProgress: (message: String, uptime: Duration)?
   }
 
   private let format: Format
@@ -16,7 +16,7 @@ package final class Console: ErrorOutput {
   private var isTerminal: Bool { format == .text && terminal.isTerminal }
   private let state = Mutex(State())
 
-  /// Elsewhere than on a terminal an unchanged state is repeated this often.
+  /// Elsewhere than on a terminal, an unchanged state is repeated this often.
   private static let progressInterval = Duration.seconds(10)
 
   package init(format: Format, environment: [String: String]) {
@@ -28,7 +28,7 @@ package final class Console: ErrorOutput {
     write(text: text(record) + "\n")
   }
 
-  /// Whole lines, as they are; a progress line gives way to them.
+  /// Whole lines, unchanged; they replace a progress line.
   package func write(text: String) {
     state.withLock { state in
       Machine.write((state.hasOpenLine ? "\r\u{1B}[K" : "") + text, toStandardError: true)
@@ -37,7 +37,7 @@ package final class Console: ErrorOutput {
   }
 
   package func progress(_ record: LogRecord) {
-    let now = Machine.now()
+    let now = Machine.uptime()
     guard !isTerminal else {
       let elapsed = record.attributes.first { $0.key == "elapsed" }?.value.string.map { "\($0): " } ?? ""
       let line = String((elapsed + record.message).prefix(max(20, terminal.width - 1)))
@@ -46,9 +46,9 @@ package final class Console: ErrorOutput {
         state.hasOpenLine = true
       }
     }
-    // What changes with every look, as the time that passed, stands in the attributes, not in the message.
+    // Values that change every time, such as the elapsed time, are attributes, not part of the message.
     let isNews = state.withLock { state in
-      if let last = state.lastProgress, last.message == record.message, now - last.at < Self.progressInterval {
+      if let last = state.lastProgress, last.message == record.message, now - last.uptime < Self.progressInterval {
         return false
       }
       state.lastProgress = (record.message, now)
@@ -81,7 +81,7 @@ package final class Console: ErrorOutput {
     }
   }
 
-  /// For a person, who reads no JSON.
+  /// One line without JSON.
   private static func humanReadable(_ record: LogRecord) -> String {
     let attributes = record.attributes.compactMap { key, value -> String? in
       let text =
@@ -92,7 +92,7 @@ package final class Console: ErrorOutput {
     return "\(record.message)\(rest)".split(whereSeparator: \.isNewline).joined(separator: " ")
   }
 
-  /// Lines end where records end.
+  /// One record is one line.
   private static func sentence(_ record: LogRecord) -> String {
     let attributes = record.attributes.map { " \($0.key)=\($0.value.string.map(quoted) ?? $0.value.compactText)" }
       .joined()

@@ -1,9 +1,21 @@
 package import Base
 internal import Glibc
 
-/// This machine.
+/// The machine that this program runs on.
 package struct LocalSystem: System {
-  package init() {}
+  private let environment: [String: String]
+  private let users: UserDatabase
+
+  /// - Parameter environment: of this process; systemd passes its addresses in there.
+  package init(environment: [String: String] = Machine.environment) {
+    self.init(environment: environment, files: LocalFileStore())
+  }
+
+  /// - Parameter files: the user database.
+  init(environment: [String: String], files: any FileReader) {
+    self.environment = environment
+    users = UserDatabase(files: files)
+  }
 
   /// systemd's own test (sd_booted(3)).
   package var isBootedBySystemd: Bool { access("/run/systemd/system/", F_OK) == 0 }
@@ -13,6 +25,7 @@ package struct LocalSystem: System {
   package var pid: Int32 { getpid() }
 
   package var hostName: String {
+    // The kernel's name has 64 bytes at most (gethostname(2)), so that the call cannot fail.
     var name = [CChar](repeating: 0, count: 256)
     guard gethostname(&name, name.count - 1) == 0 else { return "" }
     return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -20,55 +33,64 @@ package struct LocalSystem: System {
 
   package func setHostName(_ name: String) throws {
     guard sethostname(name, name.utf8.count) == 0 else {
-      let number = errno
-      throw FileError("set the host name to", name, errno: number, reason: errorText(number))
+      throw FileError("set the host name to", name, number: errno)
     }
   }
 
-  package func owner(named name: String) -> FileOwner? { UserDatabase().owner(named: name) }
+  package func owner(named name: String) throws -> FileOwner? { try users.owner(named: name) }
 
   package var programPath: String {
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    let count = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress!, $0.count) }
-    return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : "/usr/local/bin/consul-bootstrap"
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let count = readlink("/proc/self/exe", &buffer, buffer.count)
+    // Without /proc: where the packages install it.
+    guard count > 0 else { return "/usr/local/bin/consul-bootstrap" }
+    return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
   package func freeSpace(at path: String) throws -> (bytes: Int64, isReadOnly: Bool) {
     var status = statvfs()
-    guard statvfs(path, &status) == 0 else {
-      let number = errno
-      throw FileError("look at the file system of", path, errno: number, reason: errorText(number))
-    }
+    guard statvfs(path, &status) == 0 else { throw FileError("check the file system of", path, number: errno) }
     // ST_RDONLY is 1 (statvfs(3)).
-    return (Int64(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize)), status.f_flag & 1 != 0)
+    return (
+      Self.bytes(blocks: UInt64(status.f_bavail), blockSize: UInt64(status.f_frsize)), status.f_flag & 1 != 0
+    )
   }
 
-  package func notify(_ state: String) {
-    guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/") || path.hasPrefix("@"),
-      path.utf8.count < 108
-    else {
-      return
+  /// Saturating: network file systems report what they like.
+  static func bytes(blocks: UInt64, blockSize: UInt64) -> Int64 {
+    let (bytes, overflows) = blocks.multipliedReportingOverflow(by: blockSize)
+    return overflows ? .max : Int64(clamping: bytes)
+  }
+
+  package func notify(_ state: String) throws {
+    guard let path = environment["NOTIFY_SOCKET"], !path.isEmpty else { return }
+    // Other kinds of addresses are for virtual machines (sd_notify(3)).
+    guard path.hasPrefix("/") || path.hasPrefix("@") else {
+      throw FileError("notify", path, number: EAFNOSUPPORT)
     }
-    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { return }
-    defer { close(descriptor) }
-    withUnixAddress(path) { address, length in
-      _ = state.withCString { sendto(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL), address, length) }
+    guard path.utf8.count < 108 else { throw FileError("notify", path, number: ENAMETOOLONG) }
+    let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard number >= 0 else { throw FileError("notify", path, number: errno) }
+    let socket = Descriptor(number)
+    let sent = withUnixAddress(path) { address, length in
+      state.withCString { sendto(socket.number, $0, strlen($0), Int32(MSG_NOSIGNAL), address, length) }
     }
+    guard sent >= 0 else { throw FileError("notify", path, number: errno) }
   }
 
   package var watchdogInterval: Duration? {
-    guard let text = getenv("WATCHDOG_USEC").map({ String(cString: $0) }), let microseconds = Int64(text),
-      microseconds > 0
-    else { return nil }
+    guard let text = environment["WATCHDOG_USEC"], let microseconds = Int64(text), microseconds > 0 else { return nil }
     // Set for another process, if it names one (sd_watchdog_enabled(3)).
-    if let pid = getenv("WATCHDOG_PID").map({ String(cString: $0) }), pid != String(getpid()) { return nil }
-    return .microseconds(microseconds)
+    if let pid = environment["WATCHDOG_PID"], pid != String(getpid()) { return nil }
+    return min(.microseconds(microseconds), Self.longestWatchdog)
   }
 
-  package func address(ofInterface name: String) -> IPv4Address? {
+  /// Notifying more often than necessary does no harm; clocks cannot sleep for 292,000 years.
+  private static let longestWatchdog = Duration.seconds(24 * 3600)
+
+  package func address(ofInterface name: String) throws -> IPv4Address? {
     var list: UnsafeMutablePointer<ifaddrs>?
-    guard getifaddrs(&list) == 0 else { return nil }
+    guard getifaddrs(&list) == 0 else { throw FileError("list addresses of", name, number: errno) }
     defer { freeifaddrs(list) }
     var next = list
     while let entry = next?.pointee {
@@ -82,16 +104,4 @@ package struct LocalSystem: System {
     }
     return nil
   }
-}
-
-/// A path as unix(7) wants it; a leading `@` stands for the abstract namespace.
-func withUnixAddress<Result>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
-  var address = sockaddr_un()
-  address.sun_family = sa_family_t(AF_UNIX)
-  var bytes = Array(path.utf8.prefix(107))
-  if bytes.first == 64 { bytes[0] = 0 }
-  withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-  // The family's two bytes, the path, and its zero where it is a name in the file system.
-  let length = socklen_t(2 + bytes.count + (bytes.first == 0 ? 0 : 1))
-  return withUnsafePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) } }
 }

@@ -20,33 +20,35 @@ package enum Machine {
   /// The release: the tag or the commit that it was built from.
   package static var programVersion: String { String(cString: cb_version()) }
 
+  /// The wall clock, for time stamps only.
   package static func now() -> Timestamp {
     var time = timespec()
+    // Cannot fail for this clock (clock_gettime(2)).
     clock_gettime(CLOCK_REALTIME, &time)
-    return Timestamp(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
+    return Timestamp(milliseconds: time.milliseconds)
   }
 
-  /// Since the machine's start; no correction of the clock moves it.
+  /// Since the machine's start; no correction of the clock changes it.
   package static func uptime() -> Duration {
     var time = timespec()
+    // Cannot fail for this clock (clock_gettime(2)).
     clock_gettime(CLOCK_MONOTONIC, &time)
     return .seconds(Int64(time.tv_sec)) + .nanoseconds(Int64(time.tv_nsec))
   }
 
+  /// Standard output that cannot be written is reported on standard error, unless its reader went away. Standard error
+  /// that cannot be written is lost: there is no other place to report to.
   package static func write(_ text: String, toStandardError: Bool = false) {
-    var rest = Array(text.utf8)[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(toStandardError ? 2 : 1, $0.baseAddress, $0.count) }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return }
-      rest = rest.dropFirst(count)
-    }
+    let number = writeAll(Array(text.utf8)[...], to: toStandardError ? 2 : 1)
+    guard number != 0, number != EPIPE, !toStandardError else { return }
+    write(
+      "consul-bootstrap: error: cannot write to standard output: \(errorText(number))\n", toStandardError: true)
   }
 
-  /// Before the first secret is read.
+  /// Call it before the first secret is read.
   package static func forbidCoreFiles() { cb_forbid_core_files() }
 
-  /// Before the first thread.
+  /// Call it before the first thread starts.
   package static func keepMemorySmall() { cb_keep_memory_small() }
 
   package static func waitForever() -> Never {

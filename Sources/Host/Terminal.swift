@@ -1,10 +1,10 @@
 internal import Base
 internal import Glibc
 
-/// Where text goes: a person's terminal, or a file, a pipe, a journal.
+/// Where text goes: a terminal, or a file, a pipe, the journal.
 package struct Terminal: TextOutput {
   package let isTerminal: Bool
-  /// Colours are wanted: on a terminal that has them, and not with `NO_COLOR` (no-color.org), whatever its value.
+  /// On a terminal that has colors, unless `NO_COLOR` (no-color.org) is set to any value.
   package let hasColors: Bool
   private let descriptor: Int32
 
@@ -18,7 +18,7 @@ package struct Terminal: TextOutput {
       isTerminal && (environment["NO_COLOR"] ?? "").isEmpty && environment["TERM"] != "dumb" && environment["CI"] == nil
   }
 
-  /// In columns; 80 where nobody says.
+  /// In columns; 80 if the terminal does not report its size.
   package var width: Int {
     var size = winsize()
     return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80

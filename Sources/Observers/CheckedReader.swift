@@ -41,6 +41,14 @@ final class CheckedReader: Sendable {
     }
   }
 
+  /// False also for a path that is unreadable.
+  func isLink(_ path: String) -> Bool {
+    do { return try files.isLink(path) } catch {
+      remember(error, path)
+      return false
+    }
+  }
+
   /// Treats a file with invalid content as unreadable.
   func reject(_ path: String, reason: String) {
     remember(UnreadableFile(path: path, reason: reason, isPermissionDenied: false))

@@ -35,12 +35,12 @@ package struct MachineObserver: Sendable {
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
     machine.syslogFile = SyslogFile.path(context.files)
     if settings.dnsAddress == .dockerBridge {
-      machine.dockerBridge = context.system.address(ofInterface: "docker0")
+      machine.dockerBridge = try reading { try context.system.address(ofInterface: "docker0") }
     }
     if settings.dns != .none {
       machine.nameServers = nameServers(reader)
       machine.resolverConfiguration = reader.content(Self.resolverPath)
-      machine.resolverConfigurationIsManaged = context.files.isLink(Self.resolverPath)
+      machine.resolverConfigurationIsManaged = reader.isLink(Self.resolverPath)
       machine.hasDnsmasq = reader.status("/usr/sbin/dnsmasq")?.kind == .file
       if settings.dns == .systemdResolved, machine.isBootedBySystemd {
         machine.systemdVersion = try await systemdVersion()
@@ -55,7 +55,8 @@ package struct MachineObserver: Sendable {
   /// Only root can run the agent as another user.
   private func agentOwner() throws -> FileOwner? {
     guard context.system.isRoot else { return nil }
-    if let owner = context.system.owner(named: settings.user) { return owner }
+    // Unreadable is not "no such user": the agent would run as root.
+    if let owner = try reading({ try context.system.owner(named: settings.user) }) { return owner }
     guard settings.user != Settings().user else {
       context.log.warning(
         "there is no user \(settings.user): the agent runs as root",
@@ -186,6 +187,15 @@ package struct MachineObserver: Sendable {
         let words = line.split { $0 == " " || $0 == "\t" || $0 == "=" || $0 == "\"" }
         return words.first == "bootstrap_expect" || words.prefix(2) == ["bootstrap", "true"]
       }
+    }
+  }
+
+  /// Stops the run if the machine cannot be read.
+  private func reading<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as FileError {
+      throw UnreadableFile(
+        path: error.path, reason: error.explanation, isPermissionDenied: error.isPermissionDenied
+      ).failure
     }
   }
 }

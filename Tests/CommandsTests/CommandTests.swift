@@ -185,7 +185,7 @@ import Testing
 
   // MARK: Documents
 
-  @Test func `iam-policy prints the policy of the options and asks nobody`() async throws {
+  @Test func `iam-policy prints the policy of the options without a call`() async throws {
     let fixture = CommandFixture()
     let arguments = ["iam-policy", "--group", "web", "--lifecycle-hook", "up", "--account", "123456789012"]
     #expect(await fixture.run(arguments) == 0)

@@ -25,7 +25,8 @@ import Testing
     #expect(
       command.output.lines == [
         "ok      consul: version 1.20.1, /usr/bin/consul",
-        "problem metadata: the instance metadata service gave no IMDSv2 token; http://169.254.169.254 answered HTTP 403",
+        "problem metadata: the instance metadata service gave no IMDSv2 token; "
+          + "http://169.254.169.254 answered HTTP 403",
         "        hint: enable the HTTP endpoint in the metadata options of this instance",
         "ok      disk: 51200 MiB are free for /opt/consul",
         "note    disk: 600 MiB are free for /var/lib/consul-bootstrap", "", "1 problem found", "",

@@ -99,7 +99,7 @@ struct OneFile: FileReader {
     ),
     (["--config", "/nowhere"], "there is no configuration file /nowhere", "correct --config"),
   ])
-  func `what is wrong is said, with what to do`(_ arguments: [String], _ message: String, _ hint: String) {
+  func `an error names its cause and a hint`(_ arguments: [String], _ message: String, _ hint: String) {
     let failure = failure(arguments)
     #expect(failure?.status == .usage)
     #expect(failure?.message == message)

@@ -98,7 +98,7 @@ import Testing
       ])
   }
 
-  @Test func `hidden and unknown numbers of living servers are told apart`() async {
+  @Test func `hidden and unknown numbers of living servers differ`() async {
     agent.set { $0.refusals["/v1/agent/members"] = (403, "Permission denied") }
     #expect(await output()[1] == "servers     3 in raft, number alive hidden by ACLs, a quorum is 2")
     let other = CommandFixture()
@@ -114,7 +114,7 @@ import Testing
       ])
   }
 
-  @Test func `a report that cannot be read and one that is missing are told apart`() async {
+  @Test func `a report that cannot be read and a missing one differ`() async {
     command.test.files.put(Self.report, "[]")
     #expect(
       await output().dropFirst(2) == [

@@ -1,3 +1,5 @@
+import Glibc
+import Synchronization
 import Testing
 
 @testable import Base
@@ -37,7 +39,7 @@ import Testing
     #expect(text.hasSuffix(method == "POST" ? "a=1&b=2" : "\r\n\r\n"))
   }
 
-  @Test func `an answer over the limit, a cut one and a silent server are told apart`() async throws {
+  @Test func `an answer over the limit, a cut one and a silent server differ`() async throws {
     let server = LoopbackServer([
       "/big": bytes("HTTP/1.1 200 OK\r\nContent-Length: 5000", String(repeating: "x", count: 5000)),
       "/cut": bytes("HTTP/1.1 200 OK\r\nContent-Length: 5000", "x"), "/garbage": Array("garbage\r\n\r\n".utf8),
@@ -58,20 +60,69 @@ import Testing
     }
   }
 
-  @Test func `only HTTP is humanReadable`() async {
+  @Test func `only HTTP is allowed`() async {
     await #expect(throws: TransportError.self) { try await transport.send(HTTPRequest("GET", "file:///etc/passwd")) }
   }
 
-  @Test func `cancellation ends a transfer at once`() async {
-    let server = LoopbackServer([:])
-    var silent = request(server, "/silent")
-    silent.timeout = .seconds(4)
+  @Test func `cancellation ends a transfer at once`() async throws {
     let started = ContinuousClock.now
-    let task = Task { [silent] in try await transport.send(silent) }
-    try? await Task.sleep(for: .milliseconds(100))
+    let server = AcceptingPort()
+    let task = Task { [transport] in try await transport.send(silentRequest(server.port)) }
+    await server.accept()
     task.cancel()
     await #expect(throws: CancellationError.self) { try await task.value }
-    #expect(ContinuousClock.now - started < .seconds(3))
+    #expect(ContinuousClock.now - started < .seconds(20))
+  }
+
+  // Its cancel command was queued before its start command: it ran to its time-out.
+  @Test func `a task that is cancelled before its transfer starts ends at once`() async throws {
+    let started = ContinuousClock.now
+    let server = SilentPort()
+    let task = Task { [transport] in
+      while !Task.isCancelled { await Task.yield() }
+      return try await transport.send(silentRequest(server.port))
+    }
+    task.cancel()
+    await #expect(throws: CancellationError.self) { try await task.value }
+    #expect(ContinuousClock.now - started < .seconds(20))
+  }
+
+  @Test func `cancellation at any moment ends a transfer at once`() async throws {
+    let started = ContinuousClock.now
+    let server = SilentPort()
+    for number in 0..<2000 {
+      let isRunning = Atomic<Bool>(false)
+      let task = Task { [transport] in
+        isRunning.store(true, ordering: .relaxed)
+        return try await transport.send(silentRequest(server.port))
+      }
+      while !isRunning.load(ordering: .relaxed) { await Task.yield() }
+      for _ in 0..<(number % 100) { _ = isRunning.load(ordering: .relaxed) }
+      task.cancel()
+      await #expect(throws: CancellationError.self) { try await task.value }
+    }
+    #expect(ContinuousClock.now - started < .seconds(40))
+  }
+
+  private func silentRequest(_ port: UInt16) -> HTTPRequest {
+    var request = HTTPRequest("GET", "http://127.0.0.1:\(port)/")
+    request.timeout = .seconds(50)
+    return request
+  }
+
+  // To libcurl, 0 milliseconds are no limit.
+  @Test func `a time-out below a millisecond is a time-out`() async {
+    let server = SilentPort()
+    var request = silentRequest(server.port)
+    request.timeout = .microseconds(1)
+    await #expect(throws: TransportError.self) { try await transport.send(request) }
+  }
+
+  @Test func `a request that libcurl does not accept is an error`() async {
+    let url = "http://127.0.0.1/" + String(repeating: "x", count: 8_000_000)
+    await #expect(
+      throws: TransportError.other("cannot prepare the request: A libcurl function was given a bad argument")
+    ) { try await transport.send(HTTPRequest("GET", url)) }
   }
 
   @Test func `many transfers go at once`() async throws {
@@ -84,5 +135,25 @@ import Testing
       for _ in 0..<64 { group.addTask { try await transport.send(one).status } }
       for try await status in group { #expect(status == 200) }
     }
+  }
+}
+
+/// A port of 127.0.0.1 that accepts one connection and never answers.
+private final class AcceptingPort: Sendable {
+  let port: UInt16
+  private let socket: Descriptor
+
+  init() {
+    let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    socket = Descriptor(number)
+    port = withInternetAddress(IPv4Address("127.0.0.1")!, 0) { address, length in
+      precondition(bind(number, address, length) == 0 && listen(number, 1) == 0)
+      return localPort(of: number)
+    }
+  }
+
+  /// Waits for the connection.
+  func accept() async {
+    _ = await eventually { waitUntilReady(socket.number, POLLIN, deadline: Machine.uptime()) == 0 }
   }
 }

@@ -207,7 +207,7 @@ def test_a_partitioned_instance_reports_that_aws_is_unreachable(sandbox, instanc
     [
         (["--exepct", "5"], "did you mean --expect?"),
         (["--merge", "/nowhere.json"], "cannot read the file of --merge"),
-        (["--user", "nobody-here"], "there is no user nobody-here"),
+        (["--user", "absent-user"], "there is no user absent-user"),
         (["--hostname", "bad_{instance_id}"], "is not a host name"),
     ],
 )

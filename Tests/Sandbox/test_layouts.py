@@ -122,7 +122,7 @@ def test_servers_of_another_zone_that_appear_later_are_joined_by_the_sidecar(san
     options = f"{LAYOUT} --group consul-a --group consul-b --expect 1 --wan-wait 1s"
     first.boot(user_data(options))
     healthy(first)
-    assert "waiting up to 1.0 s for the others" in first.log
+    assert "waiting up to 1.0 s for other zones" in first.log
     assert first.configuration["retry_join_wan"] == []
     # The second cannot see the first (its own view is filtered), so nothing but the first one's sidecar can join them.
     second = sandbox.launch(zone=B, group="consul-b", user_data=user_data(options.replace("--group consul-a ", "")))

@@ -158,11 +158,11 @@ import Testing
     context.system.setFreeSpace(bytes: 100)
     context.system.setFreeSpace("/opt", bytes: 5, isReadOnly: true)
     context.system.setOwner("consul", 100)
-    context.system.setOwner("nobody", nil)
+    context.system.setOwner("absent", nil)
     #expect(try context.system.freeSpace(at: "/var").bytes == 100)
     #expect(try context.system.freeSpace(at: "/opt/consul").isReadOnly)
     #expect(context.system.owner(named: "consul")?.user == 100)
-    #expect(context.system.owner(named: "nobody") == nil)
+    #expect(context.system.owner(named: "absent") == nil)
     context.system.notify("READY=1")
     #expect(context.system.notifications == ["READY=1"])
   }

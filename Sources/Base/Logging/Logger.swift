@@ -35,7 +35,7 @@ package protocol LogSink: Sendable {
   func progress(_ record: LogRecord)
 }
 
-/// Passed as a value to whoever has something to say.
+/// Passed as a value to everything that logs.
 package struct Logger: Sendable {
   private let level: LogLevel
   private let sink: any LogSink

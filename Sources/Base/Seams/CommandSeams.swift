@@ -1,4 +1,4 @@
-/// Where a command writes for people and for programs: a terminal, a file or a pipe. The real one is `Terminal` in Host.
+/// Where a command writes its output: a terminal, a file or a pipe. The real one is `Terminal` in Host.
 package protocol TextOutput: Sendable {
   func write(_ text: String)
   var isTerminal: Bool { get }
@@ -41,7 +41,7 @@ package enum LockError: ExplainedError, Equatable {
   package var explanation: String {
     switch self {
     case .unavailable(let error): error.explanation
-    case .held(let path, let holder): "process \(holder ?? "unknown") holds \(path)"
+    case .held(let path, let holder): "\(holder.map { "process \($0)" } ?? "another process") holds \(path)"
     }
   }
 }

@@ -55,14 +55,14 @@ package struct FileError: ExplainedError, Sendable, Equatable {
   package var isPermissionDenied: Bool { errno == 13 || errno == 1 }
 }
 
-/// The machine's files, for who only looks. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+/// The machine's files, for reading. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
 package protocol FileReader: Sendable {
   /// Nil if there is nothing at the path. Follows symbolic links.
   func status(_ path: String) throws -> FileStatus?
   /// The whole file; more than `limit` bytes is an error (EFBIG).
   func read(_ path: String, limit: Int) throws -> [UInt8]
   /// Whether the path itself is a symbolic link.
-  func isLink(_ path: String) -> Bool
+  func isLink(_ path: String) throws -> Bool
   /// Names in a directory, sorted, without `.` and `..`.
   func list(_ directory: String) throws -> [String]
 }
@@ -89,7 +89,7 @@ package struct FileIdentity: Sendable, Hashable {
   }
 }
 
-/// A file that is open for reading: it can be read on when its name has gone to another. Closed when nobody holds it.
+/// A file that is open for reading, even after another file has taken its name. Closed when it is released.
 package protocol OpenFile: Sendable {
   var identity: FileIdentity { get }
   /// Throws `FileError`.
@@ -100,7 +100,7 @@ package protocol OpenFile: Sendable {
   func read(at offset: Int64, count: Int) throws -> [UInt8]
 }
 
-/// Opens files that grow and change their names. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+/// Opens files that grow and are renamed. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
 package protocol FileOpener: Sendable {
   /// Nil if there is no regular file at the path.
   func open(_ path: String) throws -> (any OpenFile)?
@@ -108,7 +108,7 @@ package protocol FileOpener: Sendable {
   func list(_ directory: String) throws -> [String]
 }
 
-/// A file that grows at its end, whoever else appends to it. Closed when nobody holds it.
+/// A file that grows at its end; other processes may append to it, too. Closed when it is released.
 package protocol AppendFile: Sendable {
   /// All of the bytes, in one write where the system can. Throws `FileError`.
   func append(_ bytes: ArraySlice<UInt8>) throws
@@ -117,7 +117,7 @@ package protocol AppendFile: Sendable {
   func size() throws -> Int64
 }
 
-/// The machine's files, for who also changes them. Every call throws `FileError`.
+/// The machine's files, for reading and writing. Every call throws `FileError`.
 package protocol FileStore: FileReader, FileOpener {
   /// Makes the file, mode 0640, if it is not there. Follows no symbolic link.
   func append(to path: String) throws -> any AppendFile

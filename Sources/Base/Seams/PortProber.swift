@@ -1,16 +1,17 @@
-/// What became of a knock at a port.
+/// The result of a probe of a port.
 package enum ProbeResult: Sendable, Equatable {
   /// Something listens, and answered.
   case open
   /// The machine is reached, and nothing listens there.
   case refused
-  /// Nobody says anything: something drops what is sent.
+  /// No answer: a firewall drops the packets.
   case silent
   /// A router, a firewall or this machine says that there is no way; with the system's words.
   case unreachable(String)
 }
 
-/// Knocks at ports of others, and tries ports of this machine. The real one is `SocketProber` in Host.
+/// Probes ports of other machines, and checks whether ports of this machine are free.
+/// The real one is `SocketProber` in Host.
 package protocol PortProber: Sendable {
   /// A TCP connection, closed at once.
   func connect(_ address: IPv4Address, port: Int64, timeout: Duration) async -> ProbeResult

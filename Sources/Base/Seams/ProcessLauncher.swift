@@ -1,4 +1,4 @@
-/// A command line. Nothing secret may stand in it.
+/// A command line. It must not contain a secret.
 package struct Command: Sendable, Equatable {
   /// Absolute path of the program.
   package let program: String
@@ -9,7 +9,7 @@ package struct Command: Sendable, Equatable {
     self.arguments = arguments
   }
 
-  /// As one would type it.
+  /// As typed in a shell.
   package var text: String {
     ([program] + arguments).map { word in
       let plain = word.utf8.allSatisfy { byte in
@@ -59,6 +59,7 @@ package struct CommandResult: Sendable {
 /// A program that cannot be started at all.
 package struct LaunchError: ExplainedError, Sendable, Equatable {
   package let program: String
+  /// What failed, to stand before the program: `exec`, `setuid`, `create a thread for`.
   package let stage: String
   package let reason: String
 
@@ -71,41 +72,45 @@ package struct LaunchError: ExplainedError, Sendable, Equatable {
   package var explanation: String { "\(stage) \(program): \(reason)" }
 }
 
-/// A child that runs beside us, in its own process group, which ends when we end.
+/// A child in a process group of its own, which ends when this process ends.
 package protocol RunningProcess: Sendable {
   var pid: Int32 { get }
-  /// To the child's process group; nothing happens once it has ended.
+  /// To the child's process group; does nothing once the child has ended, whether or not its descendants live on.
   func signal(_ number: Int32)
-  /// Waits for the end; may be called any number of times. Returns nil when the task is cancelled first.
+  /// Waits for the exit of the child, whether or not a descendant still holds its output; may be called any number of
+  /// times. Returns nil when the task is cancelled first.
   func end() async -> ProcessEnd?
-  /// The last lines that it wrote, oldest first, at most 40.
+  /// The last lines of its output, oldest first, at most 40.
   func lastLines() -> [String]
 }
 
-/// A child whose output is read at our pace: where nobody reads, it waits.
+/// A child whose output is read at the caller's pace: a child that is not read waits.
 package protocol FollowedProcess: Sendable {
-  /// What it has written, standard error included, at most `count` bytes; empty where there is nothing now, nil at its end.
+  /// Output, standard error included, at most `count` bytes; empty if there is none now, nil once the child has exited
+  /// and all of its output has been read.
   func read(_ count: Int) -> [UInt8]?
   func stop()
 }
 
-/// Gets a copy of what a child writes. It must never keep the child waiting for anything but this machine.
+/// Gets a copy of a child's output. It must never keep the child waiting for anything but this machine.
 package protocol OutputSink: Sendable {
   func write(_ bytes: ArraySlice<UInt8>)
 }
 
 /// Starts processes. The real one is `PosixProcessLauncher` in Host.
 package protocol ProcessLauncher: Sendable {
-  /// Runs to the end; killed with its process group at `timeout` or when the task is cancelled.
-  /// - Throws: `LaunchError`.
+  /// Runs a program until it exits; killed with its process group at `timeout` or when the task is cancelled.
+  ///
+  /// Descendants may outlive it, as the daemon that a start script leaves behind. What they write later is lost.
+  /// - Throws: `LaunchError`, or `CancellationError`.
   func run(_ command: Command, timeout: Duration) async throws -> CommandResult
-  /// Starts a child whose output is passed through to ours, as `owner` if given.
+  /// Starts a child, as `owner` if given, whose output goes to this process's own, too.
   /// - Parameters:
   ///   - mayBindLowPorts: whether that user may bind ports below 1024.
   ///   - copy: gets the output, too.
   /// - Throws: `LaunchError`.
   func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?) throws
     -> any RunningProcess
-  /// Throws `LaunchError`.
+  /// Starts a child whose output the caller reads. Throws `LaunchError`.
   func follow(_ command: Command) throws -> any FollowedProcess
 }

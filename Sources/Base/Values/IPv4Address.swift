@@ -53,8 +53,8 @@ package struct IPv4Network: Sendable, Hashable, CustomStringConvertible {
 
   package var description: String { "\(base)/\(prefixLength)" }
 
-  /// The zones of its reverse names, at whole octets as DNS delegates them: `0.10.in-addr.arpa` for 10.0.0.0/16. A network
-  /// between octets has the zone of the next shorter one.
+  /// The zones of its reverse names, at whole octets as DNS delegates them: `0.10.in-addr.arpa` for 10.0.0.0/16. A
+  /// network between octets has the zone of the next shorter one.
   package var reverseZone: String {
     let octets = base.description.split(separator: ".").prefix(max(1, prefixLength / 8))
     return octets.reversed().joined(separator: ".") + ".in-addr.arpa"

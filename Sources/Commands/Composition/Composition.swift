@@ -12,7 +12,7 @@ enum Composition {
     let format = options.logFormat == .json ? Console.Format.json : .text
     let console = Console(format: format, environment: environment)
     let forwardsOwnLog = options.settings.forwards(.bootstrap) && !options.isDryRun
-    let ownLog = forwardsOwnLog ? OwnLog(path: Settings.ownLogPath, format: format) : nil
+    let ownLog = forwardsOwnLog ? OwnLog(path: Settings.ownLogPath, format: format, console: console) : nil
     let log =
       ownLog.map { Logger(level: options.logLevel, sink: TwoSinks(console, $0)) }
       ?? Logger(level: options.logLevel, sink: console)
@@ -20,7 +20,8 @@ enum Composition {
     let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))
     let context = RuntimeContext(
       environment: environment, transport: transport, files: files,
-      launcher: PosixProcessLauncher(environment: environment), system: LocalSystem(), resolver: AresResolver(),
+      launcher: PosixProcessLauncher(environment: environment), system: LocalSystem(environment: environment),
+      resolver: AresResolver(),
       ports: SocketProber(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log,
       textServer: LocalTextServer(), pattern: { PosixPattern($0) })
     let metadata = MetadataClient(

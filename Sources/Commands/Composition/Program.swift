@@ -7,7 +7,17 @@ package enum Program {
   /// The main thread starts the work and waits; the work ends the process.
   package static func main() -> Never {
     Machine.keepMemorySmall()
-    let signals = Signals()
+    let signals: Signals
+    do throws(ResourceError) {
+      signals = try Signals()
+    } catch {
+      // Nothing else has started: without signals a run could not be stopped.
+      let failure = Failure(
+        .agentNotStarted, "cannot start", details: [error.explanation],
+        hint: "raise the limits of this process (ulimit -n, ulimit -u)")
+      Machine.write(failure.text, toStandardError: true)
+      Machine.exit(failure.status.rawValue)
+    }
     Task.detached { Machine.exit(await run(signals)) }
     Machine.waitForever()
   }

@@ -127,8 +127,8 @@ package struct OptionConflict: Sendable {
     OptionConflict(
       message: "--production conflicts with an option that weakens it",
       hint:
-        "leave out --verify-incoming, --verify-outgoing, --verify-server-hostname, --leave-on-terminate, --raft-multiplier and "
-        + "--acl-default-policy, or --production"
+        "leave out --verify-incoming, --verify-outgoing, --verify-server-hostname, --leave-on-terminate, "
+        + "--raft-multiplier and --acl-default-policy, or --production"
     ) { settings, _ in
       let tls = settings.tls
       return settings.isProduction

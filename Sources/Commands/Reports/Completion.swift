@@ -70,7 +70,10 @@ package enum Completion: String, Sendable, CaseIterable {
     return """
       # bash completion of consul-bootstrap: consul-bootstrap completion bash
       _consul_bootstrap_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur"); }
-      _consul_bootstrap_files() { compopt -o filenames 2> /dev/null; mapfile -t COMPREPLY < <(compgen "${1:--f}" -- "$cur"); }
+      _consul_bootstrap_files() {
+        compopt -o filenames 2> /dev/null
+        mapfile -t COMPREPLY < <(compgen "${1:--f}" -- "$cur")
+      }
       _consul_bootstrap() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
         COMPREPLY=()
@@ -137,7 +140,8 @@ package enum Completion: String, Sendable, CaseIterable {
           _arguments $options
         fi
       }
-      if [[ $funcstack[1] == _consul-bootstrap ]]; then _consul-bootstrap "$@"; else compdef _consul-bootstrap consul-bootstrap; fi
+      if [[ $funcstack[1] == _consul-bootstrap ]]; then _consul-bootstrap "$@"
+      else compdef _consul-bootstrap consul-bootstrap; fi
 
       """
   }

@@ -9,8 +9,8 @@ package enum Help {
 
   static let sources =
     "Each option is also an environment variable (\(Option.environmentPrefix)EXPECT for --expect) and a key of the "
-    + "configuration file. The command line overrides the environment, which overrides the file. Durations: 500ms, 90s, "
-    + "10m, 1h30m."
+    + "configuration file. The command line overrides the environment, which overrides the file. Durations: 500ms, "
+    + "90s, 10m, 1h30m."
 
   static let environment =
     "AWS settings follow the AWS SDKs: AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, AWS_ENDPOINT_URL and "

@@ -92,7 +92,7 @@ struct InstallCommand: Sendable {
       return Installation(
         settings,
         .init(
-          owner: context.system.owner(named: settings.user), programPath: context.system.programPath,
+          owner: try context.system.owner(named: settings.user), programPath: context.system.programPath,
           consulPath: consul, hasSystemd: try context.files.status("/etc/systemd/system") != nil,
           isBootedBySystemd: context.system.isBootedBySystemd, agentUnit: try content(SystemdUnit.path),
           sidecarUnit: try content(SidecarUnit.path),

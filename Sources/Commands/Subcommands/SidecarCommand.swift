@@ -41,18 +41,18 @@ struct SidecarCommand: Sendable {
       }
       defer { withExtendedLifetime(lock) {} }
       // At once: a unit that is not ready before AWS answers would block whatever starts it.
-      context.system.notify("READY=1\nSTATUS=locating this instance")
+      notify("READY=1\nSTATUS=locating this instance")
       async let watchdog: Void = feedWatchdog(context)
       try await sidecar.run {
         log.info("the sidecar monitors the agent")
-        context.system.notify("STATUS=monitoring the agent")
+        notify("STATUS=monitoring the agent")
       }
       await watchdog
     }
     dependencies.signals.deliver { number in
       guard number != 1 else { return Self.reload(sidecar, reread, log) }
       log.info("ended by signal \(number)")
-      context.system.notify("STOPPING=1")
+      notify("STOPPING=1")
       Task.detached {
         await sidecar.flush()
         task.cancel()
@@ -71,9 +71,19 @@ struct SidecarCommand: Sendable {
   private func feedWatchdog(_ context: RuntimeContext) async {
     guard let interval = context.system.watchdogInterval else { return }
     while !Task.isCancelled {
-      context.system.notify("WATCHDOG=1")
+      notify("WATCHDOG=1")
       // Twice per interval, as sd_watchdog_enabled(3) recommends.
       try? await context.clock.sleep(for: interval / 2)
+    }
+  }
+
+  /// A service manager that is not notified stops the unit later: the log then has the reason.
+  private func notify(_ state: String) {
+    let context = dependencies.context
+    do {
+      try context.system.notify(state)
+    } catch {
+      context.log.warning("cannot notify the service manager", ["reason": .string(error.explained)])
     }
   }
 

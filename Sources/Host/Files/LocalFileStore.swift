@@ -9,7 +9,7 @@ package struct LocalFileStore: FileStore {
     var info = stat()
     guard stat(path, &info) == 0 else {
       if errno == ENOENT || errno == ENOTDIR { return nil }
-      throw failure("look at", path)
+      throw failure("check", path)
     }
     let kind: FileKind =
       switch info.st_mode & S_IFMT {
@@ -22,9 +22,13 @@ package struct LocalFileStore: FileStore {
       device: UInt64(info.st_dev))
   }
 
-  package func isLink(_ path: String) -> Bool {
+  package func isLink(_ path: String) throws -> Bool {
     var info = stat()
-    return lstat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFLNK
+    guard lstat(path, &info) == 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return false }
+      throw failure("check", path)
+    }
+    return info.st_mode & S_IFMT == S_IFLNK
   }
 
   package func read(_ path: String, limit: Int) throws -> [UInt8] {
@@ -50,19 +54,24 @@ package struct LocalFileStore: FileStore {
     guard let handle = opendir(directory) else { throw failure("list", directory) }
     defer { closedir(handle) }
     var names: [String] = []
-    while let entry = readdir(handle) {
+    while true {
+      // Nil at the end as well as after an error, which alone sets the number (readdir(3)).
+      errno = 0
+      guard let entry = readdir(handle) else { break }
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
       if name != ".", name != ".." { names.append(name) }
     }
+    guard errno == 0 else { throw failure("list", directory) }
     return names.sorted()
   }
 
   package func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws {
     let directory = Self.parent(of: path)
-    // The same name every time: what a killed run left behind is overwritten by the next.
+    // The same name every time: the next write replaces the file that a killed run left behind.
     let temporary = "\(directory)/.\(path.split(separator: "/").last ?? "file").tmp"
+    // Usually there is none; a file that cannot be removed fails the exclusive open.
     unlink(temporary)
     let file = try open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, "write", mode: 0o600)
     do {
@@ -81,6 +90,7 @@ package struct LocalFileStore: FileStore {
       guard fsync(file) == 0 else { throw failure("write", path) }
       guard Glibc.rename(temporary, path) == 0 else { throw failure("rename a new file to", path) }
     } catch {
+      // A file that stays is replaced by the next write; the error that matters is the first.
       unlink(temporary)
       throw error
     }
@@ -90,7 +100,7 @@ package struct LocalFileStore: FileStore {
   package func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws {
     if let status = try status(path) {
       guard status.kind == .directory else {
-        throw FileError("create directory", path, errno: ENOTDIR, reason: "a file is in the way")
+        throw FileError("create directory", path, errno: ENOTDIR, reason: "there is a file of that name")
       }
       return
     }
@@ -102,17 +112,20 @@ package struct LocalFileStore: FileStore {
   }
 
   package func changeOwner(_ path: String, _ owner: FileOwner) throws {
-    var info = stat()
-    guard lstat(path, &info) == 0 else { throw failure("look at", path) }
-    if info.st_uid != owner.user || info.st_gid != owner.group, lchown(path, owner.user, owner.group) != 0 {
-      throw failure("change the owner of", path)
+    // A list instead of recursion: the depth of a tree must not exhaust the stack.
+    var pending = [path]
+    while let path = pending.popLast() {
+      var info = stat()
+      guard lstat(path, &info) == 0 else { throw failure("check", path) }
+      if info.st_uid != owner.user || info.st_gid != owner.group, lchown(path, owner.user, owner.group) != 0 {
+        throw failure("change the owner of", path)
+      }
+      if info.st_mode & S_IFMT == S_IFDIR { pending += try list(path).map { "\(path)/\($0)" } }
     }
-    guard info.st_mode & S_IFMT == S_IFDIR else { return }
-    for name in try list(path) { try changeOwner("\(path)/\(name)", owner) }
   }
 
   package func rename(_ path: String, to newPath: String) throws {
-    guard Glibc.rename(path, newPath) == 0 else { throw failure("move", path) }
+    guard Glibc.rename(path, newPath) == 0 else { throw failure("rename", path) }
     try syncDirectory(Self.parent(of: newPath))
   }
 
@@ -120,6 +133,7 @@ package struct LocalFileStore: FileStore {
     guard unlink(path) == 0 || errno == ENOENT else { throw failure("remove", path) }
   }
 
+  /// A file that cannot be checked cannot be executed either.
   package func isExecutable(_ path: String) -> Bool {
     access(path, X_OK) == 0
   }
@@ -132,7 +146,7 @@ package struct LocalFileStore: FileStore {
   private func syncDirectory(_ directory: String) throws {
     let handle = try open(directory, O_RDONLY | O_DIRECTORY, "open")
     defer { close(handle) }
-    // Some file systems cannot sync a directory and say EINVAL.
+    // Some file systems cannot sync a directory: EINVAL (fsync(2)).
     guard fsync(handle) == 0 || errno == EINVAL else { throw failure("sync", directory) }
   }
 
@@ -143,7 +157,6 @@ package struct LocalFileStore: FileStore {
   }
 
   private func failure(_ operation: String, _ path: String) -> FileError {
-    let number = errno
-    return FileError(operation, path, errno: number, reason: errorText(number))
+    FileError(operation, path, number: errno)
   }
 }

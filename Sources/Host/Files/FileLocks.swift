@@ -16,26 +16,23 @@ package struct FileLocks: LockStore {
 }
 
 private final class FileLock: HeldLock {
-  private let descriptor: Int32
+  private let file: Descriptor
 
   /// - Throws: `FileError`, or `LockError.held`.
   init(path: String) throws {
-    let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
-    guard file >= 0 else {
-      let number = errno
-      throw FileError("open", path, errno: number, reason: errorText(number))
-    }
-    descriptor = file
-    guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+    let number = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
+    guard number >= 0 else { throw FileError("open", path, number: errno) }
+    file = Descriptor(number)
+    while flock(number, LOCK_EX | LOCK_NB) != 0 {
+      if errno == EINTR { continue }
+      guard errno == EWOULDBLOCK else { throw FileError("lock", path, number: errno) }
       var buffer = [UInt8](repeating: 0, count: 32)
-      let count = max(0, pread(file, &buffer, buffer.count, 0))
+      let count = max(0, pread(number, &buffer, buffer.count, 0))
       let holder = String(decoding: buffer[..<count].prefix { $0 != 10 }, as: UTF8.self)
       throw LockError.held(path: path, holder: holder.isEmpty ? nil : holder)
     }
     // For the message of the process that finds the lock held; without it the lock holds all the same.
     let text = Array("\(getpid())\n".utf8)
-    if ftruncate(file, 0) == 0 { _ = pwrite(file, text, text.count, 0) }
+    if ftruncate(number, 0) == 0 { _ = pwrite(number, text, text.count, 0) }
   }
-
-  deinit { close(descriptor) }
 }

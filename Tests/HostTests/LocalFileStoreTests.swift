@@ -1,0 +1,103 @@
+import Foundation
+import Glibc
+import Testing
+
+@testable import Base
+@testable import Host
+
+@Suite struct LocalFileStoreTests {
+  let files = LocalFileStore()
+
+  @Test func `a file is written whole, with its mode, and leaves nothing beside it`() async throws {
+    try await withDirectory { directory in
+      let path = directory + "/a.json"
+      try files.write(path, Array("one".utf8), mode: 0o640, owner: nil)
+      // What a killed run left is no obstacle.
+      _ = FileManager.default.createFile(atPath: directory + "/.a.json.tmp", contents: Data("half".utf8))
+      try files.write(path, Array("two".utf8), mode: 0o600, owner: nil)
+      #expect(String(decoding: try files.read(path, limit: 10), as: UTF8.self) == "two")
+      #expect(try files.status(path)?.mode == 0o600)
+      #expect(try files.list(directory) == ["a.json"])
+    }
+  }
+
+  @Test func `a write that fails names path and reason and keeps the old file`() async throws {
+    try await withDirectory { directory in
+      #expect { try files.write(directory + "/no/a", [], mode: 0o600, owner: nil) } throws: {
+        ($0 as? FileError)?.reason == "No such file or directory"
+      }
+      try files.createDirectory(directory + "/d/e", mode: 0o750, owner: nil)
+      try files.createDirectory(directory + "/d/e", mode: 0o700, owner: nil)
+      #expect(try files.status(directory + "/d/e")?.mode == 0o750)
+      #expect(throws: FileError.self) { try files.write(directory + "/d", Array("x".utf8), mode: 0o600, owner: nil) }
+      #expect(try files.list(directory) == ["d"])
+    }
+  }
+
+  @Test func `reads are bounded, absence is no error where it is expected`() async throws {
+    try await withDirectory { directory in
+      try files.write(directory + "/a", [UInt8](repeating: 0, count: 100), mode: 0o600, owner: nil)
+      #expect(throws: FileError.self) { try files.read(directory + "/a", limit: 99) }
+      #expect(try files.readIfPresent(directory + "/b") == nil)
+      #expect(try files.readIfPresent(directory + "/a/b") == nil)
+      #expect(try files.status(directory + "/b") == nil)
+    }
+  }
+
+  // Unreadable counted as "no link", and a managed /etc/resolv.conf as one that may be replaced.
+  @Test func `a link that cannot be checked is an error`() async throws {
+    try await withDirectory { directory in
+      try #require(symlink("nowhere", directory + "/link") == 0)
+      #expect(try files.isLink(directory + "/link"))
+      #expect(try !files.isLink(directory))
+      #expect(try !files.isLink(directory + "/absent"))
+      let long = directory + "/" + String(repeating: "x", count: 300)
+      #expect(throws: FileError("check", long, number: ENAMETOOLONG)) { try files.isLink(long) }
+    }
+  }
+
+  @Test func `a directory that cannot be listed is an error`() {
+    #expect(throws: FileError("list", "/nowhere", number: ENOENT)) { try files.list("/nowhere") }
+    #expect(throws: FileError("list", "/dev/null", number: ENOTDIR)) { try files.list("/dev/null") }
+  }
+
+  // Recursion into a tree that another user has built exhausted the stack.
+  @Test func `a very deep tree changes its owner`() async throws {
+    try await withDirectory { directory in
+      var path = directory
+      for _ in 0..<600 {
+        path += "/d"
+        try #require(mkdir(path, 0o700) == 0)
+      }
+      let owner = FileOwner(user: getuid(), group: getgid(), userName: "", groupName: "")
+      let succeeded = await withCheckedContinuation { continuation in
+        do {
+          try startThread("owner", stackSize: 128 << 10) {
+            continuation.resume(returning: (try? LocalFileStore().changeOwner(directory, owner)) != nil)
+          }
+        } catch {
+          continuation.resume(returning: false)
+        }
+      }
+      #expect(succeeded)
+      // By the file system itself: FileManager recurses.
+      while path != directory {
+        try #require(rmdir(path) == 0)
+        path.removeLast(2)
+      }
+    }
+  }
+
+  // Seconds times 1000 ended the process.
+  @Test func `a file may bear any time`() async throws {
+    // tmpfs, unlike ext4, keeps times of this size.
+    let directory = try files.status("/dev/shm")?.kind == .directory ? "/dev/shm" : "/tmp"
+    let path = "\(directory)/consul-bootstrap-\(UUID())"
+    try files.write(path, [], mode: 0o600, owner: nil)
+    defer { unlink(path) }
+    let times = [timespec(tv_sec: 0, tv_nsec: 0), timespec(tv_sec: .max, tv_nsec: 0)]
+    try #require(utimensat(AT_FDCWD, path, times, 0) == 0)
+    let file = try #require(try files.open(path))
+    #expect(try file.modified() > 0)
+  }
+}
