@@ -1,5 +1,5 @@
 package import Artifacts
-package import Base
+internal import Base
 package import Model
 
 /// The addresses that the agent binds and advertises. They come from metadata; Consul never guesses them.

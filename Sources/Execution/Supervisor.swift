@@ -1,3 +1,4 @@
+internal import Model
 package import Base
 
 /// Keeps an agent running as a child: restarts it after a crash, not after a clean leave, and forwards signals.

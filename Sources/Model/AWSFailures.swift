@@ -1,5 +1,5 @@
 package import AWS
-package import Base
+internal import Base
 
 /// Turns the errors of AWS, which know neither options nor exit statuses, into what a person meets.
 extension AWSError {

@@ -1,3 +1,4 @@
+internal import Model
 internal import Base
 
 /// The text of `--help`, generated from the definitions of options and commands.

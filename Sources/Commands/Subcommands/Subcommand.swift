@@ -1,4 +1,4 @@
-package import Base
+internal import Base
 package import Model
 
 /// What `consul-bootstrap` does besides bootstrapping. Each command's own file defines it; the parser, help, the manual

@@ -1,4 +1,4 @@
-package import Base
+internal import Base
 
 extension Settings {
   /// Name of the datacenter that this instance belongs to.

@@ -1,3 +1,5 @@
+internal import Base
+
 /// The program's exit status, as documented in the README and by `--help`.
 package enum ExitStatus: Int32, Sendable, CaseIterable {
   case done = 0
