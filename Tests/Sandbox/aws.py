@@ -232,6 +232,7 @@ class Middleware:
         scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")
         service = scope[3] if len(scope) > 3 else host.split(".")[0]
         call = {"action": action, "source": source, "service": service, "key": scope[0], "time": time.time()}
+        call["status"] = None  # until it is answered
         if source != "127.0.0.1":
             with self.aws.lock:
                 self.aws.calls.append(call)
@@ -632,6 +633,11 @@ class AWS:
         streams = logs_backends[ACCOUNT][REGION].groups.get(group)
         found = streams.streams.get(stream) if streams else None
         return [event.message for event in found.events] if found else []
+
+    def refused_actions(self):
+        """Actions of the calls answered with an error; calls under way have no answer yet."""
+        with self.lock:
+            return {call["action"] for call in self.calls if call["status"] and call["status"] >= 400}
 
     def calls_from(self, source, since=0):
         with self.lock:
