@@ -107,6 +107,7 @@ import Testing
     running.signal(15)
     running.signal(9)
     #expect(await end == .exited(0))
+    process.finish(.signalled(11))
     #expect(await running.end() == .exited(0))
     #expect(process.signals == [1, 15])
   }
