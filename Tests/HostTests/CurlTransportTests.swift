@@ -66,9 +66,9 @@ import Testing
 
   @Test func `cancellation ends a transfer at once`() async throws {
     let started = ContinuousClock.now
-    let server = AcceptingPort()
+    let server = SilentPort(backlog: 1)
     let task = Task { [transport] in try await transport.send(silentRequest(server.port)) }
-    await server.accept()
+    await server.connection()
     task.cancel()
     await #expect(throws: CancellationError.self) { try await task.value }
     #expect(ContinuousClock.now - started < .seconds(20))
@@ -135,25 +135,5 @@ import Testing
       for _ in 0..<64 { group.addTask { try await transport.send(one).status } }
       for try await status in group { #expect(status == 200) }
     }
-  }
-}
-
-/// A port of 127.0.0.1 that accepts one connection and never answers.
-private final class AcceptingPort: Sendable {
-  let port: UInt16
-  private let socket: Descriptor
-
-  init() {
-    let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    socket = Descriptor(number)
-    port = withInternetAddress(IPv4Address("127.0.0.1")!, 0) { address, length in
-      precondition(bind(number, address, length) == 0 && listen(number, 1) == 0)
-      return localPort(of: number)
-    }
-  }
-
-  /// Waits for the connection.
-  func accept() async {
-    _ = await eventually { waitUntilReady(socket.number, POLLIN, deadline: Machine.uptime()) == 0 }
   }
 }

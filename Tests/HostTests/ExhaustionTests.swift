@@ -14,66 +14,66 @@ private let here = IPv4Address("127.0.0.1")!
       let launcher = PosixProcessLauncher(environment: [:]), transport = CurlTransport(caBundle: nil)
       let request = HTTPRequest("GET", "http://127.0.0.1:1/"), command = Command("/bin/true", [])
       let reason = "Too many open files"
-      var core = rlimit(rlim_cur: .max, rlim_max: .max)
-      print(setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &core))
       // The runtime's own descriptors, for timers: libdispatch traps where it cannot open them.
       try await Task.sleep(for: .milliseconds(1))
       limitDescriptors(to: 3)
 
-      await expect("transport", throws: TransportError.other("cannot create a pipe: \(reason)")) {
-        _ = try await transport.send(request)
-      }
-      let launchError = LaunchError(program: "/bin/true", stage: "create a pipe for", reason: reason)
-      await expect("run", throws: launchError) { _ = try await launcher.run(command, timeout: .seconds(20)) }
-      await expect("follow", throws: launchError) { _ = try launcher.follow(command) }
-      await expect("text server", throws: FileError("listen on", "127.0.0.1:1", number: EMFILE)) {
-        _ = try LocalTextServer().serve(at: .loopback(port: 1)) { "" }
-      }
-      let prober = SocketProber()
-      expect("TCP", await prober.connect(here, port: 1, timeout: .seconds(20)), is: .unreachable(reason))
-      expect("UDP", await prober.ask(here, port: 1, datagram: [], timeout: .seconds(20)), is: .unreachable(reason))
-      // It was nil: the port counted as free.
-      expect("listen", prober.listenError(here, port: 1, datagrams: true), is: reason)
-      await expect("resolver", throws: NameError("Could not contact DNS servers")) {
-        _ = try await AresResolver().addresses(of: "a.example", server: here, port: 1, timeout: .seconds(1))
-      }
-      // It was nil: no such user, so that the agent ran as root.
-      await expect("user", throws: FileError("read", "/etc/passwd", number: EMFILE)) {
-        _ = try LocalSystem().owner(named: "root")
-      }
-      await expect("interface", throws: FileError("list addresses of", "lo", number: EMFILE)) {
-        _ = try LocalSystem().address(ofInterface: "lo")
-      }
-      await expect("signals", throws: ResourceError(resource: "a pipe", number: EMFILE)) { _ = try Signals() }
-
-      // One descriptor more, then another: nothing in between traps either.
-      var limit: UInt = 3
-      var end: ProcessEnd?
-      while end == nil, limit < 200 {
-        limit += 1
-        limitDescriptors(to: limit)
-        do {
-          end = try await launcher.run(command, timeout: .seconds(20)).end
-        } catch let error as LaunchError {
-          expect("reason", error.reason, is: reason)
-        }
-      }
-      expect("run", end, is: .exited(0))
-      var isRefused = false
-      limit = 3
-      while !isRefused, limit < 200 {
-        limit += 1
-        limitDescriptors(to: limit)
-        do {
+      try await withTaskExecutorPreference(OwnThread()) {
+        await expect("transport", throws: TransportError.other("cannot create a pipe: \(reason)")) {
           _ = try await transport.send(request)
-        } catch TransportError.refused {
-          isRefused = true
-        } catch let error as TransportError {
-          guard case .other = error else { throw error }
         }
+        let launchError = LaunchError(program: "/bin/true", stage: "create a pipe for", reason: reason)
+        await expect("run", throws: launchError) { _ = try await launcher.run(command, timeout: .seconds(20)) }
+        await expect("follow", throws: launchError) { _ = try launcher.follow(command) }
+        await expect("text server", throws: FileError("listen on", "127.0.0.1:1", number: EMFILE)) {
+          _ = try LocalTextServer().serve(at: .loopback(port: 1)) { "" }
+        }
+        let prober = SocketProber()
+        expect("TCP", await prober.connect(here, port: 1, timeout: .seconds(20)), is: .unreachable(reason))
+        expect("UDP", await prober.ask(here, port: 1, datagram: [], timeout: .seconds(20)), is: .unreachable(reason))
+        // It was nil: the port counted as free.
+        expect("listen", prober.listenError(here, port: 1, datagrams: true), is: reason)
+        await expect("resolver", throws: NameError("Could not contact DNS servers")) {
+          _ = try await AresResolver().addresses(of: "a.example", server: here, port: 1, timeout: .seconds(1))
+        }
+        // It was nil: no such user, so that the agent ran as root.
+        await expect("user", throws: FileError("read", "/etc/passwd", number: EMFILE)) {
+          _ = try LocalSystem().owner(named: "root")
+        }
+        await expect("interface", throws: FileError("list addresses of", "lo", number: EMFILE)) {
+          _ = try LocalSystem().address(ofInterface: "lo")
+        }
+        await expect("signals", throws: ResourceError(resource: "a pipe", number: EMFILE)) { _ = try Signals() }
+
+        // One descriptor more, then another: nothing in between traps either.
+        var limit: UInt = 3
+        var end: ProcessEnd?
+        while end == nil, limit < 200 {
+          limit += 1
+          limitDescriptors(to: limit)
+          do {
+            end = try await launcher.run(command, timeout: .seconds(20)).end
+          } catch let error as LaunchError {
+            expect("reason", error.reason, is: reason)
+          }
+        }
+        expect("run", end, is: .exited(0))
+        var isRefused = false
+        limit = 3
+        while !isRefused, limit < 200 {
+          limit += 1
+          limitDescriptors(to: limit)
+          do {
+            _ = try await transport.send(request)
+          } catch TransportError.refused {
+            isRefused = true
+          } catch let error as TransportError {
+            guard case .other = error else { throw error }
+          }
+        }
+        expect("transport works again", isRefused, is: true)
+        expect("user", try LocalSystem().owner(named: "root")?.user, is: 0)
       }
-      expect("transport works again", isRefused, is: true)
-      expect("user", try LocalSystem().owner(named: "root")?.user, is: 0)
     }
   }
 

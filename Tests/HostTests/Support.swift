@@ -48,6 +48,28 @@ func limitDescriptors(to number: UInt) {
   precondition(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
 }
 
+/// Runs jobs on a thread of its own. While libdispatch's queues hold jobs, its monitor opens files of /proc once a
+/// second, and traps where it cannot (`_dispatch_workq_monitor_pools`).
+final class OwnThread: TaskExecutor {
+  private let jobs = Mutex<[UnownedJob]>([])
+  private let count = DispatchSemaphore(value: 0)
+
+  init() {
+    Thread.detachNewThread { [self] in
+      while true {
+        count.wait()
+        jobs.withLock { $0.removeFirst() }.runSynchronously(on: asUnownedTaskExecutor())
+      }
+    }
+  }
+
+  func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    jobs.withLock { $0.append(job) }
+    count.signal()
+  }
+}
+
 /// How many threads of this process have the name; meant for exit tests.
 func threads(named name: String) throws -> Int {
   try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").filter {
@@ -70,13 +92,18 @@ final class SilentPort: Sendable {
   let port: UInt16
   private let socket: Descriptor
 
-  init() {
+  init(backlog: Int32 = 4096) {
     let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     socket = Descriptor(number)
     port = withInternetAddress(IPv4Address("127.0.0.1")!, 0) { address, length in
-      precondition(bind(number, address, length) == 0 && listen(number, 4096) == 0)
+      precondition(bind(number, address, length) == 0 && listen(number, backlog) == 0)
       return localPort(of: number)
     }
+  }
+
+  /// Waits for a connection.
+  func connection() async {
+    _ = await eventually { waitUntilReady(socket.number, POLLIN, deadline: Machine.uptime()) == 0 }
   }
 }
 
