@@ -17,7 +17,7 @@ extension Sidecar {
     let bound = try AddressDecision(instance.identity, settings).addresses.bind
     guard configured != bound else { return }
     context.log.warning(
-      "the address of this machine has changed; writing the agent's configuration anew",
+      "the address of this machine has changed; writing the agent's configuration again",
       ["from": .string(configured.description), "to": .string(bound.description)])
     let steps = try await planner.plan(at: instance, .stay).sidecarSteps
     let executor = StepExecutor(context: context)

@@ -19,7 +19,7 @@ package final class Sidecar: Sendable {
     var settings: Settings
     var planner: Planner
     var service: LogForwardingService?
-    /// Log forwarding and polls with these settings; a reload cancels it and starts it anew.
+    /// Log forwarding and polls with these settings; a reload restarts it.
     var work: Task<Void, Never>?
     var needsRestart = false
     /// The reason that was logged last for an unreadable configuration.

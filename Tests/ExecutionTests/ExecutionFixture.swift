@@ -25,7 +25,7 @@ extension FileOwner {
 }
 
 extension TestContext {
-  /// Performs a step with an executor of its own, as a run that starts anew does.
+  /// Performs a step with an executor of its own, as a second run does.
   @discardableResult
   func perform(_ step: Step) async throws -> StepExecutor.Outcome {
     try await StepExecutor(context: context).perform(step)

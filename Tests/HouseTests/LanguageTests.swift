@@ -10,7 +10,7 @@ import Testing
     (#"\b(who|whom|whoever)\b"#, "it, which, the instance"),
     (#"\b(some|no|any|every)body\b"#, "name the thing, or use the passive"),
     (#"\b(is|are|was|were) (said|told)\b"#, "reports, logs"), (#"\bknock"#, "probe"), (#"\bmend(s|ed|ing)?\b"#, "fix"),
-    (#"\btroubles?\b"#, "problem, error"), (#"\bTwice is once\b"#, "idempotent"),
+    (#"\btroubles?\b"#, "problem, error"), (#"\bTwice is once\b"#, "idempotent"), (#"\banew\b"#, "again, restarts"),
   ]
 
   /// Where this holds; what is added later is added here, too.

@@ -62,7 +62,7 @@ import Testing
     let bench = ForwardingBench()
     bench.context.launcher.follow("/bin/journalctl") { [entry] in $0.feed(entry("s=1", #""x""#, time)) }
     let forwarder = bench.forwarder(["journal": .journal(unit: nil)])
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       let call = try await bench.aws.call("PutLogEvents")
       let events = try JSONValue(parsing: call.parameters["logEvents"] ?? "").array ?? []
       #expect(events.count == 1 && events[0]["message"] == "x")
@@ -128,7 +128,7 @@ import Testing
     let bench = ForwardingBench()
     bench.context.launcher.fail("/bin/journalctl")
     let forwarder = bench.forwarder(["journal": .journal(unit: nil)])
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.until { try await bench.condition(of: "journal", forwarder) == .parked }
       let reason = "cannot read journal: execute /bin/journalctl: No such file or directory"
       #expect(try await bench.status(of: "journal", forwarder).lastError == reason)

@@ -53,7 +53,7 @@ import Testing
     FileTail(path: scratch.log, start: position, opener: LocalFileStore())
   }
 
-  @Test func `renamed and created anew: the rest of the old file first, a line without an end included`() throws {
+  @Test func `renamed and created again: the rest of the old file first, a line without an end included`() throws {
     let scratch = try Scratch()
     var tail = tail(scratch)
     #expect(try all(&tail) == [])

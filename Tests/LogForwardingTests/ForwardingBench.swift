@@ -50,20 +50,7 @@ struct ForwardingBench {
   ) async throws {
     let inputs = paths.map { ("file:\($0)", LogInput.file(pattern: $0)) }
     let forwarder = forwarder(Dictionary(inputs) { $1 }, flushInterval: flushInterval, change)
-    try await running(forwarder) { try await body(forwarder) }
-  }
-
-  /// Runs a forwarder until the body returns, then cancels it.
-  func running(_ forwarder: LogForwarder, _ body: () async throws -> Void) async throws {
-    let work = Task { await forwarder.run() }
-    do {
-      try await body()
-    } catch {
-      work.cancel()
-      throw error
-    }
-    work.cancel()
-    await work.value
+    try await running(forwarder.run) { try await body(forwarder) }
   }
 
   /// Waits for a condition, polled four times per virtual second.

@@ -79,7 +79,7 @@ import Testing
       sizes.update { $0.append(1) }
       return nil
     }
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.until { bench.messages(paths[0]).count > 60 }
     }
     for path in paths {

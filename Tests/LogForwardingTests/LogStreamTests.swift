@@ -27,7 +27,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
     let forwarder = bench.forwarder([name: .file(pattern: path)], flushInterval: .seconds(600), memory: 256 << 10)
     let lines = (0..<100).map { "\($0) " + String(repeating: "x", count: 1000) }
     bench.files.put(path, lines.map { $0 + "\n" }.joined())
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.until(within: .seconds(10)) { bench.messages().count > 60 }
       #expect(bench.messages() == Array(lines.prefix(63)))
     }
@@ -168,7 +168,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
     let bench = ForwardingBench()
     let forwarder = bench.forwarder([name: .file(pattern: path)], flushInterval: .seconds(600))
     bench.files.put(path, "1\n")
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.until { try await bench.status(forwarder).behindBytes == 0 }
       bench.files.grow(path, by: "2\n")
       await forwarder.end(within: .seconds(60))
@@ -184,7 +184,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
     let forwarder = bench.forwarder([name: .file(pattern: path)])
     bench.files.put(path, "1\n")
     bench.aws.fail("PutLogEvents", .unreachable)
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.aws.call("PutLogEvents")
       let start = bench.clock.uptime()
       await forwarder.end(within: .seconds(10))
@@ -198,7 +198,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
     let bench = ForwardingBench()
     let forwarder = bench.forwarder([name: .file(pattern: path)], flushInterval: .seconds(600))
     bench.files.put(path, "1\n")
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.until { try await bench.status(forwarder).behindBytes == 0 }
       let caller = Task {
         try? await bench.clock.sleep(for: .seconds(3600))

@@ -10,7 +10,7 @@ import Testing
     #expect(files.update(["b"], at: .seconds(10)) == [])
     #expect(files.update(["b"], at: .seconds(69)) == [] && !files.isEnding("a"))
     #expect(files.update(["a", "b"], at: .seconds(80)) == [])
-    // The patience begins anew.
+    // Missing again: the patience restarts.
     #expect(files.update(["b"], at: .seconds(90)) == [])
     #expect(files.update(["b"], at: .seconds(149)) == [] && !files.isEnding("a"))
     #expect(files.update(["b"], at: .seconds(150)) == [] && files.isEnding("a") && !files.isEnding("b"))

@@ -42,7 +42,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
     let forwarder = bench.forwarder([name: .file(pattern: path)])
     bench.files.put(path, "1\n")
     bench.aws.fail("PutLogEvents", .unreachable)
-    try await bench.running(forwarder) {
+    try await running(forwarder.run) {
       try await bench.aws.call("PutLogEvents")
       let start = bench.clock.uptime()
       async let setting: Void = {

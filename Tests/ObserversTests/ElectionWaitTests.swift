@@ -48,8 +48,8 @@ import Testing
     #expect(polls > 40 && polls < 85, "\(polls) polls")
   }
 
-  /// A peer that answers again starts the wait anew: only an uninterrupted time without a leader is an outage.
-  @Test func `the wait starts anew when the survivors were unreachable meanwhile`() async throws {
+  /// A peer that answers again restarts the wait: only an uninterrupted time without a leader is an outage.
+  @Test func `the wait restarts when the survivors were unreachable meanwhile`() async throws {
     flow.aws.setGroups([FakeGroup("web", desired: 5)])
     let agent = flow.agent("10.0.1.9", peers: ["10.0.1.9:8300"])
     let flow = flow

@@ -6,6 +6,10 @@ import TestSupport
 @testable import Model
 @testable import Observers
 
+/// Two gossip keys.
+let gossipKey = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
+let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
 
 /// Instance i-2 of Auto Scaling group web, whose servers are i-1, i-2 and i-3; every other agent refuses connections.

@@ -9,9 +9,6 @@ import Testing
 @testable import Model
 @testable import Observers
 
-private let key = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
-private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-
 /// From metadata to a plan.
 @Suite(.timeLimit(.minutes(1))) struct PlannerTests {
   private var flow = Flow(environment: ["PATH": "/usr/bin", "AWS_MAX_ATTEMPTS": "1"])
@@ -111,7 +108,7 @@ private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
   @Test func `a changed gossip key is a warning`() async throws {
     var flow = flow
     flow.settings.gossipKey = .ssm(name: "/gossip")
-    flow.aws.setParameter("/gossip", key)
+    flow.aws.setParameter("/gossip", gossipKey)
     flow.context.files.put("/etc/consul.d/00-consul-bootstrap.json", #"{"encrypt": "\#(otherKey)"}"#)
     #expect(
       try await plan(flow, .dryRun).warnings == [
@@ -172,10 +169,10 @@ private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
   @Test func `secrets that AWS cannot read now are retried`() async throws {
     var flow = flow
     flow.settings.gossipKey = .ssm(name: "/gossip")
-    flow.aws.setParameter("/gossip", key)
+    flow.aws.setParameter("/gossip", gossipKey)
     flow.aws.refuse("GetParameter", .internalFailure, times: 3)
     let plan = try await plan(flow, .run)
-    #expect(plan.configuration.document["encrypt"]?.string == key && flow.elapsed == .seconds(6))
+    #expect(plan.configuration.document["encrypt"]?.string == gossipKey && flow.elapsed == .seconds(6))
     let line =
       #"warning cannot read the secrets; retrying reason="SSM GetParameter answered InternalFailure (HTTP 500)""#
     #expect(flow.lines.dropFirst() == [line, line, line])

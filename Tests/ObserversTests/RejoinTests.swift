@@ -9,9 +9,6 @@ import Testing
 @testable import Model
 @testable import Observers
 
-private let key = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
-private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-
 /// A reboot while AWS is away: an instance that has joined before starts with what it has.
 @Suite(.timeLimit(.minutes(1))) struct RejoinTests {
   private var flow = Flow(environment: ["PATH": "/usr/bin", "AWS_MAX_ATTEMPTS": "1"])
@@ -22,7 +19,7 @@ private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     flow.context.files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-2"}"#)
     flow.context.files.put(
       Self.path,
-      #"{"retry_join": ["10.0.1.9", "10.0.2.100"], "retry_join_wan": ["10.9.0.1"], "encrypt": "\#(key)", "#
+      #"{"retry_join": ["10.0.1.9", "10.0.2.100"], "retry_join_wan": ["10.9.0.1"], "encrypt": "\#(gossipKey)", "#
         + #""acl": {"tokens": {"agent": "token-1"}}}"#)
   }
 
@@ -53,7 +50,7 @@ private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     #expect(plan.decision == .rejoin(evidence: Self.evidence) && plan.readiness == nil)
     #expect(plan.peers == [address("10.0.1.9"), address("10.0.2.100")] && plan.wanPeers == [address("10.9.0.1")])
     let document = plan.configuration.document
-    #expect(document["encrypt"]?.string == key && document["acl"]?["tokens"]?["agent"] == "token-1")
+    #expect(document["encrypt"]?.string == gossipKey && document["acl"]?["tokens"]?["agent"] == "token-1")
     #expect(document["ca_file"] == "/etc/consul.d/tls/ca.pem" && document["cert_file"] == "/etc/cert.pem")
     #expect(
       plan.warnings == ["AWS could not be reached; rejoining with the configuration and data on this machine"])
@@ -97,7 +94,7 @@ private let otherKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     flow.context.files.put(
       Self.path,
       missing == "gossip key"
-        ? #"{"acl": {"tokens": {"agent": "token-1"}}}"# : #"{"encrypt": "\#(key)"}"#)
+        ? #"{"acl": {"tokens": {"agent": "token-1"}}}"# : #"{"encrypt": "\#(gossipKey)"}"#)
     flow.aws.refuse("GetParameter", .accessDenied)
     let failed = await failure { [flow] in _ = try await plan(flow) }
     #expect(

@@ -6,8 +6,6 @@ import Testing
 @testable import Model
 @testable import Observers
 
-private let key = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
-
 /// The gossip key of `--gossip-key-create`: created once, by whichever server comes first.
 @Suite(.timeLimit(.minutes(1))) struct GossipKeyCreationTests {
   private var flow = Flow()
@@ -37,16 +35,16 @@ private let key = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
   }
 
   @Test func `an existing key is read, not created`() async throws {
-    flow.aws.setParameter("/consul/gossip", key)
-    #expect(try await read(flow, .create).gossipKey == Secret(key))
+    flow.aws.setParameter("/consul/gossip", gossipKey)
+    #expect(try await read(flow, .create).gossipKey == Secret(gossipKey))
     #expect(flow.aws.calls.map(\.action) == ["GetParameter"] && flow.log.all.isEmpty)
   }
 
   /// Guards against two keys in one cluster.
   @Test func `the key of another server that was first is used`() async throws {
-    flow.aws.setParameter("/consul/gossip", key)
+    flow.aws.setParameter("/consul/gossip", gossipKey)
     flow.aws.refuse("GetParameter", Self.notFound, times: 1)
-    #expect(try await read(flow, .create).gossipKey == Secret(key))
+    #expect(try await read(flow, .create).gossipKey == Secret(gossipKey))
     #expect(flow.lines == [#"info another server created the gossip key first parameter="/consul/gossip""#])
   }
 
@@ -115,13 +113,13 @@ private let key = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
     flow.settings.tls.ca = .ssm(name: "ca")
     flow.settings.tls.cert = .file(path: "/etc/cert.pem")
     flow.settings.tls.key = .ssm(name: "key")
-    flow.aws.setSecret("consul", #"{"gossip": "\#(key)\n"}"#)
+    flow.aws.setSecret("consul", #"{"gossip": "\#(gossipKey)\n"}"#)
     flow.aws.setSecret("token", "t-1")
     flow.aws.setParameter("ca", "\n-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n\n")
     flow.context.files.put("/etc/cert.pem", "-----BEGIN CERTIFICATE-----\n")
     flow.aws.setParameter("key", "-----BEGIN EC PRIVATE KEY-----\nB\n-----END EC PRIVATE KEY-----")
     var expected = Secrets()
-    expected.gossipKey = Secret(key)
+    expected.gossipKey = Secret(gossipKey)
     expected.agentToken = Secret("t-1")
     expected.ca = .pem(Secret("-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n"))
     expected.cert = .file(path: "/etc/cert.pem")
@@ -129,7 +127,7 @@ private let key = "q1Zf0q2g2o6mZ0v8m5bq0w3m3m5nq0x0q1Zf0q2g2o4="
     #expect(try await read(flow) == expected)
   }
 
-  @Test(arguments: ["AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "  \(key)\n"])
+  @Test(arguments: ["AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "  \(gossipKey)\n"])
   func `a gossip key has 16, 24 or 32 bytes`(_ value: String) async throws {
     var flow = flow
     flow.settings.gossipKey = .ssm(name: "k")

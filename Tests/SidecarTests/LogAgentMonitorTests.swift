@@ -25,18 +25,6 @@ import Testing
       configuration, patience: patience, logs: CloudWatchLogs(client: fixture.aws.client()), context: context.context)
   }
 
-  private func monitoring(_ monitor: LogAgentMonitor, _ body: () async throws -> Void) async throws {
-    let work = Task { await monitor.run() }
-    do {
-      try await body()
-    } catch {
-      work.cancel()
-      throw error
-    }
-    work.cancel()
-    await work.value
-  }
-
   /// A line of the file, and if it arrives the event of the stream.
   private func write(arrives: Bool) async throws {
     let time = context.clock.wall()
@@ -55,7 +43,7 @@ import Testing
     context.launcher.run(Self.systemctl)
     let monitor = try monitor()
     try await write(arrives: true)
-    try await monitoring(monitor) {
+    try await running(monitor.run) {
       try await fixture.until { monitor.report.streams[0].lastEvent != nil }
       #expect(monitor.report.problems == [] && monitor.report.streams[0].behindSince == nil)
       try await context.clock.sleep(for: .seconds(5))
@@ -80,7 +68,7 @@ import Testing
   @Test func `an agent whose units are inactive is a problem`() async throws {
     context.launcher.run(Self.systemctl, end: .exited(3))
     let monitor = try monitor()
-    try await monitoring(monitor) { try await fixture.until { !monitor.report.isRunning } }
+    try await running(monitor.run) { try await fixture.until { !monitor.report.isRunning } }
     #expect(monitor.report.problems == ["awslogs is not running"])
     #expect(
       context.launcher.commands.prefix(2) == [
@@ -92,7 +80,7 @@ import Testing
   @Test func `an agent whose units cannot be checked is a problem with its reason, and logged once`() async throws {
     context.launcher.fail(Self.systemctl)
     let monitor = try monitor()
-    try await monitoring(monitor) {
+    try await running(monitor.run) {
       try await fixture.until { !monitor.report.isRunning }
       try await context.clock.sleep(for: .seconds(150))
     }
@@ -107,7 +95,7 @@ import Testing
     context.files.fail(.open, LogFixture.path, errno: 13)
     let monitor = try monitor()
     let reason = "cannot read /var/log/app.log: open /var/log/app.log: Permission denied"
-    try await monitoring(monitor) {
+    try await running(monitor.run) {
       try await fixture.until { monitor.report.streams[0].error == reason }
       try await context.clock.sleep(for: .seconds(150))
       context.files.recover(.open, LogFixture.path)
@@ -123,7 +111,7 @@ import Testing
     context.launcher.run(Self.systemctl)
     fixture.aws.refuse("DescribeLogStreams", .accessDenied)
     let monitor = try monitor()
-    try await monitoring(monitor) {
+    try await running(monitor.run) {
       try await fixture.until { monitor.report.streams[0].error != nil }
       try await context.clock.sleep(for: .seconds(150))
     }
@@ -134,7 +122,7 @@ import Testing
   @Test func `a stalled stream is a problem that names its group and its last event`() async throws {
     context.launcher.run(Self.systemctl)
     let monitor = try monitor()
-    try await monitoring(monitor) {
+    try await running(monitor.run) {
       try await fixture.until(within: .seconds(600)) { monitor.report.streams[0].isStalled }
       #expect(
         monitor.report.problems == [
@@ -154,7 +142,7 @@ import Testing
     context.launcher.run(Self.systemctl)
     context.files.truncate(LogFixture.path)
     let monitor = try monitor()
-    try await monitoring(monitor) {
+    try await running(monitor.run) {
       try await context.clock.sleep(for: .seconds(400))
       #expect(monitor.report.problems == [] && monitor.report.streams[0].lastLine == nil)
       context.files.delete(LogFixture.path)
@@ -167,7 +155,7 @@ import Testing
     context.launcher.run(Self.systemctl, end: .exited(3))
     context.launcher.run(Self.systemctl, ["is-active", "--quiet", "awslogs.service"])
     let monitor = try monitor()
-    try await monitoring(monitor) { try await context.clock.sleep(for: .seconds(100)) }
+    try await running(monitor.run) { try await context.clock.sleep(for: .seconds(100)) }
     #expect(monitor.report.isRunning && monitor.report.problems == [])
   }
 }

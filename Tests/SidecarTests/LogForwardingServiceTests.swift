@@ -36,19 +36,6 @@ struct LogFixture: Sendable {
     return LogForwardingService(settings: settings, context: context.context, instance: instance, spool: nil)
   }
 
-  /// Runs a service until the body returns, then cancels it.
-  func running(_ service: LogForwardingService, _ body: () async throws -> Void) async throws {
-    let work = Task { await service.run() }
-    do {
-      try await body()
-    } catch {
-      work.cancel()
-      throw error
-    }
-    work.cancel()
-    await work.value
-  }
-
   var messages: [String] { aws.messages(group: "g", stream: "var/log/app.log") }
 
   /// The report that `status` reads.
@@ -75,7 +62,7 @@ struct LogFixture: Sendable {
   @Test func `an unchanged report is renewed by the monotonic clock, with a time stamp of the wall clock`() async throws
   {
     let fixture = LogFixture()
-    try await fixture.running(fixture.service) {
+    try await running(fixture.service.run) {
       try await fixture.until { try fixture.readReport()?.streams.first?.status.sentEvents == 1 }
       let before = try #require(try fixture.readReport()).time
       fixture.context.clock.setWall(by: .seconds(-3600))
@@ -90,7 +77,7 @@ struct LogFixture: Sendable {
   @Test func `a problem is logged once, and its end`() async throws {
     let fixture = LogFixture()
     fixture.context.files.fail(.open, LogFixture.path, errno: 13)
-    try await fixture.running(fixture.service) {
+    try await running(fixture.service.run) {
       try await fixture.until { try fixture.readReport()?.streams.first?.condition == .parked }
       try await fixture.context.clock.sleep(for: .seconds(10))
       fixture.context.files.recover(.open, LogFixture.path)
@@ -110,7 +97,7 @@ struct LogFixture: Sendable {
   @Test func `a report that cannot be written is logged once`() async throws {
     let fixture = LogFixture()
     fixture.context.files.fail(.write, LogFixture.report, errno: 28)
-    try await fixture.running(fixture.service) {
+    try await running(fixture.service.run) {
       try await fixture.until { fixture.messages == ["1"] }
       try await fixture.context.clock.sleep(for: .seconds(40))
       fixture.context.files.recover(.write, LogFixture.report)
@@ -128,7 +115,7 @@ struct LogFixture: Sendable {
     let fixture = LogFixture()
     fixture.aws.fail("PutLogEvents", .unreachable)
     let service = fixture.service
-    try await fixture.running(service) {
+    try await running(service.run) {
       try await fixture.aws.call("PutLogEvents")
       let start = fixture.context.clock.uptime()
       fixture.context.clock.setWall(by: .seconds(seconds))
@@ -147,7 +134,7 @@ struct LogFixture: Sendable {
     fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: "g")])
     fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied, times: 1)
     let service = fixture.service
-    try await fixture.running(service) { [fixture] in
+    try await running(service.run) { [fixture] in
       try await fixture.aws.call("DescribeAutoScalingInstances")
       let caller = Task { await service.flush(within: .seconds(60)) }
       caller.cancel()
@@ -165,7 +152,7 @@ struct LogFixture: Sendable {
     fixture.settings.logGroup = "/consul/{group}"
     fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
     fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied, times: 3)
-    try await fixture.running(fixture.service) { [fixture] in
+    try await running(fixture.service.run) { [fixture] in
       try await fixture.aws.call("DescribeAutoScalingInstances", number: 4)
       #expect(fixture.context.clock.uptime() == .seconds(30))
       let logStreams = fixture.aws.logStreams
@@ -184,7 +171,7 @@ struct LogFixture: Sendable {
     var fixture = LogFixture()
     fixture.settings.logGroup = "/consul/{group}"
     fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: nil)])
-    try await fixture.running(fixture.service) { [fixture] in
+    try await running(fixture.service.run) { [fixture] in
       try await fixture.until { fixture.aws.logStreams["/consul/no-group"] == ["var/log/app.log"] }
     }
   }
@@ -193,7 +180,7 @@ struct LogFixture: Sendable {
     var fixture = LogFixture()
     fixture.settings.logGroup = "/consul/{group}"
     fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied)
-    try await fixture.running(fixture.service) { [fixture] in
+    try await running(fixture.service.run) { [fixture] in
       try await fixture.aws.call("DescribeAutoScalingInstances", number: 2)
     }
     #expect(fixture.aws.logStreams == ["g": ["other"]])
@@ -215,7 +202,7 @@ struct LogFixture: Sendable {
     func writes() -> Int {
       fixture.context.files.changes.count { $0 == .write(LogFixture.report, mode: 0o644, owner: nil) }
     }
-    try await fixture.running(fixture.service) {
+    try await running(fixture.service.run) {
       try await fixture.until { try fixture.readReport()?.streams.first?.status.sentEvents == 1 }
       let before = writes()
       // Reports are due every two seconds: the first that is 15 s old comes after 16.
@@ -234,7 +221,7 @@ struct LogFixture: Sendable {
     let address = ServedAddress.loopback(port: 9107), textServer = fixture.context.textServer
     fixture.settings.metricsAddress = address
     textServer.allow(address)
-    try await fixture.running(fixture.service) { [fixture] in
+    try await running(fixture.service.run) { [fixture] in
       try await fixture.until {
         textServer.text(at: address)?.contains(
           #"consul_bootstrap_log_sent_events_total{source="file:/var/log/app.log"} 1"#) == true
@@ -249,7 +236,7 @@ struct LogFixture: Sendable {
     let address = ServedAddress.loopback(port: 9107)
     fixture.settings.metricsAddress = address
     fixture.context.textServer.fail(address, errno: 98)
-    try await fixture.running(fixture.service) { [fixture] in try await fixture.until { fixture.messages == ["1"] } }
+    try await running(fixture.service.run) { [fixture] in try await fixture.until { fixture.messages == ["1"] } }
     #expect(
       fixture.context.sink.lines == [
         "warning cannot serve the metrics of the log forwarding "
@@ -263,7 +250,7 @@ struct LogFixture: Sendable {
     var fixture = LogFixture()
     fixture.settings.logAgent = .awslogs
     fixture.context.launcher.run("/bin/systemctl")
-    try await fixture.running(fixture.service) { [fixture] in
+    try await running(fixture.service.run) { [fixture] in
       try await fixture.until { try fixture.readReport()?.agent?.isRunning == true }
       fixture.context.launcher.run("/bin/systemctl", end: .exited(3))
       try await fixture.until { try fixture.readReport()?.agent?.isRunning == false }

@@ -51,7 +51,7 @@ import Testing
     #expect(actions(sidecar) == ["/bin/systemctl restart consul.service"])
     #expect(
       sidecar.log == [
-        "warning the address of this machine has changed; writing the agent's configuration anew "
+        "warning the address of this machine has changed; writing the agent's configuration again "
           + #"from="10.0.1.99" to="10.0.1.10""#,
         SidecarFixture.hasWritten, "info /bin/systemctl restart consul.service",
       ])

@@ -93,5 +93,18 @@ package final class Gate: Sendable {
   }
 }
 
+/// Runs work that does not end by itself until the body returns, then cancels it and waits for its end.
+package func running(_ work: @escaping @Sendable () async -> Void, _ body: () async throws -> Void) async throws {
+  let work = Task { await work() }
+  do {
+    try await body()
+  } catch {
+    work.cancel()
+    throw error
+  }
+  work.cancel()
+  await work.value
+}
+
 /// Ends the test run: an effect that the test did not set up must never look like an answer.
 func forgotten(_ what: String) -> Never { fatalError("a forgotten fake: the test did not set up \(what)") }

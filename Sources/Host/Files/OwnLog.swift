@@ -38,7 +38,7 @@ package final class OwnLog: LogSink {
         state.problem = nil
         return nil
       } catch {
-        // The next record opens the file anew.
+        // The next record opens the file again.
         state.file = nil
         defer { state.problem = error.explained }
         return state.problem == error.explained ? nil : error.explained

@@ -18,8 +18,8 @@ package struct FilePosition: Sendable, Equatable {
   }
 }
 
-/// Follows one path through its rotations: renamed and created anew, copied and truncated, compressed. Every line once,
-/// in order.
+/// Follows one path through its rotations: renamed and created again, copied and truncated, compressed. Every line
+/// once, in order.
 ///
 /// Lines written between a copy and its truncation are lost by that kind of rotation itself (logrotate(8),
 /// copytruncate).
