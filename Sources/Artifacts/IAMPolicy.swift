@@ -54,15 +54,8 @@ private struct ResourceNames {
   let region: String
   let account: String
 
-  /// By the beginning of the region's name (botocore's `partitions.json`). A policy cannot have `*` for a partition.
-  private static let partitions = [
-    "cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
-    "us-isof-": "aws-iso-f", "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
-  ]
-
-  private var partition: String {
-    Self.partitions.first { region.hasPrefix($0.key) }?.value ?? "aws"
-  }
+  /// A policy cannot have `*` for a partition.
+  private var partition: String { Partition.of(region: region).name }
 
   private func name(_ service: String, _ resource: String) -> String {
     "arn:\(partition):\(service):\(region):\(account):\(resource)"

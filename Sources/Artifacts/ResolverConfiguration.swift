@@ -1,3 +1,4 @@
+internal import AWS
 package import Base
 package import Model
 
@@ -13,10 +14,9 @@ extension ResolverConfiguration {
   package init?(_ settings: Settings, _ identity: Identity, _ machine: MachineObservation, agent: IPv4Address)
     throws(Failure)
   {
-    let suffix = identity.region.hasPrefix("cn-") ? "amazonaws.com.cn" : "amazonaws.com"
     let path: String, text: String, server: IPv4Address, restart: Command?
     var originalText: String?
-    let names = ["consul.service.consul", "ec2.\(identity.region).\(suffix)"]
+    let names = ["consul.service.consul", "ec2.\(identity.region).\(Partition.of(region: identity.region).suffix)"]
     let zones = settings.resolvesReverse ? identity.vpcNetworks.map(\.reverseZone) : []
     let port = settings.dnsPort
     let header = SystemdUnit.header + ", which overwrites it."

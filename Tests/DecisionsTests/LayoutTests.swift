@@ -294,10 +294,13 @@ import Testing
 }
 
 @Suite struct ResolverChangeTests {
-  private func change(_ dns: Settings.DNS, _ machine: MachineObservation, reverse: Bool = false) throws
-    -> ResolverConfiguration?
-  {
-    var settings = Settings(), identity = me
+  private func change(
+    _ dns: Settings.DNS, _ machine: MachineObservation, reverse: Bool = false, region: String = "eu-west-1"
+  ) throws -> ResolverConfiguration? {
+    var settings = Settings()
+    var identity = Identity(
+      instanceID: me.instanceID, region: region, availabilityZone: me.availabilityZone, privateIP: me.privateIP,
+      vpcID: me.vpcID)
     settings.dns = dns
     settings.resolvesReverse = reverse
     identity.vpcNetworks = [IPv4Network("10.0.0.0/16")!]
@@ -312,6 +315,16 @@ import Testing
     let text = try change(.systemdResolved, machine, reverse: true)?.text.split(separator: "\n").dropFirst().joined(
       separator: "\n")
     #expect(text == "[Resolve]\nDNS=127.0.0.1:8600\nDomains=~consul ~0.10.in-addr.arpa\nDNSSEC=no")
+  }
+
+  /// Regression: in partitions other than China's a name was verified that does not exist, and the change reverted.
+  @Test(arguments: [
+    ("eu-west-1", "ec2.eu-west-1.amazonaws.com"), ("cn-north-1", "ec2.cn-north-1.amazonaws.com.cn"),
+    ("us-iso-east-1", "ec2.us-iso-east-1.c2s.ic.gov"), ("eusc-de-east-1", "ec2.eusc-de-east-1.amazonaws.eu"),
+  ])
+  func `verifies a name of the region's partition`(_ region: String, _ name: String) throws {
+    let change = try change(.port53, machine(), region: region)
+    #expect(change?.names == ["consul.service.consul", name])
   }
 
   @Test func `port 53 puts the agent first, keeps the others and can be reverted`() throws {
