@@ -13,13 +13,13 @@ extension LogAgentConfiguration {
     var files: [File] = []
     for log in settings.logs {
       values["source"] = log.source.nameInStream
-      guard let path = log.source.path(syslogFile: syslogFile),
+      guard let pattern = log.source.files(syslogFile: syslogFile),
         let group = NameTemplate.expand(log.group ?? settings.logGroup, { values[$0] }),
         let stream = NameTemplate.expand(log.stream ?? settings.logStream, { values[$0] })
       else { return nil }
       files.append(
         File(
-          source: log.source.description, path: path, group: group, stream: stream,
+          source: log.source.description, pattern: pattern, group: group, stream: stream,
           retention: log.retention ?? settings.logRetention,
           multilineStart: log.multilineStart ?? settings.multilineStart))
     }
@@ -49,8 +49,8 @@ extension LogAgentConfiguration {
       + files.map { file in
         """
 
-        [\(file.path)]
-        file = \(file.path)
+        [\(file.pattern.path)]
+        file = \(file.pattern.path)
         log_group_name = \(file.group)
         log_stream_name = \(file.stream)
         initial_position = start_of_file
@@ -63,7 +63,8 @@ extension LogAgentConfiguration {
   private static func cloudWatchAgent(_ files: [File]) -> String {
     let list = files.map { file in
       var entry: [String: JSONValue] = [
-        "file_path": .string(file.path), "log_group_name": .string(file.group), "log_stream_name": .string(file.stream),
+        "file_path": .string(file.pattern.path), "log_group_name": .string(file.group),
+        "log_stream_name": .string(file.stream),
       ]
       if let days = file.retention { entry["retention_in_days"] = .integer(Int64(days)) }
       if let pattern = file.multilineStart { entry["multi_line_start_pattern"] = .string(pattern) }

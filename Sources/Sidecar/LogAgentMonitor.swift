@@ -83,9 +83,9 @@ final class LogAgentMonitor: Sendable {
     let previousError = stream.error
     stream.error = nil
     do {
-      stream.lastLine = try lastLine(file.path)
+      stream.lastLine = try lastLine(file.pattern)
     } catch {
-      stream.error = "cannot read \(file.path): \(error.explained)"
+      stream.error = "cannot read \(file.pattern.path): \(error.explained)"
     }
     do {
       let event = try await logs.lastEventTime(group: file.group, stream: file.stream)
@@ -109,7 +109,7 @@ final class LogAgentMonitor: Sendable {
 
   /// The time in the last line of the newest file, or of that file's last change; nil if there is no file or no line.
   /// Throws `FileError`.
-  private func lastLine(_ pattern: String) throws -> Timestamp? {
+  private func lastLine(_ pattern: FilePattern) throws -> Timestamp? {
     let found = try LogFiles.matching(pattern, context.files).compactMap { try context.files.open($0) }
       .map { (file: $0, modified: try $0.modified()) }
     guard let (file, modified) = found.max(by: { $0.modified < $1.modified }) else { return nil }

@@ -147,11 +147,11 @@ package final class LogForwardingService: Sendable {
       if let spool { return .spool(spool) }
       return settings.start == .docker
         ? .container(name: DockerContainer.agentName, docker: instance.consulPath) : .journal(unit: SystemdUnit.name)
-    case .bootstrap: return .file(pattern: Settings.ownLogPath)
+    case .bootstrap: return .file(FilePattern(file: Settings.ownLogPath))
     case .syslog:
-      return SyslogFile.path(context.files).map { .file(pattern: $0) } ?? .journal(unit: nil)
+      return SyslogFile.path(context.files).map { .file(FilePattern(file: $0)) } ?? .journal(unit: nil)
     case .journal(let unit): return .journal(unit: unit)
-    case .file(let pattern): return .file(pattern: pattern)
+    case .file(let pattern): return .file(pattern)
     }
   }
 

@@ -43,7 +43,7 @@ import Testing
     let found = policy {
       $0.layout = layout
       $0.logGroup = template
-      $0.logs = [.init(source: .file(pattern: "/var/log/app.log"))]
+      $0.logs = [.init(source: .file(FilePattern("/var/log/app.log")!))]
     }
     let arn = "arn:aws:logs:eu-west-1:123456789012:log-group:\(name)"
     #expect(resources("logs:PutLogEvents", found) == [arn, arn + ":*"])
@@ -51,7 +51,7 @@ import Testing
 
   @Test func `each source with a group of its own has that group as a resource`() {
     let found = policy {
-      $0.logs = [.init(source: .consul), .init(source: .bootstrap), .init(source: .file(pattern: "/a/*.log"))]
+      $0.logs = [.init(source: .consul), .init(source: .bootstrap), .init(source: .file(FilePattern("/a/*.log")!))]
       $0.logs[2].group = "/a/{source}"
       $0.logs[2].retention = 7
     }

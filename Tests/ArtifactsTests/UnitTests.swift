@@ -180,7 +180,7 @@ import Testing
   ) -> LogAgentConfiguration? {
     var settings = Settings()
     settings.logAgent = agent
-    settings.logs = [.init(source: .syslog), .init(source: .file(pattern: "/var/log/app-*.log"))]
+    settings.logs = [.init(source: .syslog), .init(source: .file(FilePattern("/var/log/app-*.log")!))]
     settings.logs[1].group = "/app/{az}"
     settings.logs[1].retention = 7
     settings.logs[1].multilineStart = "^[0-9]"

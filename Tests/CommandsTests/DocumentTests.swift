@@ -36,6 +36,11 @@ import Testing
     try check("docs/operations.md", head: "| Action | Required |\n|---|---|", rows)
   }
 
+  @Test func `the log sources are the program's`() throws {
+    let rows = LogSource.forms.map { "| `\($0.form)` | \($0.content) |" }
+    try check("docs/logs.md", head: "| Source | Content |\n|---|---|", rows)
+  }
+
   /// The table in the document has these rows; with `RECORD` it gets them.
   private func check(_ path: String, head: String, _ expected: [String]) throws {
     let document = try text(path), table = expected.joined(separator: "\n")

@@ -95,6 +95,10 @@ import Testing
       "--log syslog:x",
       #"--log: "syslog:x" must be one of consul, bootstrap, syslog, journal, journal:UNIT, file:/PATH"#
     ),
+    (
+      "--log file:/x/*/a.log",
+      #"--log: "file:/x/*/a.log" must be file:/PATH, with * and ? in its last part only"#
+    ),
     ("--log file:/x --log file:/x", #"--log: "file:/x" is a duplicate: a source has one stream"#),
     (
       #"--log {"source":"consul","group":"a:b"}"#,
@@ -190,7 +194,7 @@ import Testing
     #expect(JSONValue.object(run.settings.givenOptions).compactText == #"{"ui":"true"}"# && run.settings.expect == 3)
     #expect(sidecar.settings.ui && sidecar.settings.expect == 5 && sidecar.settings.logs == run.settings.logs)
     #expect(status.settings.ui && status.settings.expect == 3)
-    var app = Settings.LogRequest(source: .file(pattern: "/var/log/app.log"))
+    var app = Settings.LogRequest(source: .file(FilePattern("/var/log/app.log")!))
     app.retention = 30
     app.multilineStart = "^[^[:blank:]]"
     #expect(run.settings.logs == [Settings.LogRequest(source: .consul), app])

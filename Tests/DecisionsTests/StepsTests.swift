@@ -21,7 +21,7 @@ import Testing
       settings.registratorImage = "registrator:v7"
     }
     settings.dns = .port53
-    settings.logs = [.init(source: .file(pattern: "/var/log/app.log"))]
+    settings.logs = [.init(source: .file(FilePattern("/var/log/app.log")!))]
     settings.logAgent = .awslogs
     settings.lifecycleHook = "boot"
     change(&settings, &seen)

@@ -48,7 +48,7 @@ struct ForwardingBench {
     _ change: (inout LogForwarder.Request) -> Void = { _ in },
     _ body: (LogForwarder) async throws -> Void
   ) async throws {
-    let inputs = paths.map { ("file:\($0)", LogInput.file(pattern: $0)) }
+    let inputs = paths.map { ("file:\($0)", LogInput.file(FilePattern($0)!)) }
     let forwarder = forwarder(Dictionary(inputs) { $1 }, flushInterval: flushInterval, change)
     try await running(forwarder.run) { try await body(forwarder) }
   }

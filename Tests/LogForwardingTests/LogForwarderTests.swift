@@ -25,8 +25,10 @@ import Testing
     for number in 1...20 {
       let forwarder = LogForwarder(
         [
-          .init(name: "file:\(directory)/*.log", input: .file(pattern: "\(directory)/*.log"), group: "g", stream: "a"),
-          .init(name: "other", input: .file(pattern: "\(directory)/other.txt"), group: "g", stream: "b"),
+          .init(
+            name: "file:\(directory)/*.log", input: .file(FilePattern("\(directory)/*.log")!), group: "g",
+            stream: "a"),
+          .init(name: "other", input: .file(FilePattern("\(directory)/other.txt")!), group: "g", stream: "b"),
         ], memory: 8 << 20, flushInterval: .seconds(1), client: aws.client(), files: LocalFileStore(),
         launcher: context.launcher, stateDirectory: directory, clock: context.clock, uptime: context.clock.uptime,
         now: context.clock.wall, log: context.log)
@@ -71,7 +73,7 @@ import Testing
     let line = String(repeating: "x", count: 1000)
     let paths = (0..<8).map { "/var/log/\($0).log" }
     for path in paths { bench.files.put(path, String(repeating: line + "\n", count: 100)) }
-    let inputs = paths.map { ("file:\($0)", LogInput.file(pattern: $0)) }
+    let inputs = paths.map { ("file:\($0)", LogInput.file(FilePattern($0)!)) }
     let forwarder = bench.forwarder(Dictionary(inputs) { $1 }, flushInterval: .seconds(600), memory: 64 << 10)
     let sizes = Watched<[Int]>([])
     bench.context.transport.on(ForwardingBench.endpoint) { request in

@@ -24,7 +24,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
   @Test func `a batch that is full does not wait for the flush interval`() async throws {
     let bench = ForwardingBench()
     // Of one stream: a quarter of the memory.
-    let forwarder = bench.forwarder([name: .file(pattern: path)], flushInterval: .seconds(600), memory: 256 << 10)
+    let forwarder = bench.forwarder([name: .file(FilePattern(path)!)], flushInterval: .seconds(600), memory: 256 << 10)
     let lines = (0..<100).map { "\($0) " + String(repeating: "x", count: 1000) }
     bench.files.put(path, lines.map { $0 + "\n" }.joined())
     try await running(forwarder.run) {
@@ -166,7 +166,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
 
   @Test func `the end delivers what is written by then, and closes the source`() async throws {
     let bench = ForwardingBench()
-    let forwarder = bench.forwarder([name: .file(pattern: path)], flushInterval: .seconds(600))
+    let forwarder = bench.forwarder([name: .file(FilePattern(path)!)], flushInterval: .seconds(600))
     bench.files.put(path, "1\n")
     try await running(forwarder.run) {
       try await bench.until { try await bench.status(forwarder).behindBytes == 0 }
@@ -181,7 +181,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
 
   @Test func `the end waits no longer than its deadline`() async throws {
     let bench = ForwardingBench()
-    let forwarder = bench.forwarder([name: .file(pattern: path)])
+    let forwarder = bench.forwarder([name: .file(FilePattern(path)!)])
     bench.files.put(path, "1\n")
     bench.aws.fail("PutLogEvents", .unreachable)
     try await running(forwarder.run) {
@@ -196,7 +196,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
   /// Regression: the wait of a cancelled caller was a busy loop until the deadline.
   @Test func `the end also delivers if its caller is cancelled`() async throws {
     let bench = ForwardingBench()
-    let forwarder = bench.forwarder([name: .file(pattern: path)], flushInterval: .seconds(600))
+    let forwarder = bench.forwarder([name: .file(FilePattern(path)!)], flushInterval: .seconds(600))
     bench.files.put(path, "1\n")
     try await running(forwarder.run) {
       try await bench.until { try await bench.status(forwarder).behindBytes == 0 }

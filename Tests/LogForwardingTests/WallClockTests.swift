@@ -39,7 +39,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
 
   @Test func `the end waits for its deadline only, also when the clock is set back`() async throws {
     let bench = ForwardingBench()
-    let forwarder = bench.forwarder([name: .file(pattern: path)])
+    let forwarder = bench.forwarder([name: .file(FilePattern(path)!)])
     bench.files.put(path, "1\n")
     bench.aws.fail("PutLogEvents", .unreachable)
     try await running(forwarder.run) {

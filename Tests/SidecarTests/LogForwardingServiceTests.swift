@@ -18,7 +18,7 @@ struct LogFixture: Sendable {
 
   init() {
     aws = FakeAWS(context)
-    settings.logs = [.init(source: .file(pattern: Self.path))]
+    settings.logs = [.init(source: .file(FilePattern(Self.path)!))]
     settings.logGroup = "g"
     settings.logStream = "{source}"
     aws.createLogStream(group: "g", stream: "other")

@@ -13,7 +13,7 @@ import Testing
   /// Log forwarding that serves its metrics at a port: which settings it runs with is seen by the port.
   private func forwarding(_ port: UInt16, interval: Duration = .seconds(30)) -> Settings {
     var settings = sidecar.settings
-    settings.logs = [.init(source: .file(pattern: "/var/log/app.log"))]
+    settings.logs = [.init(source: .file(FilePattern("/var/log/app.log")!))]
     settings.metricsAddress = .loopback(port: port)
     settings.sidecarInterval = interval
     return settings

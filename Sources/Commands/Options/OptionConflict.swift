@@ -176,7 +176,7 @@ package struct OptionConflict: Sendable {
       hint: "leave out journal and consul, or leave out --log-agent; this program forwards both"
     ) { settings, _ in
       settings.logAgent != nil
-        && settings.logs.contains { $0.source != .syslog && $0.source.path(syslogFile: nil) == nil }
+        && settings.logs.contains { $0.source != .syslog && $0.source.files(syslogFile: nil) == nil }
     },
     OptionConflict(
       message: "--log-agent cannot be combined with --log-tag", hint: "tag the log group yourself; the agent creates it"

@@ -151,13 +151,13 @@ extension LogForwarder {
   }
 
   /// Forwards each file that matches, and those that appear later.
-  private func follow(_ path: String, _ request: Request) async {
+  private func follow(_ wanted: FilePattern, _ request: Request) async {
     let pattern = Pattern()
     var problem: String?
     await withTaskGroup(of: Void.self) { group in
       repeat {
         do {
-          let paths = try LogFiles.matching(path, seams.files)
+          let paths = try LogFiles.matching(wanted, seams.files)
           let (new, isWaiting) = pattern.files.withLock { ($0.update(paths, at: seams.uptime()), $0.isEmpty) }
           for path in new { group.addTask { await self.forward(path, of: pattern, request) } }
           if problem != nil { seams.log.info("log forwarding of \(request.name) has resumed") }

@@ -6,16 +6,12 @@ package enum LogFiles {
 
   package static func isCompressed(_ name: String) -> Bool { compressed.contains { name.hasSuffix($0) } }
 
-  static func isPattern(_ path: String) -> Bool {
-    path.drop { $0 == "/" }.contains { $0 == "*" || $0 == "?" }
-  }
-
-  /// The files that a path with `*` and `?` in its last part matches, sorted; compressed ones only if the pattern names
-  /// them. Throws `FileError` if the directory cannot be listed, also if it does not exist.
-  package static func matching(_ pattern: String, _ files: any FileOpener) throws -> [String] {
-    guard let slash = pattern.lastIndex(of: "/") else { return [] }
-    let directory = String(pattern[..<slash]), last = String(pattern[pattern.index(after: slash)...])
-    guard last.contains("*") || last.contains("?") else { return [pattern] }
+  /// The files that match, sorted; compressed ones only if the pattern names them. Throws `FileError` if the directory
+  /// cannot be listed, also if it does not exist.
+  package static func matching(_ pattern: FilePattern, _ files: any FileOpener) throws -> [String] {
+    let path = pattern.path
+    guard pattern.hasWildcards, let slash = path.lastIndex(of: "/") else { return [path] }
+    let directory = String(path[..<slash]), last = String(path[path.index(after: slash)...])
     return try files.list(directory.isEmpty ? "/" : directory).filter {
       matches(Array($0.utf8)[...], Array(last.utf8)[...]) && (!isCompressed($0) || isCompressed(last))
     }.map { "\(directory)/\($0)" }

@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 
 /// How a source is read on this machine. A new kind of source is a static function here or beside its `LineSource`.
 package struct LogInput: Sendable {
@@ -16,18 +16,17 @@ package struct LogInput: Sendable {
     /// One stream of lines, from a checkpoint on.
     case lines(@Sendable (Checkpoint?, Seams) -> any LineSource)
     /// Each file that matches has a stream of its own.
-    case files(pattern: String)
+    case files(FilePattern)
   }
 
   let kind: Kind
 
   init(_ kind: Kind) { self.kind = kind }
 
-  /// A path, or a pattern with `*` and `?` in its last part.
-  package static func file(pattern: String) -> LogInput {
-    if LogFiles.isPattern(pattern) { return LogInput(.files(pattern: pattern)) }
+  package static func file(_ pattern: FilePattern) -> LogInput {
+    if pattern.hasWildcards { return LogInput(.files(pattern)) }
     return LogInput(
-      .lines { FileSource(path: pattern, checkpoint: $0, opener: $1.files, now: $1.now, log: $1.log) })
+      .lines { FileSource(path: pattern.path, checkpoint: $0, opener: $1.files, now: $1.now, log: $1.log) })
   }
 
   /// - Parameter unit: nil: the whole journal.

@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 
 /// Where log lines come from, as `--log` names it.
 package enum LogSource: Sendable, Hashable, CustomStringConvertible {
@@ -10,14 +10,18 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
   case syslog
   /// The whole journal, or that of one unit.
   case journal(unit: String?)
-  /// A file, or all files that match a pattern of `*` and `?` in the last part of the path.
-  case file(pattern: String)
+  /// A file, or every file that matches a pattern.
+  case file(FilePattern)
 
-  /// For help and error messages.
-  package static let forms = ["consul", "bootstrap", "syslog", "journal", "journal:UNIT", "file:/PATH"]
-  package static let explanation =
-    "consul (the agent's output), bootstrap (this program's log), syslog, journal, journal:UNIT, "
-    + "file:/PATH with * and ? in its last part"
+  /// How `--log` names each source, and what it forwards; for help, errors and documents.
+  package static let forms: [(form: String, content: String)] = [
+    ("consul", "the agent's output"),
+    ("bootstrap", "this program's log"),
+    ("syslog", "the system's log file, or the journal if there is none"),
+    ("journal", "the whole journal"),
+    ("journal:UNIT", "the journal of one unit"),
+    ("file:/PATH", "a file; with * and ? in its last part, every file that matches"),
+  ]
 
   /// Nil for text in none of the `forms`.
   package init?(_ text: String) {
@@ -28,8 +32,9 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
     case "journal": self = .journal(unit: nil)
     case let unit where unit.hasPrefix("journal:") && unit.count > 8:
       self = .journal(unit: String(unit.dropFirst(8)))
-    case let file where file.hasPrefix("file:/") && file.count > 6 && !file.hasSuffix("/"):
-      self = .file(pattern: String(file.dropFirst(5)))
+    case let file where file.hasPrefix("file:"):
+      guard let pattern = FilePattern(String(file.dropFirst(5))) else { return nil }
+      self = .file(pattern)
     default: return nil
     }
   }
@@ -40,16 +45,16 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
     case .bootstrap: "bootstrap"
     case .syslog: "syslog"
     case .journal(let unit): unit.map { "journal:\($0)" } ?? "journal"
-    case .file(let pattern): "file:\(pattern)"
+    case .file(let pattern): "file:\(pattern.path)"
     }
   }
 
-  /// Path or pattern of the file to read; nil for a source that is not a file.
+  /// The file or files to read; nil for a source that is not a file.
   /// - Parameter syslogFile: the machine's log file, if it has one.
-  package func path(syslogFile: String?) -> String? {
+  package func files(syslogFile: String?) -> FilePattern? {
     switch self {
-    case .bootstrap: Settings.ownLogPath
-    case .syslog: syslogFile
+    case .bootstrap: FilePattern(file: Settings.ownLogPath)
+    case .syslog: syslogFile.map(FilePattern.init(file:))
     case .file(let pattern): pattern
     case .consul, .journal: nil
     }
@@ -57,7 +62,7 @@ package enum LogSource: Sendable, Hashable, CustomStringConvertible {
 
   /// The source forwards several files, each to a stream of its own.
   package var isPattern: Bool {
-    if case .file(let pattern) = self { pattern.contains { $0 == "*" || $0 == "?" } } else { false }
+    if case .file(let pattern) = self { pattern.hasWildcards } else { false }
   }
 
   /// Value of `{source}` in the names of log groups and streams.

@@ -23,17 +23,17 @@ package struct LogAgentConfiguration: Sendable, Equatable {
   /// A file or pattern to forward, with its expanded names.
   package struct File: Sendable, Equatable {
     package let source: String
-    package let path: String
+    package let pattern: FilePattern
     package let group: String
     package let stream: String
     package let retention: Int?
     package let multilineStart: String?
 
     package init(
-      source: String, path: String, group: String, stream: String, retention: Int?, multilineStart: String?
+      source: String, pattern: FilePattern, group: String, stream: String, retention: Int?, multilineStart: String?
     ) {
       self.source = source
-      self.path = path
+      self.pattern = pattern
       self.group = group
       self.stream = stream
       self.retention = retention

@@ -6,7 +6,8 @@ extension Option {
   static let logOptions: [Option] = [
     Option(
       .logs, "log", .list("SOURCE"), example: "file:/var/log/x",
-      "forward to CloudWatch Logs: " + LogSource.explanation + "; or a JSON object with source and its own group, "
+      "forward to CloudWatch Logs: " + LogSource.forms.map { "\($0.form) (\($0.content))" }.joined(separator: ", ")
+        + "; or a JSON object with source and its own group, "
         + "stream, retention, multiline-start, timestamp-key"
     ) { value, options throws(OptionValueError) in
       let request = try logRequest(value)
@@ -138,7 +139,11 @@ private func within<Value>(_ key: String, _ read: () throws(OptionValueError) ->
 
 private func logSource(_ value: String) throws(OptionValueError) -> LogSource {
   guard let source = LogSource(value) else {
-    throw OptionValueError(expectation: "must be one of " + LogSource.forms.joined(separator: ", "))
+    if value.hasPrefix("file:") {
+      throw OptionValueError(
+        expectation: "must be file:/PATH, with * and ? in its last part only")
+    }
+    throw OptionValueError(expectation: "must be one of " + LogSource.forms.map(\.form).joined(separator: ", "))
   }
   return source
 }
