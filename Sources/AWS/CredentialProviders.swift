@@ -95,7 +95,7 @@ package struct ContainerCredentials: CredentialProvider {
     do {
       let text = String(decoding: try files.read(tokenFile, limit: 1 << 16), as: UTF8.self)
       return text.split(whereSeparator: \.isNewline).first.map { Secret(String($0)) }
-    } catch let error as FileError {
+    } catch {
       throw CredentialError.unreadableContainerToken(error)
     }
   }

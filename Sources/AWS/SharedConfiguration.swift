@@ -42,7 +42,7 @@ package struct SharedConfiguration: Sendable {
     do {
       // A file that does not exist is an empty one.
       return Self.parse(String(decoding: try files.readIfPresent(path) ?? [], as: UTF8.self))
-    } catch let error as FileError {
+    } catch {
       if error.isPermissionDenied, !wasNamed { return [:] }
       throw CredentialError.unreadableConfiguration(error)
     }

@@ -44,16 +44,14 @@ package enum RaftState: Sendable, Equatable {
       } else {
         self = .none
       }
-    } catch let error as FileError {
-      self = .unknown(reason: error.explanation)
     } catch {
-      self = .unknown(reason: "\(error)")
+      self = .unknown(reason: error.explanation)
     }
   }
 }
 
 extension FileReader {
-  fileprivate func listIfPresent(_ directory: String) throws -> [String]? {
+  fileprivate func listIfPresent(_ directory: String) throws(FileError) -> [String]? {
     guard try status(directory)?.kind == .directory else { return nil }
     return try list(directory)
   }

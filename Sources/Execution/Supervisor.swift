@@ -80,7 +80,7 @@ package actor Supervisor: AgentMonitor {
       self.process = process
       context.log.info("the agent is running", ["pid": .integer(Int64(process.pid))])
       return process
-    } catch let error as LaunchError {
+    } catch {
       throw Failure(
         .agentNotStarted, "cannot start the Consul agent", details: [error.explanation],
         hint: "check the Consul binary and its permissions")

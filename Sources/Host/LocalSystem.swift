@@ -31,13 +31,13 @@ package struct LocalSystem: System {
     return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  package func setHostName(_ name: String) throws {
+  package func setHostName(_ name: String) throws(FileError) {
     guard sethostname(name, name.utf8.count) == 0 else {
       throw FileError("set the host name to", name, number: errno)
     }
   }
 
-  package func owner(named name: String) throws -> FileOwner? { try users.owner(named: name) }
+  package func owner(named name: String) throws(FileError) -> FileOwner? { try users.owner(named: name) }
 
   package var programPath: String {
     var buffer = [CChar](repeating: 0, count: 4096)
@@ -47,7 +47,7 @@ package struct LocalSystem: System {
     return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  package func freeSpace(at path: String) throws -> (bytes: Int64, isReadOnly: Bool) {
+  package func freeSpace(at path: String) throws(FileError) -> (bytes: Int64, isReadOnly: Bool) {
     var status = statvfs()
     guard statvfs(path, &status) == 0 else { throw FileError("check the file system of", path, number: errno) }
     // ST_RDONLY is 1 (statvfs(3)).
@@ -62,7 +62,7 @@ package struct LocalSystem: System {
     return overflows ? .max : Int64(clamping: bytes)
   }
 
-  package func notify(_ state: String) throws {
+  package func notify(_ state: String) throws(FileError) {
     guard let path = environment["NOTIFY_SOCKET"], !path.isEmpty else { return }
     // Other kinds of addresses are for virtual machines (sd_notify(3)).
     guard path.hasPrefix("/") || path.hasPrefix("@") else {
@@ -88,7 +88,7 @@ package struct LocalSystem: System {
   /// Notifying more often than necessary does no harm; clocks cannot sleep for 292,000 years.
   private static let longestWatchdog = Duration.seconds(24 * 3600)
 
-  package func address(ofInterface name: String) throws -> IPv4Address? {
+  package func address(ofInterface name: String) throws(FileError) -> IPv4Address? {
     var list: UnsafeMutablePointer<ifaddrs>?
     guard getifaddrs(&list) == 0 else { throw FileError("list addresses of", name, number: errno) }
     defer { freeifaddrs(list) }

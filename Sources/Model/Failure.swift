@@ -1,8 +1,9 @@
 internal import Base
 
-/// The program's exit status, as documented in the README and by `--help`.
+/// The program's exit status, as documented in docs/options.md and by `--help`.
 package enum ExitStatus: Int32, Sendable, CaseIterable {
   case done = 0
+  case problemsFound = 1
   case usage = 2
   case noMetadata = 10
   case noCredentials = 11
@@ -12,11 +13,14 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
   case agentNotStarted = 15
   case agentUnhealthy = 16
   case anotherRun = 17
+  /// EX_SOFTWARE of sysexits.h.
+  case internalError = 70
 
-  /// One line for help and README.
+  /// One line for help and documents.
   package var meaning: String {
     switch self {
     case .done: "done"
+    case .problemsFound: "status --check or doctor found problems"
     case .usage: "invalid command line, environment variable or configuration file"
     case .noMetadata: "no instance metadata"
     case .noCredentials: "no AWS credentials"
@@ -26,6 +30,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
     case .agentNotStarted: "the Consul agent did not start"
     case .agentUnhealthy: "the agent started but is not healthy"
     case .anotherRun: "another consul-bootstrap is running on this machine"
+    case .internalError: "an internal error"
     }
   }
 }

@@ -33,10 +33,8 @@ final class CheckedReader: Sendable {
 
   /// Names in a directory; empty if it is absent or unreadable.
   func list(_ directory: String) -> [String] {
-    do { return try files.list(directory) } catch let error as FileError where error.isNotFound {
-      return []
-    } catch {
-      remember(error, directory)
+    do { return try files.list(directory) } catch {
+      if !error.isNotFound { remember(error, directory) }
       return []
     }
   }
@@ -54,9 +52,9 @@ final class CheckedReader: Sendable {
     remember(UnreadableFile(path: path, reason: reason, isPermissionDenied: false))
   }
 
-  private func remember(_ error: any Error, _ path: String) {
-    let isDenied = (error as? FileError)?.isPermissionDenied ?? false
-    remember(UnreadableFile(path: path, reason: error.explained, isPermissionDenied: isDenied))
+  private func remember(_ error: FileError, _ path: String) {
+    remember(
+      UnreadableFile(path: path, reason: error.explanation, isPermissionDenied: error.isPermissionDenied))
   }
 
   private func remember(_ file: UnreadableFile) {

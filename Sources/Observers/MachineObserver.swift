@@ -35,7 +35,7 @@ package struct MachineObserver: Sendable {
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
     machine.syslogFile = SyslogFile.path(context.files)
     if settings.dnsAddress == .dockerBridge {
-      machine.dockerBridge = try reading { try context.system.address(ofInterface: "docker0") }
+      machine.dockerBridge = try reading { () throws(FileError) in try context.system.address(ofInterface: "docker0") }
     }
     if settings.dns != .none {
       machine.nameServers = nameServers(reader)
@@ -56,7 +56,9 @@ package struct MachineObserver: Sendable {
   private func agentOwner() throws -> FileOwner? {
     guard context.system.isRoot else { return nil }
     // Unreadable is not "no such user": the agent would run as root.
-    if let owner = try reading({ try context.system.owner(named: settings.user) }) { return owner }
+    if let owner = try reading({ () throws(FileError) in try context.system.owner(named: settings.user) }) {
+      return owner
+    }
     guard settings.user != Settings().user else {
       context.log.warning(
         "there is no user \(settings.user): the agent runs as root",
@@ -191,8 +193,8 @@ package struct MachineObserver: Sendable {
   }
 
   /// Stops the run if the machine cannot be read.
-  private func reading<Result>(_ body: () throws -> Result) throws -> Result {
-    do { return try body() } catch let error as FileError {
+  private func reading<Result>(_ body: () throws(FileError) -> Result) throws(Failure) -> Result {
+    do { return try body() } catch {
       throw UnreadableFile(
         path: error.path, reason: error.explanation, isPermissionDenied: error.isPermissionDenied
       ).failure

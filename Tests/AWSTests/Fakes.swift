@@ -100,14 +100,14 @@ struct MemoryFiles: FileReader {
   var files: [String: String] = [:]
   var errors: [String: FileError] = [:]
 
-  func status(_ path: String) throws -> FileStatus? {
+  func status(_ path: String) throws(FileError) -> FileStatus? {
     files[path].map { FileStatus(kind: .file, size: Int64($0.utf8.count), mode: 0o644, user: 0, group: 0, device: 1) }
   }
-  func read(_ path: String, limit: Int) throws -> [UInt8] {
+  func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
     if let error = errors[path] { throw error }
     guard let text = files[path] else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
     return Array(text.utf8)
   }
   func isLink(_ path: String) -> Bool { false }
-  func list(_ directory: String) throws -> [String] { [] }
+  func list(_ directory: String) throws(FileError) -> [String] { [] }
 }

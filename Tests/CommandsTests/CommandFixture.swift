@@ -53,10 +53,10 @@ struct CommandFixture: Sendable {
     do {
       let (command, invocation) = try invocation(arguments, environment: environment)
       guard let command else { return await BootstrapCommand(invocation).run() }
-      return try await command.run(invocation)
+      return try await command.run(invocation).rawValue
     } catch {
       errors.write(text: (error as? Failure)?.text ?? "\(error)")
-      return (error as? Failure)?.status.rawValue ?? ExitStatus.usage.rawValue
+      return (error as? Failure)?.status.rawValue ?? ExitStatus.internalError.rawValue
     }
   }
 }

@@ -203,11 +203,11 @@ import Testing
   private struct TwoFiles: FileReader {
     let machine: String
     let options: String
-    func status(_ path: String) throws -> FileStatus? { nil }
-    func read(_ path: String, limit: Int) throws -> [UInt8] {
+    func status(_ path: String) throws(FileError) -> FileStatus? { nil }
+    func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
       Array((path == "/etc/consul-bootstrap/config.json" ? machine : options).utf8)
     }
     func isLink(_ path: String) -> Bool { false }
-    func list(_ directory: String) throws -> [String] { [] }
+    func list(_ directory: String) throws(FileError) -> [String] { [] }
   }
 }

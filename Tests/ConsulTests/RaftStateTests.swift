@@ -194,15 +194,15 @@ import Testing
     var size: Int64 = 4096
     var bytes: [UInt8] = []
 
-    func status(_ path: String) throws -> FileStatus? {
+    func status(_ path: String) throws(FileError) -> FileStatus? {
       path == "/data/raft/raft.db" ? FileStatus(kind: kind, size: size, mode: 0o600, user: 0, group: 0, device: 1) : nil
     }
-    func read(_ path: String, limit: Int) throws -> [UInt8] {
+    func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
       precondition(kind == .file, "reading a FIFO blocks")
       return bytes
     }
     func isLink(_ path: String) -> Bool { false }
-    func list(_ directory: String) throws -> [String] { [] }
+    func list(_ directory: String) throws(FileError) -> [String] { [] }
   }
 
   @Test func `a database that is no regular file or no database is unknown, with the reason`() {

@@ -123,10 +123,10 @@ struct ScriptedFiles: FileReader {
     return file
   }
 
-  func read(_ path: String, limit: Int) throws -> [UInt8] { Array(try file(path).get().utf8) }
-  func status(_ path: String) throws -> FileStatus? { preconditionFailure("status \(path)") }
-  func isLink(_ path: String) throws -> Bool { preconditionFailure("isLink \(path)") }
-  func list(_ directory: String) throws -> [String] { preconditionFailure("list \(directory)") }
+  func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] { Array(try file(path).get().utf8) }
+  func status(_ path: String) throws(FileError) -> FileStatus? { preconditionFailure("status \(path)") }
+  func isLink(_ path: String) throws(FileError) -> Bool { preconditionFailure("isLink \(path)") }
+  func list(_ directory: String) throws(FileError) -> [String] { preconditionFailure("list \(directory)") }
 }
 
 extension FileError {

@@ -24,8 +24,10 @@ package final class Watched<Value: Sendable>: Sendable {
 
   /// Changes the value and resumes every task that waited for it to become what it now is.
   @discardableResult
-  package func update<Result: Sendable>(_ change: (inout Value) throws -> Result) rethrows -> Result {
-    let (result, resumptions) = try state.withLock { state in
+  package func update<Result: Sendable, Failure: Error>(
+    _ change: (inout Value) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let (result, resumptions) = try state.withLock { state throws(Failure) in
       let result = try change(&state.value)
       var resumptions: [@Sendable () -> Void] = [], rest: [Waiter] = []
       for waiter in state.waiters {

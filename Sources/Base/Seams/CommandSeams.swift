@@ -25,8 +25,7 @@ package protocol ErrorOutput: LogSink {
 /// Keeps two processes apart. The real one is `FileLocks` in Host.
 package protocol LockStore: Sendable {
   /// The lock is held until the returned value is released, or until the process ends.
-  /// - Throws: `LockError`.
-  func lock(directory: String, name: String) throws -> any HeldLock
+  func lock(directory: String, name: String) throws(LockError) -> any HeldLock
 }
 
 package protocol HeldLock: AnyObject, Sendable {}

@@ -55,25 +55,26 @@ package struct FileError: ExplainedError, Sendable, Equatable {
   package var isPermissionDenied: Bool { errno == 13 || errno == 1 }
 }
 
-/// The machine's files, for reading. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+/// The machine's files, for reading. The real one is `LocalFileStore` in Host.
 package protocol FileReader: Sendable {
   /// Nil if there is nothing at the path. Follows symbolic links.
-  func status(_ path: String) throws -> FileStatus?
+  func status(_ path: String) throws(FileError) -> FileStatus?
   /// The whole file; more than `limit` bytes is an error (EFBIG).
-  func read(_ path: String, limit: Int) throws -> [UInt8]
+  func read(_ path: String, limit: Int) throws(FileError) -> [UInt8]
   /// Whether the path itself is a symbolic link.
-  func isLink(_ path: String) throws -> Bool
+  func isLink(_ path: String) throws(FileError) -> Bool
   /// Names in a directory, sorted, without `.` and `..`.
-  func list(_ directory: String) throws -> [String]
+  func list(_ directory: String) throws(FileError) -> [String]
 }
 
 extension FileReader {
   /// Nil if there is no such file.
-  package func readIfPresent(_ path: String, limit: Int = 1 << 20) throws -> [UInt8]? {
+  package func readIfPresent(_ path: String, limit: Int = 1 << 20) throws(FileError) -> [UInt8]? {
     do {
       return try read(path, limit: limit)
-    } catch let error as FileError where error.isNotFound {
-      return nil
+    } catch {
+      if error.isNotFound { return nil }
+      throw error
     }
   }
 }
@@ -92,43 +93,42 @@ package struct FileIdentity: Sendable, Hashable {
 /// A file that is open for reading, even after another file has taken its name. Closed when it is released.
 package protocol OpenFile: Sendable {
   var identity: FileIdentity { get }
-  /// Throws `FileError`.
-  func size() throws -> Int64
-  /// Milliseconds since 1970 of the last change. Throws `FileError`.
-  func modified() throws -> Int64
-  /// At most so many bytes; none at the end of the file. Throws `FileError`.
-  func read(at offset: Int64, count: Int) throws -> [UInt8]
+  func size() throws(FileError) -> Int64
+  /// Milliseconds since 1970 of the last change.
+  func modified() throws(FileError) -> Int64
+  /// At most so many bytes; none at the end of the file.
+  func read(at offset: Int64, count: Int) throws(FileError) -> [UInt8]
 }
 
-/// Opens files that grow and are renamed. The real one is `LocalFileStore` in Host. Every call throws `FileError`.
+/// Opens files that grow and are renamed. The real one is `LocalFileStore` in Host.
 package protocol FileOpener: Sendable {
   /// Nil if there is no regular file at the path.
-  func open(_ path: String) throws -> (any OpenFile)?
+  func open(_ path: String) throws(FileError) -> (any OpenFile)?
   /// Names in a directory, sorted, without `.` and `..`.
-  func list(_ directory: String) throws -> [String]
+  func list(_ directory: String) throws(FileError) -> [String]
 }
 
 /// A file that grows at its end; other processes may append to it, too. Closed when it is released.
 package protocol AppendFile: Sendable {
-  /// All of the bytes, in one write where the system can. Throws `FileError`.
-  func append(_ bytes: ArraySlice<UInt8>) throws
+  /// All of the bytes, in one write where the system can.
+  func append(_ bytes: ArraySlice<UInt8>) throws(FileError)
   /// Whether the path that it was opened by still names it, and its size.
   func isCurrent() -> Bool
-  func size() throws -> Int64
+  func size() throws(FileError) -> Int64
 }
 
-/// The machine's files, for reading and writing. Every call throws `FileError`.
+/// The machine's files, for reading and writing.
 package protocol FileStore: FileReader, FileOpener {
   /// Makes the file, mode 0640, if it is not there. Follows no symbolic link.
-  func append(to path: String) throws -> any AppendFile
+  func append(to path: String) throws(FileError) -> any AppendFile
   /// Whole or not at all: temp file in the same directory, fsync, rename, fsync of the directory.
-  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws
+  func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws(FileError)
   /// With its missing parents; an existing directory keeps its mode and owner.
-  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws
+  func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws(FileError)
   /// Gives a path and everything under it to the owner; follows no symbolic link.
-  func changeOwner(_ path: String, _ owner: FileOwner) throws
-  func rename(_ path: String, to newPath: String) throws
-  func removeFile(_ path: String) throws
+  func changeOwner(_ path: String, _ owner: FileOwner) throws(FileError)
+  func rename(_ path: String, to newPath: String) throws(FileError)
+  func removeFile(_ path: String) throws(FileError)
   /// Whether this process may execute the file.
   func isExecutable(_ path: String) -> Bool
 }

@@ -108,9 +108,8 @@ package protocol ProcessLauncher: Sendable {
   /// - Parameters:
   ///   - mayBindLowPorts: whether that user may bind ports below 1024.
   ///   - copy: gets the output, too.
-  /// - Throws: `LaunchError`.
-  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?) throws
-    -> any RunningProcess
-  /// Starts a child whose output the caller reads. Throws `LaunchError`.
-  func follow(_ command: Command) throws -> any FollowedProcess
+  func start(_ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?)
+    throws(LaunchError) -> any RunningProcess
+  /// Starts a child whose output the caller reads.
+  func follow(_ command: Command) throws(LaunchError) -> any FollowedProcess
 }

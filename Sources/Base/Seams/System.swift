@@ -8,28 +8,27 @@ package protocol System: Sendable {
   var pid: Int32 { get }
   /// Absolute path of this program.
   var programPath: String { get }
-  /// Sets the running kernel's host name. Throws `FileError`.
-  func setHostName(_ name: String) throws
+  /// Sets the running kernel's host name.
+  func setHostName(_ name: String) throws(FileError)
   /// A user of `/etc/passwd`; nil if there is none. Throws `FileError` if `/etc/passwd` or `/etc/group` exists but
   /// cannot be read.
-  func owner(named name: String) throws -> FileOwner?
-  /// Bytes that may still be written to the file system that holds a path, and whether it is mounted read-only. Throws
-  /// `FileError`.
-  func freeSpace(at path: String) throws -> (bytes: Int64, isReadOnly: Bool)
+  func owner(named name: String) throws(FileError) -> FileOwner?
+  /// Bytes that may still be written to the file system that holds a path, and whether it is mounted read-only.
+  func freeSpace(at path: String) throws(FileError) -> (bytes: Int64, isReadOnly: Bool)
   /// Notifies the service manager (sd_notify(3)): `READY=1`, `STATUS=…`, `WATCHDOG=1`. Does nothing where there is
-  /// none. Throws `FileError`.
-  func notify(_ state: String) throws
+  /// none.
+  func notify(_ state: String) throws(FileError)
   /// How often the service manager expects `WATCHDOG=1`, at most a day; nil if it does not.
   var watchdogInterval: Duration? { get }
-  /// The first IPv4 address of a network interface; nil if there is none. Throws `FileError`.
-  func address(ofInterface name: String) throws -> IPv4Address?
+  /// The first IPv4 address of a network interface; nil if there is none.
+  func address(ofInterface name: String) throws(FileError) -> IPv4Address?
 }
 
 /// Serves one text to this machine by HTTP. The real one is `LocalTextServer` in Host.
 package protocol TextServer: Sendable {
-  /// Serves until the returned value is released. Throws `FileError`.
+  /// Serves until the returned value is released.
   /// - Parameter text: called for each request; must not block.
-  func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws -> any Sendable
+  func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws(FileError) -> any Sendable
 }
 
 /// On this machine only: no other machine can connect.

@@ -36,15 +36,15 @@ package enum Program {
       case .bootstrap(let options):
         return await BootstrapCommand(invocation(options)).run()
       case .command(let command, let options):
-        return try await command.run(invocation(options))
+        return try await command.run(invocation(options)).rawValue
       }
       return ExitStatus.done.rawValue
     } catch let failure as Failure {
       Terminal.error(environment).write(failure.text)
       return failure.status.rawValue
     } catch {
-      Terminal.error(environment).write("consul-bootstrap: error: \(error.explained)\n")
-      return ExitStatus.usage.rawValue
+      Terminal.error(environment).write("consul-bootstrap: internal error: \(error.explained)\n")
+      return ExitStatus.internalError.rawValue
     }
 
     func invocation(_ options: Options) -> Invocation {

@@ -33,9 +33,9 @@ package enum Help {
   ]
 
   static var exitStatuses: [(status: String, meaning: String)] {
-    var list = ExitStatus.allCases.map { (String($0.rawValue), $0.meaning) }
-    list.insert(("1", "status --check and doctor found problems"), at: 1)
-    return list + [("128+n", "ended by signal n; under --start supervise, the agent's own status after it ends")]
+    ExitStatus.allCases.map { (String($0.rawValue), $0.meaning) } + [
+      ("128+n", "ended by signal n; under --start supervise, the agent's own status after it ends")
+    ]
   }
 
   static func explanation(of option: Option) -> String {

@@ -37,8 +37,8 @@ struct BootstrapCommand: Sendable {
       report(failure)
       status = failure.status.rawValue
     } catch {
-      if router.received == nil { log.error("unexpected error", ["reason": .string(error.explained)]) }
-      status = 1
+      if router.received == nil { log.error("internal error", ["reason": .string(error.explained)]) }
+      status = ExitStatus.internalError.rawValue
     }
     // A signal that ended the run is its status; one that went to the agent has become the agent's status.
     if let number = router.endedBy {
@@ -53,13 +53,13 @@ struct BootstrapCommand: Sendable {
     let plan = try await planner.plan(at: try await planner.locate(), .dryRun)
     let report = PlanReport(plan)
     dependencies.output.write(options.wantsJSON ? report.json.prettyText : report.text)
-    return 0
+    return ExitStatus.done.rawValue
   }
 
   private func bootstrap(_ router: SignalRouter) async throws -> Int32 {
     let directory = options.settings.stateDirectory
     let lock: any HeldLock
-    do { lock = try dependencies.locks.lock(directory: directory, name: "lock") } catch let error as LockError {
+    do { lock = try dependencies.locks.lock(directory: directory, name: "lock") } catch {
       throw Failure(error)
     }
     defer { withExtendedLifetime(lock) {} }
@@ -72,7 +72,7 @@ struct BootstrapCommand: Sendable {
       forwardingEnded: forwardingEnded, finalError: { failure in writeFinalError(failure) },
       supervisorStarted: { router.route(to: $0, $1) })
     let outcome = try await run.run { outcome in succeed(outcome) }
-    return outcome.agentEnd?.shellStatus ?? 0
+    return outcome.agentEnd?.shellStatus ?? ExitStatus.done.rawValue
   }
 
   /// The holder of the sidecar's lock forwards the logs; nil if a sidecar holds it.
@@ -81,9 +81,8 @@ struct BootstrapCommand: Sendable {
       return ForwardingLock(
         try dependencies.locks.lock(
           directory: options.settings.stateDirectory, name: SidecarCommand.lockName))
-    } catch LockError.held {
-      return nil
-    } catch let error as LockError {
+    } catch {
+      if case .held = error { return nil }
       throw Failure(error)
     }
   }

@@ -1,3 +1,4 @@
+internal import Model
 internal import Base
 internal import Doctor
 internal import Synchronization
@@ -22,7 +23,7 @@ struct DoctorCommand: Sendable {
   let options: Options
   let dependencies: CommandDependencies
 
-  func run() async throws -> Int32 {
+  func run() async throws -> ExitStatus {
     let output = dependencies.output
     let findings = Mutex<[Finding]>([])
     let doctor = Doctor(
@@ -42,7 +43,7 @@ struct DoctorCommand: Sendable {
       let found = problems == 1 ? "1 problem found" : "\(problems) problems found"
       output.write(problems == 0 ? "\nall checks passed\n" : "\n\(found)\n")
     }
-    return problems == 0 ? 0 : 1
+    return problems == 0 ? .done : .problemsFound
   }
 
   private func text(_ finding: Finding) -> String {

@@ -15,7 +15,7 @@ extension Subcommand {
     let options = invocation.options
     let policy = IAMPolicy(options.settings, region: region ?? "*", account: options.account ?? "*")
     invocation.dependencies.output.write(policy.json.prettyText)
-    return 0
+    return .done
   }
 
   static let completion = Subcommand(
@@ -27,7 +27,7 @@ extension Subcommand {
       throw Failure(.usage, "completion needs the name of a shell", hint: "bash, zsh or fish")
     }
     invocation.dependencies.output.write(shell.script)
-    return 0
+    return .done
   }
 
   static let man = Subcommand(
@@ -36,6 +36,6 @@ extension Subcommand {
     optionSource: .none
   ) { invocation in
     invocation.dependencies.output.write(ManualPage.text(version: invocation.dependencies.version))
-    return 0
+    return .done
   }
 }

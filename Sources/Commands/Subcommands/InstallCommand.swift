@@ -38,7 +38,7 @@ struct InstallCommand: Sendable {
     ]
   }
 
-  func run() async throws -> Int32 {
+  func run() async throws -> ExitStatus {
     dependencies.signals.deliver { dependencies.terminate(128 + $0) }
     let context = dependencies.context
     guard options.isDryRun || context.system.isRoot else {
@@ -49,7 +49,7 @@ struct InstallCommand: Sendable {
     var installation = try installation()
     if options.isDryRun {
       show(removes ? installation.removal : [installation.userStep].compactMap { $0 } + installation.steps)
-      return 0
+      return .done
     }
     let executor = StepExecutor(context: context)
     var changes = 0
@@ -62,7 +62,7 @@ struct InstallCommand: Sendable {
       changes += 1
     }
     report(changes, installation)
-    return 0
+    return .done
   }
 
   private func report(_ changes: Int, _ installation: Installation) {

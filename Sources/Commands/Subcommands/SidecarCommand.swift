@@ -28,7 +28,7 @@ struct SidecarCommand: Sendable {
     reread = invocation.reread
   }
 
-  func run() async throws -> Int32 {
+  func run() async throws -> ExitStatus {
     let context = dependencies.context, log = context.log
     let sidecar = Sidecar(
       settings: options.settings, context: context, planner: dependencies.planner, spool: nil)
@@ -64,7 +64,7 @@ struct SidecarCommand: Sendable {
     do {
       try await task.value
     } catch is CancellationError {}
-    return 0
+    return .done
   }
 
   /// As long as tasks run at all, whatever each of them waits for.

@@ -1,3 +1,4 @@
+internal import Model
 internal import Base
 internal import Doctor
 internal import LogForwarding
@@ -15,7 +16,7 @@ struct StatusCommand: Sendable {
   let options: Options
   let dependencies: CommandDependencies
 
-  func run() async -> Int32 {
+  func run() async -> ExitStatus {
     let status = await NodeStatus.observe(options.settings, context: dependencies.context)
     let problems = status.problems
     if options.wantsJSON {
@@ -25,7 +26,7 @@ struct StatusCommand: Sendable {
     } else {
       dependencies.output.write(Self.text(status))
     }
-    return options.checks && !problems.isEmpty ? 1 : 0
+    return options.checks && !problems.isEmpty ? .problemsFound : .done
   }
 
   static func text(_ status: NodeStatus) -> String {

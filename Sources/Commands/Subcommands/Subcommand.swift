@@ -16,8 +16,7 @@ package struct Subcommand: Sendable, Equatable {
   package let optionSource: OptionSource
   /// Options that only some commands take, by name.
   package let ownOptions: Set<String>
-  /// - Returns: the exit status.
-  package let run: @Sendable (Invocation) async throws -> Int32
+  package let run: @Sendable (Invocation) async throws -> ExitStatus
 
   package enum OptionSource: Sendable {
     /// The command takes no options.
@@ -33,7 +32,7 @@ package struct Subcommand: Sendable, Equatable {
   init(
     _ name: String, usage: String = "", summary: String, explanation: String, operands: [String] = [],
     optionSource: OptionSource = .machine, ownOptions: Set<String> = [],
-    run: @escaping @Sendable (Invocation) async throws -> Int32
+    run: @escaping @Sendable (Invocation) async throws -> ExitStatus
   ) {
     self.name = name
     self.usage = usage

@@ -5,31 +5,30 @@ internal import Glibc
 package struct FileLocks: LockStore {
   package init() {}
 
-  package func lock(directory: String, name: String) throws -> any HeldLock {
+  package func lock(directory: String, name: String) throws(LockError) -> any HeldLock {
     do {
       try LocalFileStore().createDirectory(directory, mode: 0o755, owner: nil)
-      return try FileLock(path: "\(directory)/\(name)")
-    } catch let error as FileError {
-      throw LockError.unavailable(error)
+    } catch {
+      throw .unavailable(error)
     }
+    return try FileLock(path: "\(directory)/\(name)")
   }
 }
 
 private final class FileLock: HeldLock {
   private let file: Descriptor
 
-  /// - Throws: `FileError`, or `LockError.held`.
-  init(path: String) throws {
+  init(path: String) throws(LockError) {
     let number = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
-    guard number >= 0 else { throw FileError("open", path, number: errno) }
+    guard number >= 0 else { throw .unavailable(FileError("open", path, number: errno)) }
     file = Descriptor(number)
     while flock(number, LOCK_EX | LOCK_NB) != 0 {
       if errno == EINTR { continue }
-      guard errno == EWOULDBLOCK else { throw FileError("lock", path, number: errno) }
+      guard errno == EWOULDBLOCK else { throw .unavailable(FileError("lock", path, number: errno)) }
       var buffer = [UInt8](repeating: 0, count: 32)
       let count = max(0, pread(number, &buffer, buffer.count, 0))
       let holder = String(decoding: buffer[..<count].prefix { $0 != 10 }, as: UTF8.self)
-      throw LockError.held(path: path, holder: holder.isEmpty ? nil : holder)
+      throw .held(path: path, holder: holder.isEmpty ? nil : holder)
     }
     // For the message of the process that finds the lock held; without it the lock holds all the same.
     let text = Array("\(getpid())\n".utf8)

@@ -5,7 +5,7 @@ internal import Glibc
 package struct LocalFileStore: FileStore {
   package init() {}
 
-  package func status(_ path: String) throws -> FileStatus? {
+  package func status(_ path: String) throws(FileError) -> FileStatus? {
     var info = stat()
     guard stat(path, &info) == 0 else {
       if errno == ENOENT || errno == ENOTDIR { return nil }
@@ -22,7 +22,7 @@ package struct LocalFileStore: FileStore {
       device: UInt64(info.st_dev))
   }
 
-  package func isLink(_ path: String) throws -> Bool {
+  package func isLink(_ path: String) throws(FileError) -> Bool {
     var info = stat()
     guard lstat(path, &info) == 0 else {
       if errno == ENOENT || errno == ENOTDIR { return false }
@@ -31,7 +31,7 @@ package struct LocalFileStore: FileStore {
     return info.st_mode & S_IFMT == S_IFLNK
   }
 
-  package func read(_ path: String, limit: Int) throws -> [UInt8] {
+  package func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
     let file = try open(path, O_RDONLY, "read")
     defer { close(file) }
     var bytes: [UInt8] = []
@@ -50,7 +50,7 @@ package struct LocalFileStore: FileStore {
     }
   }
 
-  package func list(_ directory: String) throws -> [String] {
+  package func list(_ directory: String) throws(FileError) -> [String] {
     guard let handle = opendir(directory) else { throw failure("list", directory) }
     defer { closedir(handle) }
     var names: [String] = []
@@ -67,14 +67,14 @@ package struct LocalFileStore: FileStore {
     return names.sorted()
   }
 
-  package func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws {
+  package func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws(FileError) {
     let directory = Self.parent(of: path)
     // The same name every time: the next write replaces the file that a killed run left behind.
     let temporary = "\(directory)/.\(path.split(separator: "/").last ?? "file").tmp"
     // Usually there is none; a file that cannot be removed fails the exclusive open.
     unlink(temporary)
     let file = try open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, "write", mode: 0o600)
-    do {
+    do throws(FileError) {
       defer { close(file) }
       var offset = 0
       while offset < bytes.count {
@@ -97,7 +97,7 @@ package struct LocalFileStore: FileStore {
     try syncDirectory(directory)
   }
 
-  package func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws {
+  package func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws(FileError) {
     if let status = try status(path) {
       guard status.kind == .directory else {
         throw FileError("create directory", path, errno: ENOTDIR, reason: "there is a file of that name")
@@ -111,7 +111,7 @@ package struct LocalFileStore: FileStore {
     guard chmod(path, mode) == 0 else { throw failure("change the mode of", path) }
   }
 
-  package func changeOwner(_ path: String, _ owner: FileOwner) throws {
+  package func changeOwner(_ path: String, _ owner: FileOwner) throws(FileError) {
     // A list instead of recursion: the depth of a tree must not exhaust the stack.
     var pending = [path]
     while let path = pending.popLast() {
@@ -124,12 +124,12 @@ package struct LocalFileStore: FileStore {
     }
   }
 
-  package func rename(_ path: String, to newPath: String) throws {
+  package func rename(_ path: String, to newPath: String) throws(FileError) {
     guard Glibc.rename(path, newPath) == 0 else { throw failure("rename", path) }
     try syncDirectory(Self.parent(of: newPath))
   }
 
-  package func removeFile(_ path: String) throws {
+  package func removeFile(_ path: String) throws(FileError) {
     guard unlink(path) == 0 || errno == ENOENT else { throw failure("remove", path) }
   }
 
@@ -143,14 +143,14 @@ package struct LocalFileStore: FileStore {
     return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 
-  private func syncDirectory(_ directory: String) throws {
+  private func syncDirectory(_ directory: String) throws(FileError) {
     let handle = try open(directory, O_RDONLY | O_DIRECTORY, "open")
     defer { close(handle) }
     // Some file systems cannot sync a directory: EINVAL (fsync(2)).
     guard fsync(handle) == 0 || errno == EINVAL else { throw failure("sync", directory) }
   }
 
-  private func open(_ path: String, _ flags: Int32, _ operation: String, mode: mode_t = 0) throws -> Int32 {
+  private func open(_ path: String, _ flags: Int32, _ operation: String, mode: mode_t = 0) throws(FileError) -> Int32 {
     let file = Glibc.open(path, flags | O_CLOEXEC, mode)
     guard file >= 0 else { throw failure(operation, path) }
     return file

@@ -8,7 +8,7 @@ final class LocalOpenFile: OpenFile {
   private let file: Descriptor
 
   /// Nil if there is no regular file. Throws `FileError`.
-  init?(_ path: String) throws {
+  init?(_ path: String) throws(FileError) {
     // Non-blocking: the open of a named pipe would wait for a writer.
     let number = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
     guard number >= 0 else {
@@ -24,11 +24,11 @@ final class LocalOpenFile: OpenFile {
     identity = FileIdentity(device: UInt64(info.st_dev), inode: UInt64(info.st_ino))
   }
 
-  func size() throws -> Int64 { try Int64(status().st_size) }
+  func size() throws(FileError) -> Int64 { try Int64(status().st_size) }
 
-  func modified() throws -> Int64 { try status().st_mtim.milliseconds }
+  func modified() throws(FileError) -> Int64 { try status().st_mtim.milliseconds }
 
-  func read(at offset: Int64, count: Int) throws -> [UInt8] {
+  func read(at offset: Int64, count: Int) throws(FileError) -> [UInt8] {
     while true {
       var got = 0
       let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
@@ -40,7 +40,7 @@ final class LocalOpenFile: OpenFile {
     }
   }
 
-  private func status() throws -> stat {
+  private func status() throws(FileError) -> stat {
     var info = stat()
     guard fstat(file.number, &info) == 0 else { throw FileError("check", path, number: errno) }
     return info
@@ -53,14 +53,14 @@ final class LocalAppendFile: AppendFile {
   private let file: Descriptor
 
   /// Creates the file if it is missing. Throws `FileError`.
-  init(_ path: String) throws {
+  init(_ path: String) throws(FileError) {
     let number = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0o640)
     guard number >= 0 else { throw FileError("append to", path, number: errno) }
     self.path = path
     file = Descriptor(number)
   }
 
-  func append(_ bytes: ArraySlice<UInt8>) throws {
+  func append(_ bytes: ArraySlice<UInt8>) throws(FileError) {
     var rest = bytes
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { write(file.number, $0.baseAddress, $0.count) }
@@ -78,7 +78,7 @@ final class LocalAppendFile: AppendFile {
   }
 
   /// Renames the file to `.1`, unless another process has just done so, and opens a new one. Throws `FileError`.
-  func rotated() throws -> LocalAppendFile {
+  func rotated() throws(FileError) -> LocalAppendFile {
     while flock(file.number, LOCK_EX) != 0 {
       guard errno == EINTR else { throw FileError("lock", path, number: errno) }
     }
@@ -88,7 +88,7 @@ final class LocalAppendFile: AppendFile {
     return try LocalAppendFile(path)
   }
 
-  func size() throws -> Int64 {
+  func size() throws(FileError) -> Int64 {
     var info = stat()
     guard fstat(file.number, &info) == 0 else { throw FileError("check", path, number: errno) }
     return Int64(info.st_size)
@@ -96,9 +96,9 @@ final class LocalAppendFile: AppendFile {
 }
 
 extension LocalFileStore {
-  package func append(to path: String) throws -> any AppendFile { try LocalAppendFile(path) }
+  package func append(to path: String) throws(FileError) -> any AppendFile { try LocalAppendFile(path) }
 
-  package func open(_ path: String) throws -> (any OpenFile)? { try LocalOpenFile(path) }
+  package func open(_ path: String) throws(FileError) -> (any OpenFile)? { try LocalOpenFile(path) }
 }
 
 extension FileError {

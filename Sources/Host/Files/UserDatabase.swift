@@ -18,7 +18,7 @@ package struct UserDatabase: Sendable {
 
   /// A user by name, with its primary group; nil if there is none.
   /// - Throws: `FileError`.
-  package func owner(named name: String) throws -> FileOwner? {
+  package func owner(named name: String) throws(FileError) -> FileOwner? {
     for fields in try entries(Self.users) where fields.count >= 4 && fields[0] == name {
       guard let user = UInt32(fields[2]), let group = UInt32(fields[3]) else {
         throw FileError(
@@ -31,7 +31,7 @@ package struct UserDatabase: Sendable {
 
   /// The primary group and every group that lists the user.
   /// - Throws: `FileError`.
-  func groups(of owner: FileOwner) throws -> [UInt32] {
+  func groups(of owner: FileOwner) throws(FileError) -> [UInt32] {
     let listed = try entries(Self.groups).compactMap { fields in
       fields.count >= 4 && fields[3].split(separator: ",").contains(Substring(owner.userName)) ? UInt32(fields[2]) : nil
     }
@@ -39,11 +39,11 @@ package struct UserDatabase: Sendable {
   }
 
   /// For people: the number where no group has it.
-  private func groupName(_ number: UInt32) throws -> String {
+  private func groupName(_ number: UInt32) throws(FileError) -> String {
     try entries(Self.groups).first { $0.count >= 3 && UInt32($0[2]) == number }?[0] ?? String(number)
   }
 
-  private func entries(_ path: String) throws -> [[String]] {
+  private func entries(_ path: String) throws(FileError) -> [[String]] {
     let bytes = try files.readIfPresent(path, limit: Self.limit) ?? []
     return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map {
       $0.split(separator: ":", omittingEmptySubsequences: false).map(String.init)

@@ -8,7 +8,9 @@ internal import Synchronization
 package struct LocalTextServer: TextServer {
   package init() {}
 
-  package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws -> any Sendable {
+  package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws(FileError)
+    -> any Sendable
+  {
     let listener = try Listener(address)
     do throws(ResourceError) {
       try startThread("text server") { listener.run(text) }
@@ -43,7 +45,7 @@ private final class Listener: Sendable {
   private static let pause = Duration.milliseconds(100)
 
   /// - Throws: `FileError`.
-  init(_ address: ServedAddress) throws {
+  init(_ address: ServedAddress) throws(FileError) {
     let number: Int32
     switch address {
     case .unix(let path):

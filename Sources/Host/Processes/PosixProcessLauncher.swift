@@ -40,12 +40,12 @@ package struct PosixProcessLauncher: ProcessLauncher {
 
   package func start(
     _ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?
-  ) throws -> any RunningProcess {
+  ) throws(LaunchError) -> any RunningProcess {
     try ChildProcess(
       command, spawner, owner: owner, mayBindLowPorts: mayBindLowPorts, passesThrough: true, copy: copy)
   }
 
-  package func follow(_ command: Command) throws -> any FollowedProcess {
+  package func follow(_ command: Command) throws(LaunchError) -> any FollowedProcess {
     try FollowedChild(command, spawner)
   }
 }

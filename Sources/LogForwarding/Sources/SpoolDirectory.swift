@@ -43,12 +43,15 @@ struct SpoolDirectory: Sendable {
   /// Lines are counted up to this size: a segment of ours is far smaller.
   private static let countedBytes: Int64 = 64 << 20
 
-  /// What an earlier run left, the oldest first. Throws `FileError` if the directory cannot be listed.
+  /// What an earlier run left, the oldest first; an error if the directory cannot be listed.
   ///
   /// A segment that cannot be read is listed with the size 0: its number is taken, and reading it reports the error.
-  func load() throws -> [SpoolSegment] {
+  func load() throws(FileError) -> [SpoolSegment] {
     let names: [String]
-    do { names = try files.list(path) } catch let error as FileError where error.isNotFound { return [] }
+    do { names = try files.list(path) } catch {
+      if error.isNotFound { return [] }
+      throw error
+    }
     var segments = names.compactMap { segment(named: $0) }
     // A crash between the two files of a loss leaves both: the loss counts.
     segments.sort { ($0.number, $0.isLost ? 0 : 1) < ($1.number, $1.isLost ? 0 : 1) }

@@ -53,7 +53,7 @@ package final class FakeLocks: LockStore {
     try await held.wait { ($0[path] != nil) == isHeld ? () : nil }
   }
 
-  package func lock(directory: String, name: String) throws -> any HeldLock {
+  package func lock(directory: String, name: String) throws(LockError) -> any HeldLock {
     if let failure = failure.value { throw failure }
     let path = "\(directory)/\(name)"
     let holder: String? = held.update { held in
@@ -61,7 +61,7 @@ package final class FakeLocks: LockStore {
       held[path] = "4242"
       return nil
     }
-    if let holder { throw LockError.held(path: path, holder: holder) }
+    if let holder { throw .held(path: path, holder: holder) }
     return Held { [held] in held.update { $0[path] = nil } }
   }
 }

@@ -179,7 +179,7 @@ extension FakeFiles {
 
 /// The seam.
 extension FakeFiles {
-  package func status(_ path: String) throws -> FileStatus? {
+  package func status(_ path: String) throws(FileError) -> FileStatus? {
     try perform(.status, path) { state in
       do {
         guard let number = try state.tree.lookup(path) else { return nil }
@@ -190,7 +190,7 @@ extension FakeFiles {
     }
   }
 
-  package func read(_ path: String, limit: Int) throws -> [UInt8] {
+  package func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
     try perform(.read, path) { state in
       guard let number = try state.tree.lookup(path) else { throw Errno(2) }
       switch state.tree.node(number).content {
@@ -210,7 +210,7 @@ extension FakeFiles {
     return false
   }
 
-  package func list(_ directory: String) throws -> [String] {
+  package func list(_ directory: String) throws(FileError) -> [String] {
     try perform(.list, directory) { state in
       guard let number = try state.tree.lookup(directory) else { throw Errno(2) }
       guard case .directory(let entries) = state.tree.node(number).content else { throw Errno(20) }
@@ -218,7 +218,7 @@ extension FakeFiles {
     }
   }
 
-  package func open(_ path: String) throws -> (any OpenFile)? {
+  package func open(_ path: String) throws(FileError) -> (any OpenFile)? {
     let number: UInt64? = try perform(.open, path) { state in
       do {
         guard let number = try state.tree.lookup(path), case .file = state.tree.node(number).content else { return nil }
@@ -230,7 +230,7 @@ extension FakeFiles {
     return number.map { FakeOpenFile(self, path, $0) }
   }
 
-  package func append(to path: String) throws -> any AppendFile {
+  package func append(to path: String) throws(FileError) -> any AppendFile {
     let number: UInt64 = try perform(.append, path) { state in
       guard let number = try state.tree.lookup(path, followsLast: false) else {
         return try state.tree.add(path, FakeNode(.file([]), mode: 0o640, modified: self.now()))
@@ -245,7 +245,7 @@ extension FakeFiles {
     return FakeAppendFile(self, path, number)
   }
 
-  package func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws {
+  package func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws(FileError) {
     try perform(.write, path) { state in
       let node = FakeNode(
         .file(bytes), mode: mode, user: owner?.user ?? 0, group: owner?.group ?? 0, modified: self.now())
@@ -259,7 +259,7 @@ extension FakeFiles {
     }
   }
 
-  package func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws {
+  package func createDirectory(_ path: String, mode: UInt32, owner: FileOwner?) throws(FileError) {
     try perform(.createDirectory, path) { state in
       if let number = try state.tree.lookup(path) {
         guard case .directory = state.tree.node(number).content else { throw Errno(20, "a file is in the way") }
@@ -274,7 +274,7 @@ extension FakeFiles {
     }
   }
 
-  package func changeOwner(_ path: String, _ owner: FileOwner) throws {
+  package func changeOwner(_ path: String, _ owner: FileOwner) throws(FileError) {
     try perform(.changeOwner, path) { state in
       guard let number = try state.tree.lookup(path, followsLast: false) else { throw Errno(2) }
       state.tree.changeAll(number) { ($0.user, $0.group) = (owner.user, owner.group) }
@@ -282,14 +282,14 @@ extension FakeFiles {
     }
   }
 
-  package func rename(_ path: String, to newPath: String) throws {
+  package func rename(_ path: String, to newPath: String) throws(FileError) {
     try perform(.rename, path) { state in
       try state.tree.rename(path, to: newPath)
       state.changes.append(.rename(path, to: newPath))
     }
   }
 
-  package func removeFile(_ path: String) throws {
+  package func removeFile(_ path: String) throws(FileError) {
     try perform(.removeFile, path) { state in
       guard let number = try state.tree.lookup(path, followsLast: false) else { return }
       if case .directory = state.tree.node(number).content { throw Errno(21) }
@@ -307,7 +307,7 @@ extension FakeFiles {
   /// Fails if a fault is set up; turns an errno of the tree into the seam's error.
   func perform<Result: Sendable>(
     _ operation: Operation, _ path: String, _ body: (inout State) throws -> Result
-  ) throws -> Result {
+  ) throws(FileError) -> Result {
     do {
       return try state.update { state in
         let found = state.faults.firstIndex {
@@ -321,6 +321,8 @@ extension FakeFiles {
       }
     } catch let error as Errno {
       throw FileError(operation.rawValue, path, errno: error.number, reason: error.reason)
+    } catch {
+      fatalError("the fake's tree threw \(error)")
     }
   }
 }

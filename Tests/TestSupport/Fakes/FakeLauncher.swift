@@ -29,8 +29,8 @@ package final class FakeLauncher: ProcessLauncher {
 
   private enum Effect {
     case run(Run)
-    case start(@Sendable (Command) throws -> FakeProcess)
-    case follow(@Sendable (Command) throws -> FakeFollowedProcess)
+    case start(@Sendable (Command) throws(LaunchError) -> FakeProcess)
+    case follow(@Sendable (Command) throws(LaunchError) -> FakeFollowedProcess)
   }
 
   private struct Rule {
@@ -137,8 +137,8 @@ package final class FakeLauncher: ProcessLauncher {
   ) {
     let error = LaunchError(program: program, stage: stage, reason: reason)
     for (kind, effect) in [
-      (Launch.Kind.run, Effect.run { _, _ in throw error }), (.start, .start { _ in throw error }),
-      (.follow, .follow { _ in throw error }),
+      (Launch.Kind.run, Effect.run { _, _ in throw error }), (.start, .start { _ throws(LaunchError) in throw error }),
+      (.follow, .follow { _ throws(LaunchError) in throw error }),
     ] { add(Rule(kind: kind, program: program, arguments: arguments, times: times, effect: effect)) }
   }
 
@@ -154,7 +154,7 @@ package final class FakeLauncher: ProcessLauncher {
 
   package func start(
     _ command: Command, as owner: FileOwner?, mayBindLowPorts: Bool, copy: (any OutputSink)?
-  ) throws -> any RunningProcess {
+  ) throws(LaunchError) -> any RunningProcess {
     let launch = Launch(kind: .start, command: command, owner: owner, mayBindLowPorts: mayBindLowPorts)
     guard case .start(let make) = effect(launch) else { forgotten("a start of \(command.text)") }
     let process = try make(command)
@@ -163,7 +163,7 @@ package final class FakeLauncher: ProcessLauncher {
     return process
   }
 
-  package func follow(_ command: Command) throws -> any FollowedProcess {
+  package func follow(_ command: Command) throws(LaunchError) -> any FollowedProcess {
     guard case .follow(let make) = effect(Launch(kind: .follow, command: command)) else {
       forgotten("a process to follow: \(command.text)")
     }

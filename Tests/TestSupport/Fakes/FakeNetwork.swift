@@ -159,8 +159,10 @@ package final class FakeTextServer: TextServer {
     try await state.wait { $0.served.contains(address.key) ? () : nil }
   }
 
-  package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws -> any Sendable {
-    try state.update { state in
+  package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws(FileError)
+    -> any Sendable
+  {
+    try state.update { state throws(FileError) in
       guard let outcome = state.outcomes[address.key] else { forgotten("a text served at \(address.key)") }
       if let error = outcome { throw error }
       state.texts[address.key] = text

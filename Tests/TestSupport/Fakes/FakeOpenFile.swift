@@ -15,11 +15,11 @@ final class FakeOpenFile: OpenFile {
 
   deinit { files.count(opened: -1) }
 
-  func size() throws -> Int64 { try Int64(files.contents(number, .status, path).bytes.count) }
+  func size() throws(FileError) -> Int64 { try Int64(files.contents(number, .status, path).bytes.count) }
 
-  func modified() throws -> Int64 { try files.contents(number, .status, path).modified.milliseconds }
+  func modified() throws(FileError) -> Int64 { try files.contents(number, .status, path).modified.milliseconds }
 
-  func read(at offset: Int64, count: Int) throws -> [UInt8] {
+  func read(at offset: Int64, count: Int) throws(FileError) -> [UInt8] {
     let bytes = try files.contents(number, .read, path).bytes
     guard let start = Int(exactly: offset), (0..<bytes.count).contains(start) else { return [] }
     return Array(bytes[start...].prefix(count))
@@ -38,11 +38,11 @@ final class FakeAppendFile: AppendFile {
 
   deinit { files.count(opened: -1) }
 
-  func append(_ bytes: ArraySlice<UInt8>) throws { try files.append(bytes, to: number, path) }
+  func append(_ bytes: ArraySlice<UInt8>) throws(FileError) { try files.append(bytes, to: number, path) }
 
   func isCurrent() -> Bool { files.names(path, number) }
 
-  func size() throws -> Int64 { try Int64(files.contents(number, .status, path).bytes.count) }
+  func size() throws(FileError) -> Int64 { try Int64(files.contents(number, .status, path).bytes.count) }
 }
 
 /// What open files need of the tree.
@@ -59,7 +59,7 @@ extension FakeFiles {
 
   func contents(
     _ number: UInt64, _ operation: Operation, _ path: String
-  ) throws -> (bytes: [UInt8], modified: Timestamp) {
+  ) throws(FileError) -> (bytes: [UInt8], modified: Timestamp) {
     try perform(operation, path) { state in
       let node = state.tree.node(number)
       guard case .file(let bytes) = node.content else { return ([], node.modified) }
@@ -67,7 +67,7 @@ extension FakeFiles {
     }
   }
 
-  func append(_ bytes: ArraySlice<UInt8>, to number: UInt64, _ path: String) throws {
+  func append(_ bytes: ArraySlice<UInt8>, to number: UInt64, _ path: String) throws(FileError) {
     try perform(.append, path) { state in
       guard case .file(let before) = state.tree.node(number).content else { throw Errno(21) }
       state.tree.change(number) { node in

@@ -81,8 +81,8 @@ package final class FakeSystem: System {
     try await state.wait { $0.notifications.first { $0.hasPrefix(prefix) } }
   }
 
-  package func setHostName(_ name: String) throws {
-    try state.update { state in
+  package func setHostName(_ name: String) throws(FileError) {
+    try state.update { state throws(FileError) in
       if let error = state.hostNameError {
         throw FileError(error.operation, name, errno: error.errno, reason: error.reason)
       }
@@ -95,7 +95,7 @@ package final class FakeSystem: System {
     return owner
   }
 
-  package func freeSpace(at path: String) throws -> (bytes: Int64, isReadOnly: Bool) {
+  package func freeSpace(at path: String) throws(FileError) -> (bytes: Int64, isReadOnly: Bool) {
     let found = state.value.spaces.filter { path.hasPrefix($0.key) }.max { $0.key.count < $1.key.count }
     guard let found else { forgotten("free space at \(path)") }
     do {
