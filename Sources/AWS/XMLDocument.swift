@@ -189,13 +189,14 @@ private struct XMLBuilder {
 
   /// Names are few and repeat: each is kept once. Nil if there are more than 65,535.
   private mutating func number(of name: UnsafePointer<CChar>) -> UInt16? {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325  // FNV-1a
+    var fnv = FNV1a()
     var length = 0
     // Clark's namespace form is not used: a prefix, as in `ns:item`, stays part of the name.
     while name[length] != 0 {
-      hash = (hash ^ UInt64(UInt8(bitPattern: name[length]))) &* 0x100_0000_01b3
+      fnv.add(UInt8(bitPattern: name[length]))
       length += 1
     }
+    var hash = fnv.value
     while let number = nameNumbers[hash] {
       if matches(names[Int(number)], name, length) { return number }
       hash &+= 1

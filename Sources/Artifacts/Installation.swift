@@ -98,7 +98,7 @@ package struct Installation: Sendable {
         .writeUnit(
           path: SidecarUnit.path, text: SidecarUnit(program: program, settings: settings, environment: [:]).text))
     }
-    if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(Command("/bin/systemctl", ["daemon-reload"]))) }
+    if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(.systemctl("daemon-reload"))) }
     return steps
   }
 
@@ -110,12 +110,12 @@ package struct Installation: Sendable {
     }
     if isOurs(facts.sidecarUnit) {
       if facts.isBootedBySystemd {
-        steps.append(.run(Command("/bin/systemctl", ["disable", "--now", SidecarUnit.name])))
+        steps.append(.run(.systemctl("disable", "--now", SidecarUnit.name)))
       }
       steps.append(.removeFile(SidecarUnit.path))
     }
     if isOurs(facts.agentUnit), !facts.hasConfiguration { steps.append(.removeFile(SystemdUnit.path)) }
-    if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(Command("/bin/systemctl", ["daemon-reload"]))) }
+    if !steps.isEmpty, facts.isBootedBySystemd { steps.append(.run(.systemctl("daemon-reload"))) }
     return steps + documents.map { .removeFile($0.path) } + [
       .removeFile(Self.logRotationPath), .removeFile(Self.programPath),
     ]

@@ -41,7 +41,7 @@ extension ResolverConfiguration {
       path = "/etc/systemd/resolved.conf.d/consul-bootstrap.conf"
       let domains = (["~consul"] + zones.map { "~\($0)" }).joined(separator: " ")
       text = "\(header)\n[Resolve]\nDNS=\(agent)\(port == 53 ? "" : ":\(port)")\nDomains=\(domains)\nDNSSEC=no\n"
-      restart = Command("/bin/systemctl", ["restart", "systemd-resolved.service"])
+      restart = .systemctl("restart", "systemd-resolved.service")
       server = Self.stub
     case .dnsmasq:
       guard machine.hasDnsmasq, machine.isBootedBySystemd else {
@@ -51,7 +51,7 @@ extension ResolverConfiguration {
       }
       path = "/etc/dnsmasq.d/consul-bootstrap.conf"
       text = ([header] + (["consul"] + zones).map { "server=/\($0)/\(agent)#\(port)" }).joined(separator: "\n") + "\n"
-      restart = Command("/bin/systemctl", ["restart", "dnsmasq.service"])
+      restart = .systemctl("restart", "dnsmasq.service")
       server = Self.loopback
     case .port53:
       guard !machine.resolverConfigurationIsManaged else {

@@ -36,7 +36,7 @@ extension SidecarUnit {
     // The log is created by the first line, and rotated by a rename.
     if settings.forwards(.bootstrap) { writable.append("/var/log") }
     if case .unix(let path)? = settings.metricsAddress {
-      writable.append("-" + (path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "/run"))
+      writable.append("-" + parentDirectory(of: path))
     }
     let lines = environment.sorted { $0.key < $1.key }.map {
       "Environment=\"\($0.key)=\($0.value.replacing("%", with: "%%"))\"\n"

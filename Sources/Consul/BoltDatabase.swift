@@ -1,3 +1,5 @@
+internal import Base
+
 /// The part of the BoltDB format (go.etcd.io/bbolt, page.go, bucket.go, db.go; little-endian) that shows whether a
 /// top-level bucket is empty.
 ///
@@ -71,9 +73,7 @@ struct BoltDatabase {
 
   /// FNV-1a with 64 bits, as db.go has it. The range lies inside the file.
   private func checksum(_ range: Range<Int>) -> UInt64 {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for index in range { hash = (hash ^ UInt64(bytes[index])) &* 0x100_0000_01b3 }
-    return hash
+    FNV1a(bytes[range]).value
   }
 
   // MARK: Pages

@@ -112,7 +112,7 @@ package struct Readiness: Sendable, Equatable {
             ],
             hint: "set --expect N, the number of servers in each zone, or change the desired capacity"))
       }
-      share = saturatingSum(share, group.desiredCapacity / group.zones.count)
+      share = share.saturatingAdding(group.desiredCapacity / group.zones.count)
     }
     guard share > 0 else {
       return .failure(

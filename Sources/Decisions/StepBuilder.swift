@@ -17,8 +17,6 @@ struct StepBuilder {
   /// A running agent stays: it is reloaded, never restarted.
   private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
 
-  private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
-
   func steps() throws(Failure) -> Steps {
     var steps = Steps()
     steps.prepare = prepare()
@@ -32,7 +30,7 @@ struct StepBuilder {
   var sidecarSteps: SidecarSteps {
     let restart: Step? =
       switch start {
-      case .systemd: .run(systemctl("restart", SystemdUnit.name))
+      case .systemd: .run(.systemctl("restart", SystemdUnit.name))
       case .docker: .run(Command(machine.consulPath, ["restart", DockerContainer.agentName]))
       case .supervise, .none: nil
       }
@@ -69,7 +67,7 @@ struct StepBuilder {
 
   private var stop: Command {
     start == .docker
-      ? Command(machine.consulPath, ["stop", DockerContainer.agentName]) : systemctl("stop", SystemdUnit.name)
+      ? Command(machine.consulPath, ["stop", DockerContainer.agentName]) : .systemctl("stop", SystemdUnit.name)
   }
 
   /// Files outside the configuration directory that the agent reads.
@@ -106,9 +104,9 @@ struct StepBuilder {
       let unit = SystemdUnit(
         agent: command, leave: leave, owner: owner, bindsLowPorts: configuration.bindsLowPorts)
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
-      if machine.unit != .text(unit.text) { steps.append(.run(systemctl("daemon-reload"))) }
-      steps += [.run(systemctl("enable", SystemdUnit.name)), .run(systemctl("start", SystemdUnit.name))]
-      return steps + reload(.command(systemctl("reload", SystemdUnit.name)))
+      if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
+      steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]
+      return steps + reload(.command(.systemctl("reload", SystemdUnit.name)))
     case .supervise:
       return [.superviseAgent(command, owner: owner, mayBindLowPorts: configuration.bindsLowPorts)]
     case .docker:

@@ -78,7 +78,7 @@ struct MachineChecks: Sendable {
   private func existing(_ path: String) throws -> String {
     var path = path
     while path != "/", try context.files.status(path) == nil {
-      path = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "/"
+      path = parentDirectory(of: path)
     }
     return path
   }

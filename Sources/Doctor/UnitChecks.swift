@@ -27,7 +27,7 @@ extension MachineChecks {
 
   /// `systemctl show` succeeds for a unit that does not exist, too.
   private func finding(_ unit: String) async throws -> Finding {
-    let command = Command("/bin/systemctl", ["show", "--property=ActiveState,LoadState,Result", unit])
+    let command = Command.systemctl("show", "--property=ActiveState,LoadState,Result", unit)
     let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
     guard result.succeeded else {
       let words = result.output.split(whereSeparator: \.isNewline).last.map { ": \($0)" } ?? ""

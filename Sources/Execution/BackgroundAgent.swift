@@ -34,7 +34,7 @@ struct BackgroundAgent: AgentMonitor {
   }
 
   private func unitCrashReason() async -> String? {
-    let command = Command("/bin/systemctl", ["show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name])
+    let command = Command.systemctl("show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name)
     guard let output = await output(of: command) else { return nil }
     var properties: [Substring: Substring] = [:]
     for line in output.split(whereSeparator: \.isNewline) {

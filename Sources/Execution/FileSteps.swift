@@ -106,9 +106,3 @@ extension StepExecutor {
     }
   }
 }
-
-/// `/` for a path directly below it.
-func parentDirectory(of path: String) -> String {
-  guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return "/" }
-  return String(path[..<slash])
-}

@@ -25,10 +25,10 @@ extension StepExecutor {
     let hasNewOptions = try writeIfChanged(unit.optionsPath, unit.options, mode: 0o640, owner: nil)
     let hasNewUnit = try writeUnit(SidecarUnit.path, unit.text)
     let isChanged = hasNewOptions || hasNewUnit
-    if hasNewUnit { try await run(systemctl("daemon-reload")) }
-    try await run(systemctl("enable", SidecarUnit.name))
+    if hasNewUnit { try await run(.systemctl("daemon-reload")) }
+    try await run(.systemctl("enable", SidecarUnit.name))
     // The configuration file may have changed since the sidecar started.
-    try await run(systemctl(isChanged ? "restart" : "reload-or-restart", SidecarUnit.name))
+    try await run(.systemctl(isChanged ? "restart" : "reload-or-restart", SidecarUnit.name))
     return isChanged
   }
 
@@ -43,8 +43,8 @@ extension StepExecutor {
     let isNew = try writeIfChanged(agent.path, configuration.text, mode: 0o644, owner: nil)
     do {
       if isNew, let command = agent.command { try await run(command) }
-      try await run(systemctl("enable", unit))
-      try await run(systemctl(isNew && agent.command == nil ? "restart" : "start", unit))
+      try await run(.systemctl("enable", unit))
+      try await run(.systemctl(isNew && agent.command == nil ? "restart" : "start", unit))
     } catch {
       if isNew { restore(agent.path, previous) }
       throw error
@@ -58,7 +58,7 @@ extension StepExecutor {
       missing = "program \(program)"
     } else {
       for unit in agent.units {
-        let result = try await context.launcher.run(systemctl("cat", unit), timeout: Self.commandTimeout)
+        let result = try await context.launcher.run(.systemctl("cat", unit), timeout: Self.commandTimeout)
         if result.succeeded { return unit }
       }
     }
@@ -112,8 +112,6 @@ extension StepExecutor {
   }
 
   // MARK: Commands
-
-  private func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
 
   func run(_ command: Command) async throws {
     let result = try await context.launcher.run(command, timeout: Self.commandTimeout)

@@ -58,8 +58,7 @@ package struct LocalSystem: System {
 
   /// Saturating: network file systems report what they like.
   static func bytes(blocks: UInt64, blockSize: UInt64) -> Int64 {
-    let (bytes, overflows) = blocks.multipliedReportingOverflow(by: blockSize)
-    return overflows ? .max : Int64(clamping: bytes)
+    Int64(clamping: blocks.saturatingMultiplied(by: blockSize))
   }
 
   package func notify(_ state: String) throws(FileError) {

@@ -87,7 +87,7 @@ package struct MachineObserver: Sendable {
 
   /// The first line of the output is `systemd 252 (252.39-1~deb12u1)`.
   private func systemdVersion() async throws -> Int? {
-    let command = Command("/bin/systemctl", ["--version"])
+    let command = Command.systemctl("--version")
     let reason: String
     do {
       let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)

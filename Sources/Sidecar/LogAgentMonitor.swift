@@ -68,7 +68,7 @@ final class LogAgentMonitor: Sendable {
     for unit in agent.units {
       do {
         let result = try await context.launcher.run(
-          Command("/bin/systemctl", ["is-active", "--quiet", unit]), timeout: Self.timeout)
+          .systemctl("is-active", "--quiet", unit), timeout: Self.timeout)
         if result.succeeded { return (true, nil) }
       } catch {
         reason = error.explained

@@ -5,17 +5,16 @@ package struct Timestamp: Sendable, Equatable, Comparable {
   package let milliseconds: Int64
 
   package init(milliseconds: Int64) { self.milliseconds = milliseconds }
-  package init(seconds: Int64) { self.milliseconds = seconds.saturatingMultiply(by: 1000) }
+  package init(seconds: Int64) { self.milliseconds = seconds.saturatingMultiplied(by: 1000) }
 
   package static func < (left: Self, right: Self) -> Bool { left.milliseconds < right.milliseconds }
 
   package static func + (left: Self, right: Duration) -> Timestamp {
-    Timestamp(milliseconds: left.milliseconds.saturatingAdd(right.wholeMilliseconds))
+    Timestamp(milliseconds: left.milliseconds.saturatingAdding(right.wholeMilliseconds))
   }
 
   package static func - (left: Self, right: Self) -> Duration {
-    let (difference, overflow) = left.milliseconds.subtractingReportingOverflow(right.milliseconds)
-    return .milliseconds(overflow ? (left < right ? .min : .max) : difference)
+    .milliseconds(left.milliseconds.saturatingSubtracting(right.milliseconds))
   }
 }
 
@@ -28,7 +27,7 @@ package typealias MonotonicTime = @Sendable () -> Duration
 extension Duration {
   /// Rounded towards zero; saturates.
   package var wholeMilliseconds: Int64 {
-    components.seconds.saturatingMultiply(by: 1000).saturatingAdd(components.attoseconds / 1_000_000_000_000_000)
+    components.seconds.saturatingMultiplied(by: 1000).saturatingAdding(components.attoseconds / 1_000_000_000_000_000)
   }
 
   /// For people: `0.4 s`, `12 s`, `2 min 5 s`, `-1.5 s`.
@@ -146,16 +145,6 @@ extension Int64 {
   fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
     let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
     return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
-  }
-
-  fileprivate func saturatingAdd(_ other: Int64) -> Int64 {
-    let (sum, overflow) = addingReportingOverflow(other)
-    return overflow ? (other < 0 ? .min : .max) : sum
-  }
-
-  fileprivate func saturatingMultiply(by factor: Int64) -> Int64 {
-    let (product, overflow) = multipliedReportingOverflow(by: factor)
-    return overflow ? ((self < 0) == (factor < 0) ? .max : .min) : product
   }
 
   fileprivate func padded(_ width: Int) -> String {

@@ -68,7 +68,7 @@ package struct LocalFileStore: FileStore {
   }
 
   package func write(_ path: String, _ bytes: [UInt8], mode: UInt32, owner: FileOwner?) throws(FileError) {
-    let directory = Self.parent(of: path)
+    let directory = parentDirectory(of: path)
     // The same name every time: the next write replaces the file that a killed run left behind.
     let temporary = "\(directory)/.\(path.split(separator: "/").last ?? "file").tmp"
     // Usually there is none; a file that cannot be removed fails the exclusive open.
@@ -104,7 +104,7 @@ package struct LocalFileStore: FileStore {
       }
       return
     }
-    let parent = Self.parent(of: path)
+    let parent = parentDirectory(of: path)
     if parent != path { try createDirectory(parent, mode: 0o755, owner: nil) }
     guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("create directory", path) }
     if let owner, chown(path, owner.user, owner.group) != 0 { throw failure("change the owner of", path) }
@@ -126,7 +126,7 @@ package struct LocalFileStore: FileStore {
 
   package func rename(_ path: String, to newPath: String) throws(FileError) {
     guard Glibc.rename(path, newPath) == 0 else { throw failure("rename", path) }
-    try syncDirectory(Self.parent(of: newPath))
+    try syncDirectory(parentDirectory(of: newPath))
   }
 
   package func removeFile(_ path: String) throws(FileError) {
@@ -136,11 +136,6 @@ package struct LocalFileStore: FileStore {
   /// A file that cannot be checked cannot be executed either.
   package func isExecutable(_ path: String) -> Bool {
     access(path, X_OK) == 0
-  }
-
-  static func parent(of path: String) -> String {
-    guard let slash = path.lastIndex(of: "/") else { return "." }
-    return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 
   private func syncDirectory(_ directory: String) throws(FileError) {

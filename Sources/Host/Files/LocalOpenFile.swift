@@ -111,9 +111,6 @@ extension FileError {
 extension timespec {
   /// Saturating: a file may bear any time.
   var milliseconds: Int64 {
-    let (seconds, overflows) = Int64(tv_sec).multipliedReportingOverflow(by: 1000)
-    if overflows { return tv_sec < 0 ? .min : .max }
-    let (sum, exceeds) = seconds.addingReportingOverflow(Int64(tv_nsec) / 1_000_000)
-    return exceeds ? .max : sum
+    Int64(tv_sec).saturatingMultiplied(by: 1000).saturatingAdding(Int64(tv_nsec) / 1_000_000)
   }
 }

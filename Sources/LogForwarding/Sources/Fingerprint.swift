@@ -28,9 +28,5 @@ enum Fingerprint {
     return second.count >= reach ? Array(second.suffix(reach)) : first.suffix(reach - second.count) + second
   }
 
-  static func of(_ bytes: [UInt8]) -> UInt64 {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-    return hash
-  }
+  static func of(_ bytes: [UInt8]) -> UInt64 { FNV1a(bytes).value }
 }

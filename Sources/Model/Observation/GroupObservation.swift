@@ -27,15 +27,8 @@ package struct GroupObservation: Sendable, Equatable {
 
   /// Sum over the groups; nil if the membership is by tags. A sum beyond `Int` is `Int.max`.
   package var desiredCapacity: Int? {
-    scalingGroups.isEmpty ? nil : scalingGroups.map(\.desiredCapacity).reduce(0, saturatingSum)
+    scalingGroups.isEmpty ? nil : scalingGroups.map(\.desiredCapacity).reduce(0) { $0.saturatingAdding($1) }
   }
-}
-
-/// A sum of numbers from outside: beyond the largest or smallest number it is that number.
-package func saturatingSum(_ left: Int, _ right: Int) -> Int {
-  let (sum, overflow) = left.addingReportingOverflow(right)
-  guard overflow else { return sum }
-  return right > 0 ? .max : .min
 }
 
 /// The state of a peer's cluster: its agent's answers at `/v1/status/leader` and `/v1/status/peers`.

@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 
 /// The systemd unit that runs the agent.
 package struct SystemdUnit: Sendable, Equatable {
@@ -28,4 +28,8 @@ package struct SidecarUnit: Sendable, Equatable {
     self.optionsPath = optionsPath
     self.options = options
   }
+}
+
+extension Command {
+  package static func systemctl(_ arguments: String...) -> Command { Command("/bin/systemctl", arguments) }
 }
