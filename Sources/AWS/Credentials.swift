@@ -70,7 +70,9 @@ package actor CredentialCache {
   /// behind leads to `ExpiredToken`, after which the client discards them.
   private let now: WallClock
   private var current: Credentials?
-  private var loading: Task<Credentials, any Error>?
+  private var loading: Task<Void, Never>?
+  private var waiters: [Int: CheckedContinuation<Credentials, any Error>] = [:]
+  private var lastWaiter = 0, lastLoad = 0
 
   /// The SDKs' advisory window is 15 minutes; instance roles give new credentials at least 5 minutes before expiry.
   private static let refreshWindow = Duration.seconds(5 * 60)
@@ -99,22 +101,50 @@ package actor CredentialCache {
     if current == expired { current = nil }
   }
 
-  /// Concurrent calls share one load.
+  /// Concurrent calls share one load, which ends early only when every one of them is cancelled.
   private func load() async throws -> Credentials {
-    if let loading { return try await loading.value }
-    let providers = providers
-    let task = Task { () throws -> Credentials in
-      for provider in providers {
-        if let found = try await provider.credentials() { return found }
-      }
-      throw CredentialError.noneFound
-    }
-    loading = task
-    defer { loading = nil }
+    lastWaiter += 1
+    let number = lastWaiter
     return try await withTaskCancellationHandler {
-      try await task.value
+      try await withCheckedThrowingContinuation { continuation in
+        guard !Task.isCancelled else { return continuation.resume(throwing: CancellationError()) }
+        waiters[number] = continuation
+        if loading == nil { startLoading() }
+      }
     } onCancel: {
-      task.cancel()
+      Task { await self.stopWaiting(number) }
     }
+  }
+
+  private func startLoading() {
+    lastLoad += 1
+    let load = lastLoad, providers = providers
+    loading = Task {
+      do {
+        for provider in providers {
+          if let found = try await provider.credentials() { return finish(load, .success(found)) }
+        }
+        finish(load, .failure(CredentialError.noneFound))
+      } catch {
+        finish(load, .failure(error))
+      }
+    }
+  }
+
+  private func finish(_ load: Int, _ result: Result<Credentials, any Error>) {
+    // Every call that waited for it was cancelled, and a later call may have started another.
+    guard load == lastLoad, loading != nil else { return }
+    loading = nil
+    let resumed = waiters.values
+    waiters = [:]
+    for waiter in resumed { waiter.resume(with: result) }
+  }
+
+  private func stopWaiting(_ number: Int) {
+    guard let waiter = waiters.removeValue(forKey: number) else { return }
+    waiter.resume(throwing: CancellationError())
+    guard waiters.isEmpty else { return }
+    loading?.cancel()
+    loading = nil
   }
 }

@@ -69,6 +69,7 @@ package struct MachineObserver: Sendable {
   }
 
   /// Whether an agent answers, or accepts the query and does not answer in time: only a port without an agent means no.
+  /// - Throws: `Failure` with status 15 if this process cannot even ask, for example without descriptors.
   private func agentIsRunning(_ identity: Identity) async throws -> Bool {
     for address in ["127.0.0.1", identity.privateIP.description] {
       let client = AgentClient(
@@ -78,6 +79,9 @@ package struct MachineObserver: Sendable {
         return true
       } catch AgentError.refused, AgentError.transport(.timedOut(whileConnecting: false)) {
         return true
+      } catch AgentError.transport(.other(let reason)) {
+        throw Failure(
+          .agentNotStarted, "cannot check whether an agent is running at \(address)", details: [reason])
       } catch is AgentError {
         continue
       }

@@ -1,4 +1,5 @@
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import AWS
@@ -220,6 +221,58 @@ import Testing
     #expect(try await cache.credentials().accessKeyID == "id2")
     await cache.discard(second)
     #expect(try await cache.credentials().accessKeyID == "id4")
+  }
+
+  /// Regression: the first caller's cancellation failed every call that shared its load.
+  @Test func `concurrent calls share a load, and the cancellation of one leaves the others`() async throws {
+    let provider = Held(), cache = CredentialCache(providers: [provider], now: { Timestamp(seconds: 0) })
+    let first = Task { try await cache.credentials() }
+    try await provider.loads.wait { $0.started == 1 ? () : nil }
+    let second = Task { try await cache.credentials() }, third = Task { try await cache.credentials() }
+    first.cancel()
+    await #expect(throws: CancellationError.self) { try await first.value }
+    provider.loads.update { $0.mayEnd = true }
+    #expect(try await second.value.accessKeyID == "1")
+    #expect(try await third.value.accessKeyID == "1")
+    #expect(provider.loads.value.started == 1 && provider.loads.value.cancelled == 0)
+  }
+
+  @Test func `a load that no call waits for is cancelled, and the next call starts another`() async throws {
+    let provider = Held(), cache = CredentialCache(providers: [provider], now: { Timestamp(seconds: 0) })
+    let first = Task { try await cache.credentials() }
+    try await provider.loads.wait { $0.started == 1 ? () : nil }
+    first.cancel()
+    await #expect(throws: CancellationError.self) { try await first.value }
+    try await provider.loads.wait { $0.cancelled == 1 ? () : nil }
+    provider.loads.update { $0.mayEnd = true }
+    #expect(try await cache.credentials().accessKeyID == "2")
+  }
+
+  @Test func `a call that is cancelled already starts no load`() async throws {
+    let provider = Held(), cache = CredentialCache(providers: [provider], now: { Timestamp(seconds: 0) })
+    let call = Task {
+      withUnsafeCurrentTask { $0?.cancel() }
+      return try await cache.credentials()
+    }
+    await #expect(throws: CancellationError.self) { try await call.value }
+    #expect(provider.loads.value.started == 0)
+  }
+
+  /// Ends when the test lets it, with the number of its load.
+  private final class Held: CredentialProvider {
+    let loads = Watched((started: 0, cancelled: 0, mayEnd: false))
+
+    func credentials() async throws -> Credentials? {
+      let number = loads.update { loads in
+        loads.started += 1
+        return loads.started
+      }
+      do { try await loads.wait { $0.mayEnd ? () : nil } } catch {
+        loads.update { $0.cancelled += 1 }
+        throw error
+      }
+      return Credentials(accessKeyID: "\(number)", secretAccessKey: Secret("s"), source: "test")
+    }
   }
 
   @Test func `no credentials anywhere is an error`() async {

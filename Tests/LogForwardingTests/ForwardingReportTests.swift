@@ -45,6 +45,21 @@ import Testing
       ])
   }
 
+  /// Regression: a stream with a condition that is not known was left out, and `status --check` ended with 0.
+  @Test(arguments: ["streams", "agent", "agent's streams"])
+  func `a report with a part that is none is no report`(_ part: String) throws {
+    var json = try #require(Self.report().json.object)
+    switch part {
+    case "streams": json["streams"] = .array([.object(["source": "x", "condition": "exploded"])])
+    case "agent": json["agent"] = .object(["name": "awslogs"])
+    default:
+      var agent = try #require(json["agent"]?.object)
+      agent["streams"] = .array([.object(["source": "x"])])
+      json["agent"] = .object(agent)
+    }
+    #expect(ForwardingReport(json: .object(json)) == nil)
+  }
+
   /// The file may hold any number: `status` adds them up.
   @Test(arguments: [Int64.max, .min, -1])
   func `numbers that are no counters are bounded`(_ number: Int64) throws {

@@ -159,6 +159,16 @@ import Testing
     #expect(try await !observe(flow).agentIsRunning)
   }
 
+  /// Guards against a second agent: a process that is out of descriptors does not know.
+  @Test func `an agent that cannot be asked stops the run`() async throws {
+    flow.context.transport.fail("http://127.0.0.1:8500/", .other("cannot create a pipe: Too many open files"))
+    await #expect(
+      throws: Failure(
+        .agentNotStarted, "cannot check whether an agent is running at 127.0.0.1",
+        details: ["cannot create a pipe: Too many open files"])
+    ) { try await observe(flow) }
+  }
+
   @Test func `the port is that of the overlays`() async throws {
     var flow = flow
     flow.settings.overlays = [.init(origin: "--set ports.http", value: ["ports": ["http": 18500]])]

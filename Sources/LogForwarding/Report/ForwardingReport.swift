@@ -91,7 +91,7 @@ extension ForwardingReport {
     ])
   }
 
-  /// Nil if the value is not a report.
+  /// Nil if the value, or a part of it, is not a report: a stream that is left out would count as healthy.
   package init?(json: JSONValue) {
     guard let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }), let pid = json["pid"]?.integer,
       let streams = json["streams"]?.array
@@ -99,7 +99,13 @@ extension ForwardingReport {
     self.time = time
     self.pid = Int32(truncatingIfNeeded: pid)
     self.streams = streams.compactMap { Stream(json: $0) }
-    agent = json["agent"].flatMap { LogAgentReport(json: $0) }
+    switch json["agent"] {
+    case nil, .null: agent = nil
+    case let json?:
+      agent = LogAgentReport(json: json)
+      if agent == nil { return nil }
+    }
+    guard self.streams.count == streams.count else { return nil }
   }
 }
 

@@ -58,14 +58,14 @@ package struct LogAgentReport: Sendable, Equatable {
     ])
   }
 
-  /// Nil if the value is not a report.
+  /// Nil if the value, or a part of it, is not a report.
   package init?(json: JSONValue) {
     guard let name = json["name"]?.string, let isRunning = json["running"]?.bool, let list = json["streams"]?.array
     else { return nil }
     self.name = name
     self.isRunning = isRunning
     error = json["error"]?.string
-    streams = list.compactMap { json in
+    streams = list.compactMap { json -> Stream? in
       guard let source = json["source"]?.string, let group = json["group"]?.string, let name = json["stream"]?.string
       else { return nil }
       let time = { (key: String) in json[key]?.string.flatMap { Timestamp(iso8601: $0) } }
@@ -77,6 +77,7 @@ package struct LogAgentReport: Sendable, Equatable {
       stream.error = json["error"]?.string
       return stream
     }
+    guard streams.count == list.count else { return nil }
   }
 
   var prometheus: String {
