@@ -162,12 +162,12 @@ import Testing
 
   @Test func `a denied call names the IAM action and the role`() async throws {
     let error = try #require(await error(Bench([answer(403, Self.error("UnauthorizedOperation"))])))
-    #expect(error.summary("look at the group") == "cannot look at the group: access denied")
+    #expect(error.summary("describe the group") == "cannot describe the group: access denied")
     #expect(error.explanation == "EC2 DescribeInstances answered UnauthorizedOperation (HTTP 403, request r-1): m")
     #expect(error.hint == "allow ec2:DescribeInstances for role web-node")
     #expect(
-      error.explanation("look at the group")
-        == "cannot look at the group: access denied: EC2 DescribeInstances answered UnauthorizedOperation "
+      error.explanation("describe the group")
+        == "cannot describe the group: access denied: EC2 DescribeInstances answered UnauthorizedOperation "
         + "(HTTP 403, request r-1): m; hint: allow ec2:DescribeInstances for role web-node")
   }
 

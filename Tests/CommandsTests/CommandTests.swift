@@ -150,6 +150,19 @@ import Testing
     #expect(test.system.notifications.contains("STOPPING=1") && fixture.locks.paths.isEmpty)
   }
 
+  @Test func `a service manager that cannot be notified is logged, and the sidecar goes on`() async throws {
+    let fixture = CommandFixture()
+    let test = fixture.test
+    test.transport.silence(FakeMetadata.base + "/")
+    test.files.put("/usr/bin/consul", "", mode: 0o755)
+    test.launcher.run("/usr/bin/consul", ["version"], output: "Consul v1.8.7\n")
+    test.system.fail(.notify, errno: 111)
+    async let status = fixture.run(["sidecar"])
+    _ = try await fixture.errors.records.record(containing: "cannot notify the service manager")
+    fixture.signals.send(15)
+    #expect(await status == 0)
+  }
+
   @Test func `a second sidecar ends with status 17`() async {
     let fixture = CommandFixture()
     fixture.locks.hold("/var/lib/consul-bootstrap/sidecar.lock")

@@ -72,7 +72,7 @@ import Testing
     #expect(
       try await doctor.findings("disk") == [
         "problem disk: the file system of /opt/consul is read-only; hint: remount it, or choose another directory",
-        "problem disk: look at the file system of /var/lib: Input/output error",
+        "problem disk: check the file system of /var/lib: Input/output error",
       ])
   }
 
@@ -81,7 +81,7 @@ import Testing
     context.files.fail(.status, "/opt/consul", errno: 5)
     #expect(
       try await doctor.findings("disk") == [
-        "problem disk: look at /opt/consul: Input/output error",
+        "problem disk: check /opt/consul: Input/output error",
         "ok disk: 51200 MiB are free for /var/lib/consul-bootstrap",
       ])
   }

@@ -102,7 +102,7 @@ import Testing
     #expect(
       try await test.failure(of: step)
         == cannot(
-          "rename /opt/consul to /opt/consul.old (another instance's)", "move /opt/consul: Read-only file system",
+          "rename /opt/consul to /opt/consul.old (another instance's)", "rename /opt/consul: Read-only file system",
           hint: "remount the file system of /opt/consul read-write, or choose another directory"))
     #expect(files.text("/opt/consul/node-id") == "another")
   }

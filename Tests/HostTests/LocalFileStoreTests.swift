@@ -45,7 +45,7 @@ import Testing
   }
 
   // Unreadable counted as "no link", and a managed /etc/resolv.conf as one that may be replaced.
-  @Test func `a link that cannot be checked is an error`() async throws {
+  @Test func `a path that cannot be checked is an error, not an absent file`() async throws {
     try await withDirectory { directory in
       try #require(symlink("nowhere", directory + "/link") == 0)
       #expect(try files.isLink(directory + "/link"))
@@ -53,6 +53,12 @@ import Testing
       #expect(try !files.isLink(directory + "/absent"))
       let long = directory + "/" + String(repeating: "x", count: 300)
       #expect(throws: FileError("check", long, number: ENAMETOOLONG)) { try files.isLink(long) }
+      #expect(throws: FileError("check", long, number: ENAMETOOLONG)) { try files.status(long) }
+      #expect(throws: FileError("open", long, number: ENAMETOOLONG)) { try files.open(long) }
+      let loop = directory + "/loop"
+      try #require(symlink("loop", loop) == 0)
+      #expect(throws: FileError("check", loop, number: ELOOP)) { try files.status(loop) }
+      #expect(throws: FileError("open", loop, number: ELOOP)) { try files.open(loop) }
     }
   }
 

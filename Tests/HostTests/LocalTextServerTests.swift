@@ -46,6 +46,18 @@ import Testing
     }
   }
 
+  @Test func `a client that sends nothing holds no other up`() async throws {
+    try await withDirectory { directory in
+      let path = directory + "/metrics.sock"
+      let server = try LocalTextServer(timeout: .milliseconds(20)).serve(at: .unix(path: path)) { "text" }
+      defer { withExtendedLifetime(server) {} }
+      let silent = connection()
+      defer { close(silent) }
+      try #require(withUnixAddress(path) { connect(silent, $0, $1) } == 0)
+      #expect(try request(path, "GET / HTTP/1.1\r\n\r\n").hasSuffix("\r\n\r\ntext"))
+    }
+  }
+
   /// In a process of its own.
   @Test func `a server without free descriptors pauses and goes on, and its thread ends with it`() async {
     await #expect(processExitsWith: .success) {

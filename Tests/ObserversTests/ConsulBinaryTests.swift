@@ -51,7 +51,7 @@ import Testing
     flow.context.files.fail(.status, "/usr/bin/consul", errno: 13)
     #expect(
       await failed(flow)?.details == [
-        "no consul in /usr/bin, /usr/local/bin, /opt/consul/bin", "look at /usr/bin/consul: Permission denied",
+        "no consul in /usr/bin, /usr/local/bin, /opt/consul/bin", "check /usr/bin/consul: Permission denied",
       ])
   }
 
@@ -89,7 +89,7 @@ import Testing
     #expect(
       await failed(flow)
         == Failure(
-          .agentNotStarted, "cannot examine /srv/consul", details: ["look at /srv/consul: Permission denied"],
+          .agentNotStarted, "cannot examine /srv/consul", details: ["check /srv/consul: Permission denied"],
           hint: "check the permissions of its directories, or correct --consul (CONSUL_BOOTSTRAP_CONSUL)"))
   }
 

@@ -34,13 +34,14 @@ import Testing
     Case(.read, record, 5, "read \(record): Input/output error"),
     Case(
       .read, "/opt/consul/serf/local.snapshot", 13, "read /opt/consul/serf/local.snapshot: Permission denied"),
-    Case(.status, "/opt/consul", 13, "look at /opt/consul: Permission denied"),
+    Case(.status, "/opt/consul", 13, "check /opt/consul: Permission denied"),
     Case(.list, "/opt/consul", 5, "list /opt/consul: Input/output error"),
     Case(
       .read, "/etc/systemd/system/consul.service", 5,
       "read /etc/systemd/system/consul.service: Input/output error"),
     Case(.read, "/etc/resolv.conf", 13, "read /etc/resolv.conf: Permission denied"),
-    Case(.status, "/usr/sbin/dnsmasq", 5, "look at /usr/sbin/dnsmasq: Input/output error"),
+    Case(.isLink, "/etc/resolv.conf", 5, "check the link /etc/resolv.conf: Input/output error"),
+    Case(.status, "/usr/sbin/dnsmasq", 5, "check /usr/sbin/dnsmasq: Input/output error"),
   ]
 
   private func booted() -> Flow {
@@ -77,6 +78,25 @@ import Testing
     // It stops before the first AWS call.
     #expect(flow.aws.calls.isEmpty && flow.context.files.changes.isEmpty)
     #expect(try await flow.planner.plan(at: instance, .dryRun).obstacle == expected)
+  }
+
+  /// Guards against an agent that runs as root: unreadable is not "no such user".
+  @Test(arguments: [
+    (FakeSystem.Operation.owner, "/etc/passwd", "read /etc/passwd: Input/output error"),
+    (.address, "docker0", "list addresses of docker0: Input/output error"),
+  ])
+  func `a machine that cannot be read stops every mode`(
+    _ operation: FakeSystem.Operation, _ path: String, _ reason: String
+  ) async throws {
+    var flow = booted()
+    flow.settings.dnsAddress = .dockerBridge
+    flow.context.system.fail(operation, errno: 5)
+    let instance = try await flow.planner.locate()
+    for mode in [Planner.Mode.run, .stay, .dryRun] {
+      let failed = await failure { _ = try await flow.planner.plan(at: instance, mode) }
+      #expect(failed == expected(path, reason, isDenied: false), "\(mode)")
+    }
+    #expect(flow.context.files.changes.isEmpty)
   }
 
   /// Guards against a healthy server's data renamed because its record is damaged.

@@ -32,7 +32,7 @@ import Testing
     check(2, "write /none/a: No such file or directory") {
       try files.write("/none/a", [], mode: 0o600, owner: nil)
     }
-    check(39, "move /other: Directory not empty") {
+    check(39, "rename /other: Directory not empty") {
       files.makeDirectory("/other")
       try files.rename("/other", to: "/directory")
     }
@@ -106,11 +106,13 @@ import Testing
     files.link("/dangling", to: "/none")
     #expect(try files.read("/data/link/a", limit: 9) == [97])
     #expect(try files.read("/data/link/../real/a", limit: 9) == [97])
-    #expect(files.isLink("/data/link") && !files.isLink("/data/real"))
-    #expect(try files.status("/dangling") == nil && files.isLink("/dangling"))
+    #expect(try files.isLink("/data/link"))
+    #expect(try !files.isLink("/data/real"))
+    #expect(try files.status("/dangling") == nil)
+    #expect(try files.isLink("/dangling"))
     check(40, "append to /dangling: Too many levels of symbolic links") { _ = try files.append(to: "/dangling") }
     try files.write("/dangling", [1], mode: 0o600, owner: nil)
-    #expect(!files.isLink("/dangling"))
+    #expect(try !files.isLink("/dangling"))
   }
 
   @Test func `changes are recorded in order, with mode and owner`() throws {
@@ -137,7 +139,7 @@ import Testing
     files.put("/data/a", "a")
     files.put("/a", "a")
     #expect(try files.status("/data/a")?.device == 9)
-    check(18, "move /a: Invalid cross-device link") { try files.rename("/a", to: "/data/b") }
+    check(18, "rename /a: Invalid cross-device link") { try files.rename("/a", to: "/data/b") }
   }
 
   @Test func `a change has the time of the test clock`() async throws {

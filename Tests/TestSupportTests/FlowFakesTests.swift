@@ -162,10 +162,14 @@ import Testing
     context.system.setOwner("absent", nil)
     #expect(try context.system.freeSpace(at: "/var").bytes == 100)
     #expect(try context.system.freeSpace(at: "/opt/consul").isReadOnly)
-    #expect(context.system.owner(named: "consul")?.user == 100)
-    #expect(context.system.owner(named: "absent") == nil)
-    context.system.notify("READY=1")
+    #expect(try context.system.owner(named: "consul")?.user == 100)
+    #expect(try context.system.owner(named: "absent") == nil)
+    try context.system.notify("READY=1")
     #expect(context.system.notifications == ["READY=1"])
+    context.system.fail(.owner, errno: 5)
+    #expect(throws: FileError("read", "/etc/passwd", errno: 5, reason: "Input/output error")) {
+      try context.system.owner(named: "consul")
+    }
   }
 
   @Test func `names, ports and texts answer as set up`() async throws {

@@ -34,4 +34,8 @@ private final class FileLock: HeldLock {
     let text = Array("\(getpid())\n".utf8)
     if ftruncate(number, 0) == 0 { _ = pwrite(number, text, text.count, 0) }
   }
+
+  /// Closing is not enough: a child between its fork and its exec holds the same open file, and with it the lock.
+  /// Fails for a descriptor without a lock only.
+  deinit { flock(file.number, LOCK_UN) }
 }

@@ -6,12 +6,15 @@ internal import Synchronization
 /// Serves one text by HTTP on a Unix socket or a port of 127.0.0.1: one request after the other, each bounded in size
 /// and time.
 package struct LocalTextServer: TextServer {
-  package init() {}
+  /// How long a request may take, from its connection to the end of its answer: both sides are on this machine.
+  private let timeout: Duration
+
+  package init(timeout: Duration = .seconds(5)) { self.timeout = timeout }
 
   package func serve(at address: ServedAddress, _ text: @escaping @Sendable () -> String) throws(FileError)
     -> any Sendable
   {
-    let listener = try Listener(address)
+    let listener = try Listener(address, timeout: timeout)
     do throws(ResourceError) {
       try startThread("text server") { listener.run(text) }
     } catch {
@@ -38,14 +41,14 @@ private final class Listener: Sendable {
   private let file: (path: String, inode: UInt64)?
   private let isEnded = Mutex(false)
 
-  /// How long a request may take, from its connection to the end of its answer: both sides are on this machine.
-  private static let timeout = Duration.seconds(5)
+  private let timeout: Duration
   private static let longestRequest = 8192
   /// Between two attempts to accept a connection when the process or the machine is out of descriptors or memory.
   private static let pause = Duration.milliseconds(100)
 
   /// - Throws: `FileError`.
-  init(_ address: ServedAddress) throws(FileError) {
+  init(_ address: ServedAddress, timeout: Duration) throws(FileError) {
+    self.timeout = timeout
     let number: Int32
     switch address {
     case .unix(let path):
@@ -111,7 +114,7 @@ private final class Listener: Sendable {
         continue
       }
       let connection = Descriptor(number)
-      Self.answer(connection.number, text)
+      answer(connection.number, text)
       connection.close()
     }
   }
@@ -119,14 +122,14 @@ private final class Listener: Sendable {
   private static func sleep() { poll(nil, 0, Int32(clamping: pause.wholeMilliseconds)) }
 
   /// A client that sends no whole request, or does not read the answer, gets none.
-  private static func answer(_ connection: Int32, _ text: () -> String) {
+  private func answer(_ connection: Int32, _ text: () -> String) {
     let deadline = Machine.uptime() + timeout
     var request: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 2048)
     while !request.suffix(4).elementsEqual([13, 10, 13, 10]) {
       guard waitUntilReady(connection, POLLIN, deadline: deadline) == 0 else { return }
       let count = read(connection, &buffer, buffer.count)
-      guard count > 0, request.count + count <= longestRequest else { return }
+      guard count > 0, request.count + count <= Self.longestRequest else { return }
       request += buffer[..<count]
     }
     let body = request.starts(with: "GET ".utf8) ? text() : nil

@@ -39,6 +39,8 @@ package final class Signals: SignalSource {
     signal(SIGCHLD, SIG_DFL)
   }
 
+  var pending: [Int32] { state.withLock { $0.pending } }
+
   /// Calls `handler` with each signal's number, one at a time, from now on.
   package func deliver(to handler: @escaping @Sendable (Int32) -> Void) {
     state.withLock { state in

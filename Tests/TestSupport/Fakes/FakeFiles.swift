@@ -8,12 +8,12 @@ internal import Foundation
 package final class FakeFiles: FileStore {
   /// The calls of the seam, by the operation that their errors name.
   package enum Operation: String, Sendable {
-    case status = "look at"
-    case read, list, open, write
+    case status = "check"
+    case isLink = "check the link"
+    case read, list, open, write, rename
     case append = "append to"
     case createDirectory = "create directory"
     case changeOwner = "change the owner of"
-    case rename = "move"
     case removeFile = "remove"
   }
 
@@ -203,11 +203,16 @@ extension FakeFiles {
     }
   }
 
-  package func isLink(_ path: String) -> Bool {
-    let tree = state.value.tree
-    guard let number = try? tree.lookup(path, followsLast: false) else { return false }
-    if case .link = tree.node(number).content { return true }
-    return false
+  package func isLink(_ path: String) throws(FileError) -> Bool {
+    try perform(.isLink, path) { state in
+      do {
+        guard let number = try state.tree.lookup(path, followsLast: false) else { return false }
+        if case .link = state.tree.node(number).content { return true }
+        return false
+      } catch let error as Errno where error.number == 20 {
+        return false
+      }
+    }
   }
 
   package func list(_ directory: String) throws(FileError) -> [String] {

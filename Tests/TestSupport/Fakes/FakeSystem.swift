@@ -16,7 +16,15 @@ package final class FakeSystem: System {
     var spaces: [String: Result<FakeSpace, FileError>] = [:]
     var addresses: [String: IPv4Address?] = [:]
     var hostNameError: FileError?
+    var faults: [Operation: Int32] = [:]
     var notifications: [String] = []
+  }
+
+  /// Calls of the seam that a test can make fail, by the operation that their errors name.
+  package enum Operation: String, Sendable {
+    case owner = "read"
+    case address = "list addresses of"
+    case notify = "notify"
   }
 
   private struct FakeSpace {
@@ -53,7 +61,7 @@ package final class FakeSystem: System {
   }
 
   package func failFreeSpace(_ path: String = "/", errno: Int32) {
-    let error = FileError("look at the file system of", path, errno: errno, reason: Errno(errno).reason)
+    let error = FileError("check the file system of", path, errno: errno, reason: Errno(errno).reason)
     state.update { $0.spaces[path] = .failure(error) }
   }
 
@@ -90,7 +98,16 @@ package final class FakeSystem: System {
     }
   }
 
-  package func owner(named name: String) -> FileOwner? {
+  /// Every such call fails from now on.
+  package func fail(_ operation: Operation, errno: Int32) { state.update { $0.faults[operation] = errno } }
+
+  private func check(_ operation: Operation, _ path: String) throws(FileError) {
+    guard let errno = state.value.faults[operation] else { return }
+    throw FileError(operation.rawValue, path, errno: errno, reason: Errno(errno).reason)
+  }
+
+  package func owner(named name: String) throws(FileError) -> FileOwner? {
+    try check(.owner, "/etc/passwd")
     guard let owner = state.value.owners[name] else { forgotten("user \(name)") }
     return owner
   }
@@ -106,9 +123,13 @@ package final class FakeSystem: System {
     }
   }
 
-  package func notify(_ text: String) { state.update { $0.notifications.append(text) } }
+  package func notify(_ text: String) throws(FileError) {
+    try check(.notify, "the service manager")
+    state.update { $0.notifications.append(text) }
+  }
 
-  package func address(ofInterface name: String) -> IPv4Address? {
+  package func address(ofInterface name: String) throws(FileError) -> IPv4Address? {
+    try check(.address, name)
     guard let address = state.value.addresses[name] else { forgotten("interface \(name)") }
     return address
   }
