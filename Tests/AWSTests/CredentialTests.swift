@@ -81,7 +81,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "http://example.com/", "http://169.254.170.2.evil.com/", "http://localhost@evil.com/", "http://[::2]/",
+    "http://example.com/", "http://169.254.170.2.evil.com/", "http://localhost@evil.com/",
+    "http://localhost:80@evil.com/", "http://[::1]@evil.com/", "http://[::2]/",
     "ftp://localhost/", "http://127.evil/",
   ])
   func `a container endpoint elsewhere without TLS is refused`(_ url: String) async {

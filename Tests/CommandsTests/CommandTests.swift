@@ -158,7 +158,7 @@ import Testing
     test.launcher.run("/usr/bin/consul", ["version"], output: "Consul v1.8.7\n")
     test.system.fail(.notify, errno: 111)
     async let status = fixture.run(["sidecar"])
-    _ = try await fixture.errors.records.record(containing: "cannot notify the service manager")
+    _ = try await test.sink.record(containing: "cannot notify the service manager")
     fixture.signals.send(15)
     #expect(await status == 0)
   }

@@ -203,11 +203,11 @@ import Testing
   private struct TwoFiles: FileReader {
     let machine: String
     let options: String
-    func status(_ path: String) throws(FileError) -> FileStatus? { nil }
+    func status(_ path: String) throws(FileError) -> FileStatus? { fatalError("status \(path)") }
     func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
       Array((path == "/etc/consul-bootstrap/config.json" ? machine : options).utf8)
     }
-    func isLink(_ path: String) -> Bool { false }
-    func list(_ directory: String) throws(FileError) -> [String] { [] }
+    func isLink(_ path: String) -> Bool { fatalError("isLink \(path)") }
+    func list(_ directory: String) throws(FileError) -> [String] { fatalError("list \(directory)") }
   }
 }

@@ -9,15 +9,15 @@ struct OneFile: FileReader {
   var path = "/etc/consul-bootstrap/config.json"
   var text: String?
 
-  func status(_ path: String) throws(FileError) -> FileStatus? { nil }
+  func status(_ path: String) throws(FileError) -> FileStatus? { fatalError("status \(path)") }
   func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
     guard path == self.path, let text else {
       throw FileError("read", path, errno: 2, reason: "No such file or directory")
     }
     return Array(text.utf8)
   }
-  func isLink(_ path: String) -> Bool { false }
-  func list(_ directory: String) throws(FileError) -> [String] { [] }
+  func isLink(_ path: String) -> Bool { fatalError("isLink \(path)") }
+  func list(_ directory: String) throws(FileError) -> [String] { fatalError("list \(directory)") }
 }
 
 @Suite struct OptionParserTests {

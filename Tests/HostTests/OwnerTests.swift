@@ -9,7 +9,7 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct OwnerTests {
   private let files = LocalFileStore()
   private let isRoot = geteuid() == 0
-  /// Nobody has these numbers.
+  /// Numbers that no user and no group has.
   private let other = FileOwner(user: 65_432, group: 65_433, userName: "other", groupName: "others")
 
   private func owner(_ path: String) -> [UInt32] {
@@ -17,7 +17,7 @@ import Testing
     return lstat(path, &info) == 0 ? [info.st_uid, info.st_gid] : []
   }
 
-  /// A user who is not root may not give files away: EPERM.
+  /// Without root a process may not give files away: EPERM.
   private func asRoot(_ operation: String, _ path: String, _ body: () throws -> Void) throws -> Bool {
     if isRoot { try body() } else { #expect(throws: FileError(operation, path, number: EPERM), performing: body) }
     return isRoot
@@ -80,7 +80,7 @@ import Testing
     let launcher = PosixProcessLauncher(
       environment: ["PATH": "/usr/bin:/bin"],
       files: ScriptedFiles(files: ["/etc/group": .success("logs:x:65434:other\nrest:x:65435:\n")]), hasPidfd: true)
-    let script = "grep -E '^(Uid|Gid|Groups|CapEff|CapPrm|SigBlk):' /proc/self/status | tr '\\t' ' '; exec cat"
+    let script = "grep -E '^(Uid|Gid|Groups|CapEff|CapPrm|SigBlk):' /proc/self/status | tr '\\t' ' '; true"
     do {
       let child = try launcher.start(sh(script), as: other, mayBindLowPorts: false, copy: nil)
       #expect(isRoot)

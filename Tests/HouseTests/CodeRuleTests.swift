@@ -15,19 +15,56 @@ import Testing
     guard ["now", "Date", "time", "REALTIME"].contains(where: { code.contains($0) }) else { return false }
     let use = /[-+<>]=?\s*[\w.]*\bnow\(\)|=\s+[\w.]*\bnow\(\)|\bnow\(\)\s*[-+<>](?!>)/.wordBoundaryKind(.simple)
     let other = /\bDate\(|\bDate\.now|CLOCK_REALTIME|gettimeofday\(|\btime\((nil|&)/.wordBoundaryKind(.simple)
-    return code.contains(use) || code.contains(other)
+    let argument = /\b(since|until|before|after|deadline|start):\s*[\w.]*\bnow\(\)/.wordBoundaryKind(.simple)
+    return code.contains(use) || code.contains(other) || code.contains(argument)
   }
 
   private static let wallClock = [
     Exception("Machine.swift", "clock_gettime(CLOCK_REALTIME", "the seam's real clock"),
-    Exception("AWSClient.swift", "- now()", "the offset of AWS's clock from the wall clock"),
+    Exception("AWSClient.swift", ".map { $0 - now() }", "the offset of AWS's clock from the wall clock"),
+    Exception("AWSClient.swift", "offset = server - now()", "the offset of AWS's clock from the wall clock"),
     Exception("AWSClient.swift", "at: now() + state", "the time in a signature, corrected by that offset"),
-    Exception("Credentials.swift", "now()", "credentials expire at a time of the wall clock"),
+    Exception("Credentials.swift", "$0 - now() >", "credentials expire at a time of the wall clock"),
+    Exception("Credentials.swift", "now() < expiration", "credentials expire at a time of the wall clock"),
     Exception("Doctor.swift", "$0 - context.now()", "credentials expire at a time of the wall clock"),
     Exception("MembershipWaiter.swift", "observation.time = context.now()", "the observation's time stamp"),
     Exception("LogStream.swift", "latest = now + Self.tolerableAhead", "the service limits the time stamps of events"),
     Exception("LogStream.swift", "counters.lastAcknowledged = clocks.now()", "a time stamp in the report"),
     Exception("LogAgentMonitor.swift", "context.now() + ($0 - uptime)", "a time stamp in the report"),
+  ]
+
+  /// The rule above trusts the seam.
+  @Test func `uptime is monotonic`() throws {
+    let machine = try Repository.sources().filter { $0.name == "Machine.swift" }.flatMap(\.code).map(\.text)
+    let start = try #require(machine.firstIndex { $0.contains("func uptime()") })
+    let call = machine[start...].first { $0.contains("clock_gettime(") }
+    #expect(call == "clock_gettime(CLOCK_MONOTONIC, &time)")
+  }
+
+  /// What hides an error hides its reason: an error is thrown, logged, or part of the result. A sleep that is cancelled
+  /// ends early, which is no error.
+  @Test func `no error is dropped`() throws {
+    let found = violations(in: try Repository.sources(), exceptions: Self.droppedErrors) { code in
+      (code.contains("try?") || code.contains("try!")) && !code.contains("sleep(for:")
+    }
+    #expect(found.isEmpty, "handle or log the error: \(found.joined(separator: "\n"))")
+  }
+
+  private static let droppedErrors = [
+    Exception("JSONValue.swift", "container(keyedBy:", "the type of a JSON value is found by trying"),
+    Exception("JSONValue.swift", "unkeyedContainer()", "the type of a JSON value is found by trying"),
+    Exception("JSONValue.swift", "decode(Bool.self)", "the type of a JSON value is found by trying"),
+    Exception("JSONValue.swift", "decode(String.self)", "the type of a JSON value is found by trying"),
+    Exception("JSONValue.swift", "decode(Int64.self)", "the type of a JSON value is found by trying"),
+    Exception("OptionValues.swift", "JSONValue(parsing: text)", "the error says what the option takes"),
+    Exception("LogOptions.swift", "JSONValue(parsing: value)", "the error says what the option takes"),
+    Exception("OptionParser.swift", "JSONValue(parsing: text)", "the error says what the option takes"),
+    Exception("PosixProcessLauncher.swift", "group.next()", "the cancellation is thrown below"),
+    Exception(
+      "CommandSource.swift", "JSONValue(parsing: Array(line))", "a line that is no JSON is an error of journalctl"),
+    Exception("LogBatch.swift", "JSONValue(parsing:", "the text was escaped here"),
+    Exception("AWSError.swift", "XMLDocument(parsing:", "an error without a code, whose status and text are kept"),
+    Exception("AWSError.swift", "JSONValue(parsing:", "an error without a code, whose status and text are kept"),
   ]
 
   /// A trap ends the process, and under `--start supervise` it ends Consul: input and the machine's state throw.
@@ -50,7 +87,8 @@ import Testing
   @Test(arguments: [
     "let deadline = now() + time", "while now() < deadline {", "guard now() - gone >= Self.patience else {",
     "let started = now()", "known[path]?.gone = now()", "if isLast || self.now() - since >= flushInterval {",
-    "let age = Date().timeIntervalSince(start)", "let offset = server - context.now()",
+    "let age = Date().timeIntervalSince(start)", "wait(since: context.now())", "clock_gettime(CLOCK_REALTIME, &time)",
+    "let offset = server - context.now()",
   ])
   func `an interval on the wall clock is found`(_ line: String) {
     let file = Repository.File(path: "Sources/X/X.swift", lines: [Substring("  " + line + "  // why")])

@@ -50,7 +50,7 @@ extension Repository.File {
   }
 }
 
-/// A line of code that a rule forbids elsewhere, with the reason.
+/// One line of code that a rule forbids elsewhere, with the reason.
 struct Exception {
   let file: String
   /// A part of the line.
@@ -70,7 +70,9 @@ func violations(
   var used = Set<Int>(), found: [String] = []
   for file in files {
     for line in file.code where isForbidden(line.text) {
-      let excuse = exceptions.firstIndex { $0.file == file.name && line.text.contains($0.code) }
+      let excuse = exceptions.indices.first {
+        !used.contains($0) && exceptions[$0].file == file.name && line.text.contains(exceptions[$0].code)
+      }
       if let excuse { used.insert(excuse) } else { found.append("\(file.path):\(line.number): \(line.text)") }
     }
   }
