@@ -5,7 +5,7 @@ import Testing
 @testable import AWS
 @testable import Base
 
-@Suite struct AWSClientTests {
+@Suite(.timeLimit(.minutes(5))) struct AWSClientTests {
   /// Counts its calls.
   final class Counting: CredentialProvider {
     let count = Mutex(0)

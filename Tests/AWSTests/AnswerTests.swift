@@ -4,7 +4,7 @@ import Testing
 @testable import Base
 
 /// What the APIs answer, and what they must not lack.
-@Suite struct AnswerTests {
+@Suite(.timeLimit(.minutes(5))) struct AnswerTests {
   private typealias Bench = AWSClientTests.Bench
 
   static func group(

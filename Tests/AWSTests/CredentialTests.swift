@@ -5,7 +5,7 @@ import Testing
 @testable import AWS
 @testable import Base
 
-@Suite struct CredentialTests {
+@Suite(.timeLimit(.minutes(5))) struct CredentialTests {
   @Test func `the environment needs both halves`() throws {
     #expect(try EnvironmentCredentials(environment: [:]).credentials() == nil)
     #expect(try EnvironmentCredentials(environment: ["AWS_ACCESS_KEY_ID": ""]).credentials() == nil)
@@ -257,6 +257,36 @@ import Testing
     }
     await #expect(throws: CancellationError.self) { try await call.value }
     #expect(provider.loads.value.started == 0)
+  }
+
+  @Test func `the late end of an abandoned load is not that of the next`() async throws {
+    let provider = Deaf(), cache = CredentialCache(providers: [provider], now: { Timestamp(seconds: 0) })
+    let first = Task { try await cache.credentials() }
+    try await provider.loads.wait { $0.started == 1 ? () : nil }
+    first.cancel()
+    await #expect(throws: CancellationError.self) { try await first.value }
+    let second = Task { try await cache.credentials() }
+    try await provider.loads.wait { $0.started == 2 ? () : nil }
+    provider.loads.update { $0.ended = 1 }
+    try await provider.loads.wait { $0.returned == 1 ? () : nil }
+    provider.loads.update { $0.ended = 2 }
+    #expect(try await second.value.accessKeyID == "2")
+  }
+
+  /// Does not hear of its cancellation; each load ends when the test lets it, with its number.
+  private final class Deaf: CredentialProvider {
+    let loads = Watched((started: 0, ended: 0, returned: 0))
+
+    func credentials() async throws -> Credentials? {
+      let number = loads.update { loads in
+        loads.started += 1
+        return loads.started
+      }
+      let end = Task { [loads] in try await loads.wait { $0.ended >= number ? () : nil } }
+      _ = await end.result
+      loads.update { $0.returned = number }
+      return Credentials(accessKeyID: "\(number)", secretAccessKey: Secret("s"), source: "test")
+    }
   }
 
   /// Ends when the test lets it, with the number of its load.

@@ -3,7 +3,7 @@ import Testing
 @testable import AWS
 @testable import Base
 
-@Suite struct MetadataClientTests {
+@Suite(.timeLimit(.minutes(5))) struct MetadataClientTests {
   private func client(
     _ transport: ScriptedTransport, version1: Bool = false, environment: [String: String] = [:],
     sink: any LogSink = SilentSink()

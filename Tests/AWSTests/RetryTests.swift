@@ -4,7 +4,7 @@ import Testing
 @testable import Base
 
 /// When and how often `AWSClient` tries again.
-@Suite struct RetryTests {
+@Suite(.timeLimit(.minutes(5))) struct RetryTests {
   typealias Bench = AWSClientTests.Bench
   private static let error = AWSClientTests.error
 

@@ -7,7 +7,7 @@ import Testing
 import Bootstrap
 
 /// A run that supervises no agent: the order of its phases, and what a failure in each of them does.
-@Suite(.timeLimit(.minutes(1))) struct BootstrapRunTests {
+@Suite(.timeLimit(.minutes(5))) struct BootstrapRunTests {
   private let fixture = BootstrapFixture(.systemd)
   private var test: TestContext { fixture.test }
 

@@ -7,7 +7,7 @@ import Testing
 import Bootstrap
 
 /// Until a sidecar forwards the logs, the run does: a boot that fails must have its log in CloudWatch.
-@Suite(.timeLimit(.minutes(1))) struct EarlyForwardingTests {
+@Suite(.timeLimit(.minutes(5))) struct EarlyForwardingTests {
   private static let group = "/consul/dc1", stream = "i-0aaa/bootstrap"
   private static let ownLog = "/var/log/consul-bootstrap.log"
 

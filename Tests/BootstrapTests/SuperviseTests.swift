@@ -7,7 +7,7 @@ import Testing
 import Bootstrap
 
 /// A run that stays with the agent as its child.
-@Suite(.timeLimit(.minutes(1))) struct SuperviseTests {
+@Suite(.timeLimit(.minutes(5))) struct SuperviseTests {
   private let fixture: BootstrapFixture
   private var test: TestContext { fixture.test }
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Commands
 
 /// Exit status and output of each command, through fakes of everything outside.
-@Suite struct CommandTests {
+@Suite(.timeLimit(.minutes(5))) struct CommandTests {
   /// One server alone in its group, root under systemd, with Consul 1.8.7 and nothing configured.
   private func machine(_ fixture: CommandFixture, desired: Int? = 1) -> FakeAWS {
     let test = fixture.test

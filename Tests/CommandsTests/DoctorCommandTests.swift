@@ -5,7 +5,7 @@ import Testing
 @testable import Commands
 
 /// The report of `doctor`; what it finds is tested with `Doctor`.
-@Suite(.timeLimit(.minutes(1))) struct DoctorCommandTests {
+@Suite(.timeLimit(.minutes(5))) struct DoctorCommandTests {
   private func fixture(_ output: FakeOutput = FakeOutput()) -> CommandFixture {
     let command = CommandFixture(output: output)
     command.test.files.put("/usr/bin/consul", "binary", mode: 0o755)

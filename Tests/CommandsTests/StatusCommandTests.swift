@@ -4,7 +4,7 @@ import Testing
 
 @testable import Commands
 
-@Suite(.timeLimit(.minutes(1))) struct StatusCommandTests {
+@Suite(.timeLimit(.minutes(5))) struct StatusCommandTests {
   private let command = CommandFixture()
   private let agent: FakeConsulAgent
   private static let report = "/var/lib/consul-bootstrap/log-status.json"

@@ -20,7 +20,7 @@ private final class TextAgent: HTTPTransport {
   }
 }
 
-@Suite struct AgentClientTests {
+@Suite(.timeLimit(.minutes(5))) struct AgentClientTests {
   private func client(_ agent: TextAgent) -> AgentClient {
     AgentClient(address: "10.0.1.5:8500", token: Secret("the-token"), transport: agent, timeout: .seconds(1))
   }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Doctor
 
-@Suite(.timeLimit(.minutes(1))) struct AWSChecksTests {
+@Suite(.timeLimit(.minutes(5))) struct AWSChecksTests {
   private var doctor = DoctorFixture()
 
   private static let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Doctor
 
-@Suite(.timeLimit(.minutes(1))) struct DoctorTests {
+@Suite(.timeLimit(.minutes(5))) struct DoctorTests {
   private var doctor = DoctorFixture()
 
   @Test func `a healthy instance has every check reported as ok, in order`() async throws {

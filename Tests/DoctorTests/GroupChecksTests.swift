@@ -6,7 +6,7 @@ import Testing
 
 @testable import Doctor
 
-@Suite(.timeLimit(.minutes(1))) struct GroupChecksTests {
+@Suite(.timeLimit(.minutes(5))) struct GroupChecksTests {
   private var doctor = DoctorFixture()
 
   init() {

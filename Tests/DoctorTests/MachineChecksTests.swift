@@ -6,7 +6,7 @@ import Testing
 
 @testable import Doctor
 
-@Suite(.timeLimit(.minutes(1))) struct MachineChecksTests {
+@Suite(.timeLimit(.minutes(5))) struct MachineChecksTests {
   private var doctor = DoctorFixture()
   private var context: TestContext { doctor.context }
 

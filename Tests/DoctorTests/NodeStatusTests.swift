@@ -7,7 +7,7 @@ import Testing
 @testable import Doctor
 @testable import LogForwarding
 
-@Suite(.timeLimit(.minutes(1))) struct NodeStatusTests {
+@Suite(.timeLimit(.minutes(5))) struct NodeStatusTests {
   private let context = TestContext()
   private let agent: FakeConsulAgent
   private var settings = Settings()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Doctor
 
-@Suite(.timeLimit(.minutes(1))) struct PeerChecksTests {
+@Suite(.timeLimit(.minutes(5))) struct PeerChecksTests {
   private var doctor = DoctorFixture()
   private var ports: FakePorts { doctor.context.ports }
 

@@ -6,7 +6,7 @@ import Testing
 @testable import Execution
 
 /// What systemd and Docker know about an agent that does not come up.
-@Suite(.timeLimit(.minutes(1))) struct BackgroundAgentTests {
+@Suite(.timeLimit(.minutes(5))) struct BackgroundAgentTests {
   private let test = TestContext()
   private var unit: BackgroundAgent { BackgroundAgent(runner: .systemd, context: test.context) }
   private var container: BackgroundAgent {

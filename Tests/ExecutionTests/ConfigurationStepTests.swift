@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The agent's configuration: staged, validated, and only then in place.
-@Suite(.timeLimit(.minutes(1))) struct ConfigurationStepTests {
+@Suite(.timeLimit(.minutes(5))) struct ConfigurationStepTests {
   private let test = TestContext()
   private var files: FakeFiles { test.files }
   private static let path = "/etc/consul.d/00-consul-bootstrap.json"

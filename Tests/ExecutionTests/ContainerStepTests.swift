@@ -4,7 +4,7 @@ import Model
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ContainerStepTests {
+@Suite(.timeLimit(.minutes(5))) struct ContainerStepTests {
   private let test = TestContext()
   private var launcher: FakeLauncher { test.launcher }
   private static let docker = "/usr/bin/docker"

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Steps that write files: done, already done, failing half-way.
-@Suite(.timeLimit(.minutes(1))) struct FileStepTests {
+@Suite(.timeLimit(.minutes(5))) struct FileStepTests {
   private let test = TestContext()
   private var files: FakeFiles { test.files }
 

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// When the check polls, and what ends it besides health.
-@Suite(.timeLimit(.minutes(1))) struct HealthCheckFlowTests {
+@Suite(.timeLimit(.minutes(5))) struct HealthCheckFlowTests {
   private let test = TestContext()
   private let agent: FakeConsulAgent
 

@@ -6,7 +6,7 @@ import Testing
 @testable import Execution
 
 /// What is missing, each thing by itself, as the user reads it.
-@Suite(.timeLimit(.minutes(1))) struct HealthCheckTests {
+@Suite(.timeLimit(.minutes(5))) struct HealthCheckTests {
   private let test = TestContext()
   private let agent: FakeConsulAgent
   private static let timeout = Duration.seconds(1)

@@ -5,7 +5,7 @@ import Model
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct LifecycleHooksTests {
+@Suite(.timeLimit(.minutes(5))) struct LifecycleHooksTests {
   private let test = TestContext()
   private let aws: FakeAWS
   private let hooks: LifecycleHooks

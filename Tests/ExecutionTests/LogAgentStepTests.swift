@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// AWS's own log agents: one reads its configuration at a restart of its unit, the other by a command.
-@Suite(.timeLimit(.minutes(1))) struct LogAgentStepTests {
+@Suite(.timeLimit(.minutes(5))) struct LogAgentStepTests {
   private let test = TestContext()
   private var launcher: FakeLauncher { test.launcher }
   private static let path = "/etc/awslogs/config/consul-bootstrap.conf"

@@ -4,7 +4,7 @@ import Model
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ResolverConfiguratorTests {
+@Suite(.timeLimit(.minutes(5))) struct ResolverConfiguratorTests {
   private let test = TestContext()
   private static let path = "/etc/dnsmasq.d/consul-bootstrap.conf"
   private static let names = ["consul.service.consul", "ec2.eu-west-1.amazonaws.com"]

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Steps that start, stop and reload services.
-@Suite(.timeLimit(.minutes(1))) struct ServiceStepTests {
+@Suite(.timeLimit(.minutes(5))) struct ServiceStepTests {
   private let test = TestContext()
   private var launcher: FakeLauncher { test.launcher }
   private static let systemctl = "/bin/systemctl"

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Execution
 
-@Suite(.timeLimit(.minutes(1))) struct StepExecutorTests {
+@Suite(.timeLimit(.minutes(5))) struct StepExecutorTests {
   private let test = TestContext()
 
   private func verify(_ runner: AgentRunner) -> Step {

@@ -6,7 +6,7 @@ import Testing
 
 /// Every step that changes the machine, failing at its first effect: the failure names the step, the cause and what to
 /// do, nothing is lost, and a second run does what the first could not.
-@Suite(.timeLimit(.minutes(1))) struct StepFailureTests {
+@Suite(.timeLimit(.minutes(5))) struct StepFailureTests {
   private let test = TestContext()
 
   private static let configuration = ConfigurationFile(

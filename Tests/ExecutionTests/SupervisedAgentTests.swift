@@ -4,7 +4,7 @@ import Model
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct SupervisedAgentTests {
+@Suite(.timeLimit(.minutes(5))) struct SupervisedAgentTests {
   private let test = TestContext()
   private let started = Watched<[ObjectIdentifier]>([])
   private let step = Step.superviseAgent(

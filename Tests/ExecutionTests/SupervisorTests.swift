@@ -4,7 +4,7 @@ import Execution
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct SupervisorTests {
+@Suite(.timeLimit(.minutes(5))) struct SupervisorTests {
   private let test = TestContext()
   private let command = Command("/usr/bin/consul", ["agent", "-config-dir=/etc/consul.d"])
   private let supervisor: Supervisor

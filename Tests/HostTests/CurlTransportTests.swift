@@ -5,7 +5,7 @@ import Testing
 @testable import Base
 @testable import Host
 
-@Suite(.timeLimit(.minutes(1))) struct CurlTransportTests {
+@Suite(.timeLimit(.minutes(5))) struct CurlTransportTests {
   private let transport = CurlTransport(caBundle: nil)
 
   private func request(_ server: LoopbackServer, _ path: String, _ method: String = "GET") -> HTTPRequest {

@@ -8,7 +8,7 @@ private let here = IPv4Address("127.0.0.1")!
 
 /// What the adapters do when the kernel gives this process no more descriptors or threads. A trap would end the
 /// process, and under `supervise` the agent with it. Each body runs in a process of its own.
-@Suite(.timeLimit(.minutes(1))) struct ExhaustionTests {
+@Suite(.timeLimit(.minutes(5))) struct ExhaustionTests {
   @Test func `without descriptors every adapter reports an error, and works again later`() async {
     await #expect(processExitsWith: .success) {
       let launcher = PosixProcessLauncher(environment: [:]), transport = CurlTransport(caBundle: nil)

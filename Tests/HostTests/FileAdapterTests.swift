@@ -5,7 +5,7 @@ import Testing
 @testable import Base
 @testable import Host
 
-@Suite struct FileLocksTests {
+@Suite(.timeLimit(.minutes(5))) struct FileLocksTests {
   private let locks = FileLocks()
 
   @Test func `a second lock is refused while the first one lives, and names its holder`() async throws {
@@ -50,7 +50,7 @@ import Testing
   }
 }
 
-@Suite struct OwnLogTests {
+@Suite(.timeLimit(.minutes(5))) struct OwnLogTests {
   private func lines(_ path: String) throws -> [String] {
     try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map { String($0.dropFirst(25)) }
   }
@@ -98,7 +98,7 @@ import Testing
   }
 }
 
-@Suite struct DescriptorTests {
+@Suite(.timeLimit(.minutes(5))) struct DescriptorTests {
   // A shared terminal or pipe that another process has made non-blocking cut the output off.
   @Test func `everything is written to a non-blocking pipe`() async throws {
     let pipe = try createPipe(nonBlocking: true)

@@ -5,7 +5,7 @@ import Testing
 @testable import Base
 @testable import Host
 
-@Suite struct LocalFileStoreTests {
+@Suite(.timeLimit(.minutes(5))) struct LocalFileStoreTests {
   let files = LocalFileStore()
 
   @Test func `a file is written whole, with its mode, and leaves nothing beside it`() async throws {

@@ -5,7 +5,7 @@ import Testing
 @testable import Base
 @testable import Host
 
-@Suite struct LocalSystemTests {
+@Suite(.timeLimit(.minutes(5))) struct LocalSystemTests {
   private func system(_ environment: [String: String]) -> LocalSystem { LocalSystem(environment: environment) }
 
   // A product of more than 64 bits ended the process.
@@ -68,7 +68,7 @@ import Testing
   }
 }
 
-@Suite struct UserDatabaseTests {
+@Suite(.timeLimit(.minutes(5))) struct UserDatabaseTests {
   private func database(
     _ passwd: Result<String, FileError> = .success("root:x:0:0:root:/root:/bin/sh\nconsul:x:110:117::/:/bin/false\n"),
     _ group: Result<String, FileError> = .success("root:x:0:\nconsul:x:117:\nadm:x:4:syslog,consul\ncons:x:5:con\n")

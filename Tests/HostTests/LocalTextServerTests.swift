@@ -5,7 +5,7 @@ import Testing
 @testable import Base
 @testable import Host
 
-@Suite(.timeLimit(.minutes(1))) struct LocalTextServerTests {
+@Suite(.timeLimit(.minutes(5))) struct LocalTextServerTests {
   @Test func `a text is served on a Unix socket, to the owner and the group`() async throws {
     try await withDirectory { directory in
       let path = directory + "/metrics.sock"

@@ -6,7 +6,7 @@ import Testing
 @testable import Host
 
 /// What only root can do; another user gets the error that the kernel has for it.
-@Suite(.timeLimit(.minutes(1))) struct OwnerTests {
+@Suite(.timeLimit(.minutes(5))) struct OwnerTests {
   private let files = LocalFileStore()
   private let isRoot = geteuid() == 0
   /// Numbers that no user and no group has.

@@ -5,7 +5,7 @@ import Testing
 @testable import Base
 @testable import Host
 
-@Suite(.timeLimit(.minutes(1))) struct PosixProcessLauncherTests {
+@Suite(.timeLimit(.minutes(5))) struct PosixProcessLauncherTests {
   let launcher = PosixProcessLauncher(environment: ["PATH": "/usr/bin:/bin", "ONE": "1"])
 
   @Test func `output and status come back, the environment is the given one`() async throws {
@@ -156,7 +156,7 @@ import Testing
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct FollowedChildTests {
+@Suite(.timeLimit(.minutes(5))) struct FollowedChildTests {
   let launcher = PosixProcessLauncher(environment: [:])
 
   private func readAll(_ child: any FollowedProcess) async -> String? {
@@ -204,7 +204,7 @@ import Testing
 }
 
 /// Each body runs in a process of its own.
-@Suite(.timeLimit(.minutes(1))) struct ChildResourceTests {
+@Suite(.timeLimit(.minutes(5))) struct ChildResourceTests {
   @Test func `children leave no descriptor, no thread and no zombie behind`() async {
     await #expect(processExitsWith: .success) {
       let launcher = PosixProcessLauncher(environment: [:])

@@ -34,7 +34,7 @@ private func stopAnswering(_ socket: Descriptor) {
   _ = withInternetAddress(here, localPort(of: socket.number)) { sendto(sender.number, "", 0, 0, $0, $1) }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct SocketProberTests {
+@Suite(.timeLimit(.minutes(5))) struct SocketProberTests {
   let prober = SocketProber()
 
   @Test func `a TCP port is open, closed, or no port`() async {
@@ -62,7 +62,7 @@ private func stopAnswering(_ socket: Descriptor) {
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct AresResolverTests {
+@Suite(.timeLimit(.minutes(5))) struct AresResolverTests {
   /// The question, with one A record behind it (RFC 1035 section 4.1).
   private static func answer(_ question: ArraySlice<UInt8>, _ address: [UInt8]) -> [UInt8] {
     var bytes = Array(question)

@@ -6,7 +6,7 @@ import Testing
 
 private let path = "/var/lib/consul-bootstrap/log-checkpoints.json"
 
-@Suite struct CheckpointStoreTests {
+@Suite(.timeLimit(.minutes(5))) struct CheckpointStoreTests {
   private let context = TestContext()
 
   private func store() -> CheckpointStore { CheckpointStore(path: path, files: context.files, log: context.log) }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import LogForwarding
 
-@Suite struct CommandSourceTests {
+@Suite(.timeLimit(.minutes(5))) struct CommandSourceTests {
   private let context = TestContext()
 
   private func journal(_ checkpoint: Checkpoint? = nil, unit: String? = "consul.service") -> CommandSource {

@@ -6,7 +6,7 @@ import Testing
 
 @testable import LogForwarding
 
-@Suite struct FileTailTests {
+@Suite(.timeLimit(.minutes(5))) struct FileTailTests {
   /// A directory of its own, gone afterwards.
   private final class Scratch {
     let path = FileManager.default.temporaryDirectory.appending(path: "tail-\(UUID().uuidString)").path

@@ -9,7 +9,7 @@ import Testing
 @testable import LogForwarding
 
 /// Lifetime of forwarders, and the files of patterns.
-@Suite struct LogForwarderTests {
+@Suite(.timeLimit(.minutes(5))) struct LogForwarderTests {
   /// Regression: a stream held its forwarder, which held its streams. Every reload with changed options left a
   /// forwarder behind with its open files.
   @Test func `twenty reloads leave no forwarder and no descriptor behind`() async throws {

@@ -8,7 +8,7 @@ import Testing
 private let path = "/var/log/app.log", name = "file:/var/log/app.log"
 
 /// Delivery: batches, retries, checkpoints, dead letters, the end.
-@Suite struct LogStreamTests {
+@Suite(.timeLimit(.minutes(5))) struct LogStreamTests {
   @Test func `a line waits for the flush interval, so that others go with it`() async throws {
     let bench = ForwardingBench()
     let deliveries = bench.recordDeliveries()

@@ -11,7 +11,7 @@ private let isParked = "warning log forwarding of \(name) is parked reason=",
     "info log forwarding of \(name) has resumed"
 
 /// Parked: an error that is not retryable. Each activity is parked until it succeeds again.
-@Suite struct ParkedStreamTests {
+@Suite(.timeLimit(.minutes(5))) struct ParkedStreamTests {
   @Test func `a missing permission parks the stream, is logged once, and ends the parking when it is granted`()
     async throws
   {

@@ -6,7 +6,7 @@ import Testing
 
 private let directory = "/var/lib/consul-bootstrap/log-queue"
 
-@Suite struct SpoolTests {
+@Suite(.timeLimit(.minutes(5))) struct SpoolTests {
   private let context = TestContext(logLevel: .info)
   private var files: FakeFiles { context.files }
 

@@ -9,7 +9,7 @@ private let path = "/var/log/app.log", name = "file:/var/log/app.log"
 
 /// Regression: intervals and deadlines were measured on the wall clock. With the clock set back by an hour, nothing was
 /// flushed for an hour, the end waited as long, and the status was ok.
-@Suite struct WallClockTests {
+@Suite(.timeLimit(.minutes(5))) struct WallClockTests {
   @Test(arguments: [-3600, 3600])
   func `the flush interval does not change when the clock is set`(_ seconds: Int) async throws {
     let bench = ForwardingBench()

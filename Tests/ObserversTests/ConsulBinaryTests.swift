@@ -7,7 +7,7 @@ import Testing
 @testable import Observers
 
 /// Which Consul runs, and how a person learns that there is none.
-@Suite(.timeLimit(.minutes(1))) struct ConsulBinaryTests {
+@Suite(.timeLimit(.minutes(5))) struct ConsulBinaryTests {
   private var flow = Flow()
 
   private func failed(_ flow: Flow) async -> Failure? {
@@ -122,7 +122,7 @@ import Testing
 }
 
 /// The Consul of an image.
-@Suite(.timeLimit(.minutes(1))) struct ImageVersionTests {
+@Suite(.timeLimit(.minutes(5))) struct ImageVersionTests {
   private var flow = Flow()
 
   init() {

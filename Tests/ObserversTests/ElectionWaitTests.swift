@@ -9,7 +9,7 @@ import Testing
 @testable import Observers
 
 /// The wait for an election, `--leader-wait`: peers with raft state but no leader.
-@Suite(.timeLimit(.minutes(1))) struct ElectionWaitTests {
+@Suite(.timeLimit(.minutes(5))) struct ElectionWaitTests {
   private var flow = Flow()
 
   /// Guards against a second cluster beside a survivor.
@@ -86,7 +86,7 @@ import Testing
 }
 
 /// The wait of a new datacenter for the other zones' servers, `--wan-wait`.
-@Suite(.timeLimit(.minutes(1))) struct OtherZonesWaitTests {
+@Suite(.timeLimit(.minutes(5))) struct OtherZonesWaitTests {
   private var flow = Flow()
 
   init() {

@@ -7,7 +7,7 @@ import Testing
 @testable import Observers
 
 /// The servers as Auto Scaling and EC2 describe them.
-@Suite(.timeLimit(.minutes(1))) struct GroupObserverTests {
+@Suite(.timeLimit(.minutes(5))) struct GroupObserverTests {
   private var flow = Flow()
 
   private func observe(

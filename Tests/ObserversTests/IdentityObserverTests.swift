@@ -7,7 +7,7 @@ import Testing
 @testable import Observers
 
 /// This instance by its metadata, as far as the settings need it.
-@Suite(.timeLimit(.minutes(1))) struct IdentityObserverTests {
+@Suite(.timeLimit(.minutes(5))) struct IdentityObserverTests {
   private var flow = Flow()
   private static let macs = "/latest/meta-data/network/interfaces/macs/"
 

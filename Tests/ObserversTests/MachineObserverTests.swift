@@ -8,7 +8,7 @@ import Testing
 @testable import Observers
 
 /// What a run learns about its machine.
-@Suite(.timeLimit(.minutes(1))) struct MachineObserverTests {
+@Suite(.timeLimit(.minutes(5))) struct MachineObserverTests {
   private var flow = Flow()
 
   private func observe(_ flow: Flow) async throws -> MachineObservation {
@@ -188,7 +188,7 @@ import Testing
 }
 
 /// How this machine resolves names.
-@Suite(.timeLimit(.minutes(1))) struct ResolverObservationTests {
+@Suite(.timeLimit(.minutes(5))) struct ResolverObservationTests {
   private var flow = Flow()
 
   init() {
@@ -253,7 +253,7 @@ import Testing
 }
 
 /// The machine's log file.
-@Suite struct SyslogFileTests {
+@Suite(.timeLimit(.minutes(5))) struct SyslogFileTests {
   private let files = TestContext().files
 
   @Test func `Debian's file comes before Red Hat's`() {

@@ -9,7 +9,7 @@ import Testing
 @testable import Observers
 
 /// The wait for a complete group: `--wait-timeout`, and what ends it earlier.
-@Suite(.timeLimit(.minutes(1))) struct GroupWaitTests {
+@Suite(.timeLimit(.minutes(5))) struct GroupWaitTests {
   private var flow = Flow()
 
   @Test func `a complete group needs no wait, and every other member's agent is queried`() async throws {
@@ -107,7 +107,7 @@ import Testing
 }
 
 /// AWS failures during the wait.
-@Suite(.timeLimit(.minutes(1))) struct GroupWaitFailureTests {
+@Suite(.timeLimit(.minutes(5))) struct GroupWaitFailureTests {
   private var flow = Flow()
 
   @Test func `a failure that is retryable is retried, with its reason`() async throws {
@@ -176,7 +176,7 @@ import Testing
 }
 
 /// How many servers are expected: what cannot be known is refused at once, with a reason.
-@Suite(.timeLimit(.minutes(1))) struct ExpectationTests {
+@Suite(.timeLimit(.minutes(5))) struct ExpectationTests {
   private var flow = Flow()
 
   /// Guards against a new cluster that expects 0 servers, which Consul takes for no bootstrap at all.
@@ -250,7 +250,7 @@ import Testing
 }
 
 /// The wait of a client for its first server.
-@Suite(.timeLimit(.minutes(1))) struct ClientWaitTests {
+@Suite(.timeLimit(.minutes(5))) struct ClientWaitTests {
   private var flow = Flow()
 
   init() {
@@ -300,7 +300,7 @@ import Testing
 }
 
 /// The group of this instance, where neither `--group` nor `--tag` names the servers.
-@Suite(.timeLimit(.minutes(1))) struct OwnGroupTests {
+@Suite(.timeLimit(.minutes(5))) struct OwnGroupTests {
   private var flow = Flow()
 
   private func ownGroup(_ flow: Flow, waits: Bool = true) async throws -> String? {

@@ -7,7 +7,7 @@ import Testing
 @testable import Observers
 
 /// Whether other members have a cluster: what an agent does not answer is unknown, never no.
-@Suite(.timeLimit(.minutes(1))) struct PeerObserverTests {
+@Suite(.timeLimit(.minutes(5))) struct PeerObserverTests {
   private var flow = Flow()
 
   private func query(_ ips: [String]) async -> [IPv4Address: PeerAnswer] {

@@ -10,7 +10,7 @@ import Testing
 @testable import Observers
 
 /// From metadata to a plan.
-@Suite(.timeLimit(.minutes(1))) struct PlannerTests {
+@Suite(.timeLimit(.minutes(5))) struct PlannerTests {
   private var flow = Flow(environment: ["PATH": "/usr/bin", "AWS_MAX_ATTEMPTS": "1"])
 
   private func plan(_ flow: Flow, _ mode: Planner.Mode) async throws -> Plan {

@@ -10,7 +10,7 @@ import Testing
 @testable import Observers
 
 /// A reboot while AWS is away: an instance that has joined before starts with what it has.
-@Suite(.timeLimit(.minutes(1))) struct RejoinTests {
+@Suite(.timeLimit(.minutes(5))) struct RejoinTests {
   private var flow = Flow(environment: ["PATH": "/usr/bin", "AWS_MAX_ATTEMPTS": "1"])
   private static let path = "/etc/consul.d/00-consul-bootstrap.json"
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Observers
 
 /// The gossip key of `--gossip-key-create`: created once, by whichever server comes first.
-@Suite(.timeLimit(.minutes(1))) struct GossipKeyCreationTests {
+@Suite(.timeLimit(.minutes(5))) struct GossipKeyCreationTests {
   private var flow = Flow()
 
   init() {
@@ -91,7 +91,7 @@ import Testing
 }
 
 /// The secrets that the options name.
-@Suite(.timeLimit(.minutes(1))) struct SecretReaderTests {
+@Suite(.timeLimit(.minutes(5))) struct SecretReaderTests {
   private var flow = Flow()
 
   private func read(_ flow: Flow) async throws -> Secrets {

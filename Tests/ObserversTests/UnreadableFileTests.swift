@@ -10,7 +10,7 @@ import Testing
 ///
 /// Guards against a second cluster, and against a healthy server's data renamed: both happened when an unreadable file
 /// counted as an absent one.
-@Suite(.timeLimit(.minutes(1))) struct UnreadableFileTests {
+@Suite(.timeLimit(.minutes(5))) struct UnreadableFileTests {
   struct Case: Sendable, CustomTestStringConvertible {
     let operation: FakeFiles.Operation
     let path: String

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Sidecar
 
-@Suite(.timeLimit(.minutes(1))) struct ClientRejoinTests {
+@Suite(.timeLimit(.minutes(5))) struct ClientRejoinTests {
   private let sidecar: SidecarFixture
 
   init() {

@@ -8,7 +8,7 @@ import Testing
 
 @testable import Sidecar
 
-@Suite struct LogAgentMonitorTests {
+@Suite(.timeLimit(.minutes(5))) struct LogAgentMonitorTests {
   private let fixture = LogFixture()
   private var context: TestContext { fixture.context }
   private static let systemctl = "/bin/systemctl"

@@ -56,7 +56,7 @@ struct LogFixture: Sendable {
   }
 }
 
-@Suite struct LogForwardingServiceTests {
+@Suite(.timeLimit(.minutes(5))) struct LogForwardingServiceTests {
   /// Regression: with the clock set back by an hour, an unchanged report was not renewed for an hour, and `status`
   /// showed it as current.
   @Test func `an unchanged report is renewed by the monotonic clock, with a time stamp of the wall clock`() async throws

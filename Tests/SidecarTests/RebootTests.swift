@@ -5,7 +5,7 @@ import Testing
 
 @testable import Sidecar
 
-@Suite(.timeLimit(.minutes(1))) struct RebootTests {
+@Suite(.timeLimit(.minutes(5))) struct RebootTests {
   private var sidecar = SidecarFixture()
 
   private static let docker = "/usr/bin/docker"

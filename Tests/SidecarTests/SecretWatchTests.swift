@@ -5,7 +5,7 @@ import Testing
 
 @testable import Sidecar
 
-@Suite(.timeLimit(.minutes(1))) struct SecretWatchTests {
+@Suite(.timeLimit(.minutes(5))) struct SecretWatchTests {
   private static let oldKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
   private static let newKey = "MTEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
   private static let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"

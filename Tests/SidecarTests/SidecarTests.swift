@@ -7,7 +7,7 @@ import Testing
 @testable import Sidecar
 
 /// Start, reload and end.
-@Suite(.timeLimit(.minutes(1))) struct SidecarTests {
+@Suite(.timeLimit(.minutes(5))) struct SidecarTests {
   private var sidecar = SidecarFixture()
 
   /// Log forwarding that serves its metrics at a port: which settings it runs with is seen by the port.

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Sidecar
 
-@Suite(.timeLimit(.minutes(1))) struct WANPoolTests {
+@Suite(.timeLimit(.minutes(5))) struct WANPoolTests {
   private let sidecar: SidecarFixture
 
   init() {

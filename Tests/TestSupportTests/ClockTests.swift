@@ -2,7 +2,7 @@ import Base
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ClockTests {
+@Suite(.timeLimit(.minutes(5))) struct ClockTests {
   private let clock = TestClock()
 
   @Test func `sleepers wake in the order of their deadlines, whatever the order in which they began`() async throws {
@@ -97,7 +97,7 @@ import Testing
   }
 }
 
-@Suite struct SeededGeneratorTests {
+@Suite(.timeLimit(.minutes(5))) struct SeededGeneratorTests {
   @Test func `a seed repeats its numbers`() {
     var first = SeededGenerator(seed: 7), second = SeededGenerator(seed: 7), other = SeededGenerator(seed: 8)
     let numbers = (0..<100).map { _ in first.next() }

@@ -2,7 +2,7 @@ import Base
 import TestSupport
 import Testing
 
-@Suite struct FakeFilesTests {
+@Suite(.timeLimit(.minutes(5))) struct FakeFilesTests {
   private let context = TestContext()
   private var files: FakeFiles { context.files }
 

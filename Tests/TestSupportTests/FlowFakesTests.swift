@@ -3,7 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct FakeTransportTests {
+@Suite(.timeLimit(.minutes(5))) struct FakeTransportTests {
   private let context = TestContext()
   private var transport: FakeTransport { context.transport }
 
@@ -56,7 +56,7 @@ import Testing
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct FakeLauncherTests {
+@Suite(.timeLimit(.minutes(5))) struct FakeLauncherTests {
   private let context = TestContext()
   private var launcher: FakeLauncher { context.launcher }
 
@@ -135,7 +135,7 @@ import Testing
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct OtherFakesTests {
+@Suite(.timeLimit(.minutes(5))) struct OtherFakesTests {
   private let context = TestContext()
 
   @Test func `records keep level, message and attributes; progress stays apart`() async throws {

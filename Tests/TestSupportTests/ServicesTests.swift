@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The fakes speak the protocols: the program's own clients understand them.
-@Suite(.timeLimit(.minutes(1))) struct FakeServicesTests {
+@Suite(.timeLimit(.minutes(5))) struct FakeServicesTests {
   private let context = TestContext()
 
   private var metadataClient: MetadataClient {

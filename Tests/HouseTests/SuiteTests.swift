@@ -1,0 +1,15 @@
+import Testing
+
+/// Rules for the tests themselves.
+@Suite struct SuiteTests {
+  /// A test that waits for what never comes ends by itself. The limit is far beyond a loaded machine's time.
+  @Test func `suites that wait have a time limit`() throws {
+    let files = try Repository.files(["Tests"]) { $0.hasSuffix("Tests.swift") }
+    #expect(files.count > 50)
+    for file in files where file.code.contains(where: { $0.text.contains("async ") || $0.text.contains("await ") }) {
+      for line in file.code where line.text.hasPrefix("@Suite") && !line.text.contains("timeLimit") {
+        Issue.record("\(file.path):\(line.number): \(line.text)")
+      }
+    }
+  }
+}
