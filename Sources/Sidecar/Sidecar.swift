@@ -36,8 +36,8 @@ package final class Sidecar: Sendable {
 
   /// While nothing is missing, every so many polls call AWS: 5 minutes by default.
   static let pollsPerAWSCall = 10
-  /// Metadata may be late at boot.
-  private static let retryPause = Duration.seconds(5)
+  /// Metadata may be late at boot; a missing Consul binary may be so for ever.
+  private static let backoff = Backoff(base: .seconds(5), cap: .seconds(60))
   /// A WAN join crosses zones: longer than a read from the agent.
   static let joinTimeout = Duration.seconds(10)
   static let agentTimeout = Duration.seconds(2)
@@ -65,8 +65,9 @@ package final class Sidecar: Sendable {
 
   /// As a process of its own: locates the instance, repairs what a reboot may have changed, and stays until cancelled.
   /// - Parameter ready: called once the polls begin.
-  /// - Throws: `CancellationError` only; any other error is logged and retried.
+  /// - Throws: `CancellationError` only; any other error is logged once for each reason, and retried.
   package func run(ready: @Sendable () -> Void) async throws {
+    var reported = ReportedReason(), attempts = 0
     while true {
       do {
         let instance = try await planner.locate()
@@ -77,8 +78,11 @@ package final class Sidecar: Sendable {
       } catch let error as CancellationError {
         throw error
       } catch {
-        context.log.warning("the sidecar cannot start yet; retrying", ["reason": .string(error.explained)])
-        try await context.clock.sleep(for: Self.retryPause)
+        if reported.isNew(error.stableReason) {
+          context.log.warning("the sidecar cannot start yet; retrying", ["reason": .string(error.explained)])
+        }
+        try await context.clock.sleep(for: Self.backoff.bound(attempts))
+        attempts += 1
       }
     }
   }
