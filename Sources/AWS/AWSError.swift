@@ -49,6 +49,12 @@ package struct AWSError: ExplainedError, Sendable, Equatable {
     return attempts > 1 ? text + " after \(attempts) attempts" : text
   }
 
+  /// Each answer of AWS has a request ID of its own, and messages quote those of other services, KMS for example.
+  package var stableExplanation: String {
+    [service.title, action?.name, httpStatus.map(String.init), code ?? message].compactMap { $0 }
+      .joined(separator: " ")
+  }
+
   /// What failed, with the kind of the cause.
   /// - Parameter purpose: what the call was for, to follow `cannot`.
   package func summary(_ purpose: String) -> String {

@@ -57,6 +57,9 @@ package struct Failure: ExplainedError, Sendable, Equatable {
 
   package var explanation: String { lines.joined(separator: " ") }
 
+  /// The details of a failure at AWS have a request ID.
+  package var stableExplanation: String { [message, hint].compactMap { $0 }.joined(separator: "; ") }
+
   /// The lines of the report, the first without the program's name.
   package var lines: [String] {
     [message] + details.map { "  " + $0 } + (hint.map { ["  hint: " + $0] } ?? [])

@@ -42,10 +42,13 @@ final class LogAgentMonitor: Sendable {
   func run() async {
     // By the monotonic clock; `behindSince` of the report is a time stamp to show.
     var behindSince = [Duration?](repeating: nil, count: files.count)
+    var reported = [ReportedReason](repeating: ReportedReason(), count: files.count)
     while !Task.isCancelled {
       let (isRunning, error) = await checkUnits()
       var streams = report.streams
-      for index in streams.indices { await refresh(files[index], &streams[index], &behindSince[index]) }
+      for index in streams.indices {
+        await refresh(files[index], &streams[index], &behindSince[index], &reported[index])
+      }
       if Task.isCancelled { return }
       let isNew = state.withLock { [streams] state in
         defer {
@@ -78,23 +81,28 @@ final class LogAgentMonitor: Sendable {
   }
 
   private func refresh(
-    _ file: LogAgentConfiguration.File, _ stream: inout LogAgentReport.Stream, _ behindSince: inout Duration?
+    _ file: LogAgentConfiguration.File, _ stream: inout LogAgentReport.Stream, _ behindSince: inout Duration?,
+    _ reported: inout ReportedReason
   ) async {
-    let previousError = stream.error
-    stream.error = nil
+    var error: String?, reason: String?
     do {
       stream.lastLine = try lastLine(file.pattern)
-    } catch {
-      stream.error = "cannot read \(file.pattern.path): \(error.explained)"
+    } catch let fileError {
+      error = "cannot read \(file.pattern.path): \(fileError.explained)"
+      reason = error
     }
     do {
       let event = try await logs.lastEventTime(group: file.group, stream: file.stream)
       if event != stream.lastEvent { behindSince = nil }
       stream.lastEvent = event
-    } catch {
-      stream.error = error.explained
+    } catch let callError {
+      (error, reason) = (callError.explained, callError.stableReason)
     }
-    if let error = stream.error, error != previousError, !Task.isCancelled {
+    if Task.isCancelled { return }
+    // The same error keeps its text in the report: AWS's request ID differs in each.
+    let isNew = reported.isNew(reason)
+    if isNew || error == nil { stream.error = error }
+    if isNew, let error {
       context.log.warning("cannot check whether the lines of \(stream.source) arrive", ["reason": .string(error)])
     }
     // To the second: the agents send no finer times.

@@ -107,22 +107,22 @@ package final class LogForwardingService: Sendable {
     values["source"] = "{source}"
     guard settings.logNamesNeedGroup else { return values }
     // Without the group's name the logs would go to another stream.
-    var loggedReason = ""
+    var reported = ReportedReason()
     while !Task.isCancelled {
-      let reason: String
       do {
         values["group"] =
           try await AutoScaling(client: instance.client).groupName(ofInstance: identity.instanceID)
           ?? Settings.noLogGroupName
         return values
-      } catch let error as AWSError {
-        reason = error.explanation("find this instance's group for the log's name")
       } catch {
-        reason = error.explained
+        if Task.isCancelled { return nil }
+        if reported.isNew(error.stableReason) {
+          let purpose = "find this instance's group for the log's name"
+          context.log.warning(
+            "logs are not forwarded yet",
+            ["reason": .string((error as? AWSError)?.explanation(purpose) ?? error.explained)])
+        }
       }
-      if Task.isCancelled { return nil }
-      if reason != loggedReason { context.log.warning("logs are not forwarded yet", ["reason": .string(reason)]) }
-      loggedReason = reason
       try? await context.clock.sleep(for: Self.groupPause)
     }
     return nil

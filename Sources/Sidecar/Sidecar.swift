@@ -22,8 +22,7 @@ package final class Sidecar: Sendable {
     /// Log forwarding and polls with these settings; a reload restarts it.
     var work: Task<Void, Never>?
     var needsRestart = false
-    /// The reason that was logged last for an unreadable configuration.
-    var configurationError: String?
+    var configurationError = ReportedReason()
   }
 
   var settings: Settings { state.withLock { $0.settings } }
@@ -37,8 +36,8 @@ package final class Sidecar: Sendable {
 
   /// While nothing is missing, every so many polls call AWS: 5 minutes by default.
   static let pollsPerAWSCall = 10
-  /// Metadata may be late at boot.
-  private static let retryPause = Duration.seconds(5)
+  /// Metadata may be late at boot; a missing Consul binary may be so for ever.
+  private static let backoff = Backoff(base: .seconds(5), cap: .seconds(60))
   /// A WAN join crosses zones: longer than a read from the agent.
   static let joinTimeout = Duration.seconds(10)
   static let agentTimeout = Duration.seconds(2)
@@ -48,16 +47,27 @@ package final class Sidecar: Sendable {
     var polls = 0
     var wasComplete = false
     var servers: Readiness?
-    /// Secrets whose change, and files whose error, has been logged.
-    var reported: Set<String> = []
+    /// Secrets whose change has been logged.
+    var changedSecrets: Set<String> = []
     /// The pools whose members ACLs hide, as logged.
     var hiddenPools: Set<String> = []
+    /// Whether the client has joined servers that its configuration does not list yet.
+    var hasJoinedServers = false
+    /// By what failed.
+    private var errors: [String: ReportedReason] = [:]
+
+    /// - Parameter reason: why `purpose` failed now; nil for a success.
+    /// - Returns: whether to log it: once for each reason.
+    mutating func isNew(_ reason: String?, for purpose: String) -> Bool {
+      errors[purpose, default: ReportedReason()].isNew(reason)
+    }
   }
 
   /// As a process of its own: locates the instance, repairs what a reboot may have changed, and stays until cancelled.
   /// - Parameter ready: called once the polls begin.
-  /// - Throws: `CancellationError` only; any other error is logged and retried.
+  /// - Throws: `CancellationError` only; any other error is logged once for each reason, and retried.
   package func run(ready: @Sendable () -> Void) async throws {
+    var reported = ReportedReason(), attempts = 0
     while true {
       do {
         let instance = try await planner.locate()
@@ -68,8 +78,11 @@ package final class Sidecar: Sendable {
       } catch let error as CancellationError {
         throw error
       } catch {
-        context.log.warning("the sidecar cannot start yet; retrying", ["reason": .string(error.explained)])
-        try await context.clock.sleep(for: Self.retryPause)
+        if reported.isNew(error.stableReason) {
+          context.log.warning("the sidecar cannot start yet; retrying", ["reason": .string(error.explained)])
+        }
+        try await context.clock.sleep(for: Self.backoff.bound(attempts))
+        attempts += 1
       }
     }
   }
@@ -128,26 +141,41 @@ package final class Sidecar: Sendable {
       // Half to one and a half times the interval: instances that booted together do not call together.
       let share = Double.random(in: 0.5...1.5, using: &generator)
       do { try await context.clock.sleep(for: settings.sidecarInterval * share) } catch { return }
-      do {
-        try await poll(instance, &pollState)
-      } catch let error as AgentError {
-        context.log.debug("the agent does not answer the sidecar", ["reason": .string(error.explanation)])
-      } catch {
-        if Task.isCancelled { return }
-        context.log.warning("the sidecar's poll failed; retrying", ["reason": .string(error.explained)])
-      }
+      await poll(instance, &pollState)
       pollState.polls += 1
     }
   }
 
-  private func poll(_ instance: LocatedInstance, _ pollState: inout PollState) async throws {
+  /// Each part may fail without harm to the others.
+  private func poll(_ instance: LocatedInstance, _ pollState: inout PollState) async {
     let callsAWS = pollState.polls % Self.pollsPerAWSCall == 0
-    if callsAWS, !settings.secretReferences.isEmpty { try await watchSecrets(instance, &pollState) }
+    if callsAWS { await watchSecrets(instance, &pollState) }
     switch settings.role {
-    case .client: try await rejoinServers(instance, &pollState)
+    case .client:
+      await attempt("keep the agent joined to servers", &pollState) { pollState in
+        try await rejoinServers(instance, &pollState)
+      }
     case .server where settings.layout == .datacenterPerAZ:
-      try await completeWAN(instance, callsAWS: callsAWS, &pollState)
+      await attempt("complete the WAN pool", &pollState) { pollState in
+        try await completeWAN(instance, callsAWS: callsAWS, &pollState)
+      }
     case .server: break
+    }
+  }
+
+  /// A part of a poll; a later poll repeats it. Its error is logged once for each reason, and again after a success.
+  /// - Parameter purpose: what the part does, to follow `cannot`.
+  func attempt(
+    _ purpose: String, _ pollState: inout PollState, _ part: (inout PollState) async throws -> Void
+  ) async {
+    do {
+      try await part(&pollState)
+      _ = pollState.isNew(nil, for: purpose)
+    } catch let error as AgentError {
+      context.log.debug("the agent does not answer the sidecar", ["reason": .string(error.explanation)])
+    } catch {
+      guard !Task.isCancelled, pollState.isNew(error.stableReason, for: purpose) else { return }
+      context.log.warning("the sidecar cannot \(purpose); retrying", ["reason": .string(error.explained)])
     }
   }
 
@@ -158,10 +186,7 @@ package final class Sidecar: Sendable {
     let current = CurrentConfiguration(reading: settings.configurationPath, context.files)
     var reason: String?
     if case .unreadable(let words) = current.content { reason = words }
-    let isNew = state.withLock { state in
-      defer { state.configurationError = reason }
-      return state.configurationError != reason
-    }
+    let isNew = state.withLock { [reason] in $0.configurationError.isNew(reason) }
     if isNew, let reason {
       context.log.warning("cannot read the agent's configuration", ["reason": .string(reason)])
     }

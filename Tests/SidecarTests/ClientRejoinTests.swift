@@ -77,7 +77,26 @@ import Testing
       try await sidecar.context.clock.settle()
     }
     #expect(retryJoin == ["10.0.1.200"] && sidecar.context.files.changes.isEmpty)
-    #expect(sidecar.log.filter { $0 == startsWithoutServer }.count == 3)
+    #expect(sidecar.agent.joins.isEmpty)
+    #expect(
+      sidecar.log == [
+        startsWithoutServer, #"warning cannot join 10.0.1.1 reason="HTTP 500: no route""#,
+        #"warning cannot join 10.0.1.2 reason="HTTP 500: no route""#,
+      ])
+  }
+
+  /// A second poll sees living servers: the configuration that could not be written kept the old ones for good.
+  @Test func `a configuration that cannot be written is written at a later poll`() async throws {
+    sidecar.context.files.fail(.write, SidecarFixture.configuration, errno: 28, times: 1)
+    try await sidecar.whileStaying { _ in
+      _ = try await sidecar.agent.joined(2)
+      sidecar.agent.set { $0.members.append(.init("new", "10.0.1.1")) }
+      try await sidecar.context.sink.record(containing: "once Consul has validated it")
+      try await sidecar.polls(5)
+      try await sidecar.context.clock.settle()
+    }
+    #expect(retryJoin == ["10.0.1.1", "10.0.1.2"] && sidecar.agent.joins.count == 2)
+    #expect(sidecar.log(.warning).count == 2 && sidecar.log.last == SidecarFixture.hasWritten)
   }
 
   @Test func `while AWS is away nothing changes, and the client joins once AWS answers`() async throws {
@@ -87,8 +106,8 @@ import Testing
     }
     #expect(
       sidecar.log == [
-        "warning the sidecar's poll failed; retrying reason=\"cannot describe Auto Scaling group consul: no answer   "
-          + "AutoScaling DescribeAutoScalingGroups got no answer: https://autoscaling.eu-west-1.amazonaws.com: "
+        "warning the sidecar cannot keep the agent joined to servers; retrying reason=\"cannot describe Auto Scaling "
+          + "group consul: no answer   AutoScaling DescribeAutoScalingGroups got no answer: https://autoscaling.eu-west-1.amazonaws.com: "
           + "no connection in time after 5 attempts   hint: check the route to AWS: a NAT gateway or a VPC endpoint "
           + "for autoscaling, the security groups, DNS\"",
         startsWithoutServer, "info joined the servers again count=2",

@@ -107,15 +107,20 @@ import Testing
       ])
   }
 
+  /// AWS's request ID made each minute's error another one: it was logged each time.
   @Test func `a stream that may not be described is reported, and logged once`() async throws {
     context.launcher.run(Self.systemctl)
+    fixture.aws.numberRequests()
     fixture.aws.refuse("DescribeLogStreams", .accessDenied)
     let monitor = try monitor()
     try await running(monitor.run) {
       try await fixture.until { monitor.report.streams[0].error != nil }
       try await context.clock.sleep(for: .seconds(150))
     }
-    #expect(monitor.report.streams[0].error?.contains("DescribeLogStreams answered AccessDenied") == true)
+    #expect(fixture.aws.calls("DescribeLogStreams").count > 2)
+    #expect(
+      monitor.report.streams[0].error?.contains(
+        "DescribeLogStreams answered AccessDenied (HTTP 403, request request-1)") == true)
     #expect(context.sink.records(.warning).count == 1)
   }
 

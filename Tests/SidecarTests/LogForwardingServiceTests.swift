@@ -151,6 +151,7 @@ struct LogFixture: Sendable {
     var fixture = LogFixture()
     fixture.settings.logGroup = "/consul/{group}"
     fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
+    fixture.aws.numberRequests()
     fixture.aws.refuse("DescribeAutoScalingInstances", .accessDenied, times: 3)
     try await running(fixture.service.run) { [fixture] in
       try await fixture.aws.call("DescribeAutoScalingInstances", number: 4)

@@ -28,21 +28,30 @@ import Testing
 
   // MARK: Start
 
-  @Test func `an instance that cannot be located yet is tried again every five seconds`() async throws {
-    let sidecar = sidecar
+  /// The same warning was logged every five seconds for as long as Consul was missing.
+  @Test func `an instance that cannot be located yet is retried with backoff, and each reason is logged once`()
+    async throws
+  {
+    let sidecar = sidecar, clock = sidecar.context.clock
     sidecar.context.files.delete(SidecarFixture.consul)
     let isReady = Watched(false), task = Task { try await sidecar.sidecar().run { isReady.update { $0 = true } } }
-    try await sidecar.context.sink.record(containing: "the sidecar cannot start yet", number: 3)
-    #expect(!isReady.value && sidecar.context.clock.uptime() == .seconds(10))
+    // Retries at 5, 15, 35, 75, 135 and 195 s.
+    try await clock.sleep(for: .seconds(134))
+    sidecar.context.files.put(SidecarFixture.consul, "binary", mode: 0o644)
+    try await clock.sleep(for: .seconds(60))
     sidecar.context.files.put(SidecarFixture.consul, "binary", mode: 0o755)
+    #expect(!isReady.value)
     try await isReady.wait { $0 ? () : nil }
-    #expect(sidecar.context.clock.uptime() == .seconds(15))
+    #expect(clock.uptime() == .seconds(195))
     task.cancel()
     _ = await task.result
-    let notYet =
-      "warning the sidecar cannot start yet; retrying reason=\"Consul is not installed   no consul in "
-      + "/usr/local/bin, /usr/bin, /opt/consul/bin   hint: install Consul, or set its path with --consul\""
-    #expect(sidecar.log == [notYet, notYet, notYet])
+    #expect(
+      sidecar.log == [
+        "warning the sidecar cannot start yet; retrying reason=\"Consul is not installed   no consul in "
+          + "/usr/local/bin, /usr/bin, /opt/consul/bin   hint: install Consul, or set its path with --consul\"",
+        "warning the sidecar cannot start yet; retrying reason=\"/usr/local/bin/consul is not executable   "
+          + "hint: run chmod +x /usr/local/bin/consul\"",
+      ])
   }
 
   /// Any other error than a failure ended the process silently with status 0.
@@ -53,11 +62,11 @@ import Testing
     sidecar.context.files.put("/usr/bin/docker", "binary", mode: 0o755)
     sidecar.context.launcher.run("/usr/bin/docker", ["run", "--rm"], output: "Consul v1.20.1\n")
     sidecar.context.files.fail(.read, "/proc/sys/kernel/random/boot_id", errno: 5, times: 2)
-    #expect(try await sidecar.runUntilReady() == .seconds(10))
+    #expect(try await sidecar.runUntilReady() == .seconds(15))
     let notYet =
       "warning the sidecar cannot start yet; retrying "
       + #"reason="read /proc/sys/kernel/random/boot_id: Input/output error""#
-    #expect(sidecar.log == [notYet, notYet])
+    #expect(sidecar.log == [notYet])
   }
 
   // MARK: End

@@ -127,10 +127,60 @@ import Testing
     try await sidecar.whileStaying { _ in _ = try await sidecar.agent.joined(2) }
     #expect(
       sidecar.log.first
-        == #"warning the sidecar's poll failed; retrying reason="cannot describe Auto Scaling groups consul-a, "#
+        == #"warning the sidecar cannot complete the WAN pool; retrying reason="cannot describe Auto Scaling groups consul-a, "#
         + "consul-b: access denied   EC2 DescribeInstances answered AccessDenied (HTTP 403, request request-1): "
         + #"not authorized   hint: allow ec2:DescribeInstances for role web""#)
     #expect(sidecar.log.count == 4)
+  }
+
+  /// The group is read from AWS in the polls that read the secrets, too: a secret that cannot be read hid new servers
+  /// of other zones for good.
+  @Test func `a secret that AWS refuses keeps no new server of another zone out`() async throws {
+    var sidecar = sidecar
+    sidecar.settings.agentToken = .ssm(name: "/token")
+    sidecar.aws.refuse("GetParameter", .accessDenied)
+    setPool(["10.0.1.10", "10.0.2.9", "10.0.2.10"])
+    try await sidecar.whileStaying { _ in
+      try await sidecar.context.sink.record(containing: "the WAN pool is complete")
+      sidecar.aws.setGroups([
+        FakeGroup("consul-a", desired: 1, zones: ["eu-west-1a"]),
+        FakeGroup("consul-b", desired: 3, zones: ["eu-west-1b"]),
+      ])
+      sidecar.aws.setInstances([
+        FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul-a"),
+        FakeInstance("i-b1", ip: "10.0.2.9", zone: "eu-west-1b", group: "consul-b"),
+        FakeInstance("i-b2", ip: "10.0.2.10", zone: "eu-west-1b", group: "consul-b"),
+        FakeInstance("i-b3", ip: "10.0.2.11", zone: "eu-west-1b", group: "consul-b"),
+      ])
+      #expect(try await sidecar.agent.joined(1) == ["wan 10.0.2.11"])
+    }
+    #expect(sidecar.aws.calls("GetParameter").count == 2)
+  }
+
+  /// An error that lasts filled the log with the same warning at each poll: AWS's request ID differs each time.
+  @Test func `an error that lasts is reported once for each reason, and again after a success`() async throws {
+    sidecar.aws.numberRequests()
+    let reasons = {
+      sidecar.log(.warning).map { line in
+        ["access denied", "throttled"].first { line.contains(": \($0) ") } ?? line
+      }
+    }
+    sidecar.aws.refuse("DescribeInstances", .accessDenied)
+    try await sidecar.whileStaying { _ in
+      try await sidecar.polls(5)
+      try await sidecar.context.clock.settle()
+      #expect(groupCalls == 5 && reasons() == ["access denied"])
+      sidecar.aws.refuse("DescribeInstances", .throttled)
+      try await sidecar.polls(8)
+      try await sidecar.context.clock.settle()
+      #expect(reasons() == ["access denied", "throttled"])
+      sidecar.aws.recover("DescribeInstances")
+      try await sidecar.context.sink.record(containing: "joined a server")
+      sidecar.aws.refuse("DescribeInstances", .throttled)
+      try await sidecar.polls(14)
+      try await sidecar.context.clock.settle()
+      #expect(reasons() == ["access denied", "throttled", "throttled"])
+    }
   }
 
   /// Where ACLs hide the members, every server looks missing: the sidecar called AWS and joined all at every poll.

@@ -23,4 +23,18 @@ extension Settings {
   package var secretReferences: [SecretReference] {
     [gossipKey, agentToken, tls.ca, tls.cert, tls.key].compactMap { $0 }
   }
+
+  /// Settings with each of the secrets alone: one that cannot be read keeps no other from being read.
+  package var separateSecrets: [(reference: SecretReference, settings: Settings)] {
+    let paths: [WritableKeyPath<Settings, SecretReference?>] = [
+      \.gossipKey, \.agentToken, \.tls.ca, \.tls.cert, \.tls.key,
+    ]
+    return paths.compactMap { path in
+      guard let reference = self[keyPath: path] else { return nil }
+      var only = Settings()
+      only[keyPath: path] = reference
+      only.createsGossipKey = createsGossipKey && path == \.gossipKey
+      return (reference, only)
+    }
+  }
 }

@@ -49,6 +49,7 @@ package final class FakeAWS: Sendable {
     var logs: [String: [String: LogStreamState]] = [:]
     var retention: [String: Int64] = [:]
     var pageSize = 1000
+    var numbersRequests = false
     var calls: [Call] = []
     /// `hook group instance result` of every hook that was completed.
     var completed: [String] = []
@@ -92,6 +93,9 @@ package final class FakeAWS: Sendable {
   package func setParameter(_ name: String, _ value: String?) { state.update { $0.parameters[name] = value } }
   package func setSecret(_ id: String, _ value: String?) { state.update { $0.secrets[id] = value } }
   package func setPageSize(_ count: Int) { state.update { $0.pageSize = count } }
+
+  /// Each answer has a request ID of its own, as AWS's have, instead of `request-1` and none.
+  package func numberRequests() { state.update { $0.numbersRequests = true } }
 
   /// Changes one instance.
   package func change(_ id: String, _ change: @Sendable (inout FakeInstance) -> Void) {
@@ -177,8 +181,11 @@ package final class FakeAWS: Sendable {
         : try state.update { try $0.query(call.call.action, call.call.parameters) }
       return HTTPResponse(status: 200, headers: date, body: Array(body.utf8))
     } catch let error as RefusalError {
+      let number = state.value.numbersRequests ? state.value.calls.count : nil
+      let headers = date.merging(isJSON ? number.map { ["x-amzn-requestid": "request-\($0)"] } ?? [:] : [:]) { $1 }
       return HTTPResponse(
-        status: error.refusal.status, headers: date, body: Array(error.body(service, isJSON: isJSON).utf8))
+        status: error.refusal.status, headers: headers,
+        body: Array(error.body(service, isJSON: isJSON, request: number ?? 1).utf8))
     }
   }
 
@@ -213,7 +220,7 @@ struct RefusalError: Error {
     refusal = FakeAWS.Refusal(status: status, code: code, message: message)
   }
 
-  func body(_ service: AWSService, isJSON: Bool) -> String {
+  func body(_ service: AWSService, isJSON: Bool, request number: Int) -> String {
     if isJSON {
       let body: JSONValue = ["__type": .string(refusal.code), "message": .string(refusal.message)]
       return body.compactText
@@ -222,8 +229,8 @@ struct RefusalError: Error {
       "<Error>\(QueryXML.element("Code", refusal.code))\(QueryXML.element("Message", refusal.message))</Error>"
     // EC2 answers in a shape of its own.
     return service == .ec2
-      ? "<Response><Errors>\(error)</Errors><RequestID>request-1</RequestID></Response>"
-      : "<ErrorResponse>\(error)<RequestId>request-1</RequestId></ErrorResponse>"
+      ? "<Response><Errors>\(error)</Errors><RequestID>request-\(number)</RequestID></Response>"
+      : "<ErrorResponse>\(error)<RequestId>request-\(number)</RequestId></ErrorResponse>"
   }
 }
 
