@@ -55,7 +55,10 @@ package struct Failure: ExplainedError, Sendable, Equatable {
     self.hint = hint
   }
 
-  package var explanation: String { lines.joined(separator: " ") }
+  /// One line for a log.
+  package var explanation: String {
+    ([message] + details + (hint.map { ["hint: " + $0] } ?? [])).joined(separator: "; ")
+  }
 
   /// The details of a failure at AWS have a request ID.
   package var stableExplanation: String { [message, hint].compactMap { $0 }.joined(separator: "; ") }

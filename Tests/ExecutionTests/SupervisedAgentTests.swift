@@ -93,7 +93,7 @@ import Testing
     await #expect(throws: failure) { try await executor.supervisedAgent.end() }
     await executor.supervisedAgent.stop()
     #expect(
-      test.sink.lines.last == #"debug the agent to stop did not start reason="cannot start the Consul agent   "#
-        + #"execute /usr/bin/consul: Permission denied   hint: check the Consul binary and its permissions""#)
+      test.sink.lines.last == #"debug the agent to stop did not start reason="cannot start the Consul agent; "#
+        + #"execute /usr/bin/consul: Permission denied; hint: check the Consul binary and its permissions""#)
   }
 }

@@ -28,6 +28,25 @@ import Testing
     }
   }
 
+  /// Regression: a child between its fork and its exec held the lock, as a copy of the descriptor does.
+  @Test func `a released lock is free, whatever still has its file`() async throws {
+    try await withDirectory { directory in
+      var lock: (any HeldLock)? = try locks.lock(directory: directory, name: "lock")
+      let number = try #require(
+        (3..<4096).first { number in
+          var buffer = [CChar](repeating: 0, count: 4096)
+          let count = readlink("/proc/self/fd/\(number)", &buffer, buffer.count)
+          let path = String(decoding: buffer[..<max(0, count)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+          return path == "\(directory)/lock"
+        })
+      let copy = Descriptor(dup(Int32(number)))
+      withExtendedLifetime(lock) {}
+      lock = nil
+      _ = try locks.lock(directory: directory, name: "lock")
+      copy.close()
+    }
+  }
+
   @Test func `a lock that cannot be opened is not a lock that is held`() async throws {
     try await withDirectory { directory in
       let files = LocalFileStore()

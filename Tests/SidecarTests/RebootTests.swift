@@ -88,7 +88,7 @@ import Testing
     #expect(boundAddress == "10.0.1.10")
     #expect(
       sidecar.log.last == "warning the sidecar cannot start yet; retrying reason=\"`/bin/systemctl restart "
-        + "consul.service` failed: exit status 1   Job failed.   hint: run `systemctl status "
+        + "consul.service` failed: exit status 1; Job failed.; hint: run `systemctl status "
         + "consul.service` and `journalctl -u consul.service`\"")
   }
 

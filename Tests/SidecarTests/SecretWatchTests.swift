@@ -63,7 +63,7 @@ import Testing
       #expect(
         sidecar.log.first?.hasPrefix(
           #"warning the sidecar cannot check ssm:/gossip for a change; retrying reason="cannot read ssm:/gossip: "#
-            + "throttled ") == true)
+            + "throttled; ") == true)
       #expect(sidecar.log.first?.contains("hint: retry later") == true)
     }
   }
@@ -139,7 +139,7 @@ import Testing
       #expect(
         sidecar.log == [
           "warning the sidecar cannot check ssm:/gossip for a change; retrying reason=\"cannot read the gossip key, "
-            + "ssm:/gossip: access denied   SSM GetParameter answered AccessDenied (HTTP 403): not authorized   "
+            + "ssm:/gossip: access denied; SSM GetParameter answered AccessDenied (HTTP 403): not authorized; "
             + "hint: allow ssm:GetParameter for role web\"",
           Self.tokenHasChanged,
         ])

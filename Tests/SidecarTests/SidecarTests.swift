@@ -47,9 +47,9 @@ import Testing
     _ = await task.result
     #expect(
       sidecar.log == [
-        "warning the sidecar cannot start yet; retrying reason=\"Consul is not installed   no consul in "
-          + "/usr/local/bin, /usr/bin, /opt/consul/bin   hint: install Consul, or set its path with --consul\"",
-        "warning the sidecar cannot start yet; retrying reason=\"/usr/local/bin/consul is not executable   "
+        "warning the sidecar cannot start yet; retrying reason=\"Consul is not installed; no consul in "
+          + "/usr/local/bin, /usr/bin, /opt/consul/bin; hint: install Consul, or set its path with --consul\"",
+        "warning the sidecar cannot start yet; retrying reason=\"/usr/local/bin/consul is not executable; "
           + "hint: run chmod +x /usr/local/bin/consul\"",
       ])
   }

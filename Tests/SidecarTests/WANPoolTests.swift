@@ -127,9 +127,10 @@ import Testing
     try await sidecar.whileStaying { _ in _ = try await sidecar.agent.joined(2) }
     #expect(
       sidecar.log.first
-        == #"warning the sidecar cannot complete the WAN pool; retrying reason="cannot describe Auto Scaling groups consul-a, "#
-        + "consul-b: access denied   EC2 DescribeInstances answered AccessDenied (HTTP 403, request request-1): "
-        + #"not authorized   hint: allow ec2:DescribeInstances for role web""#)
+        == #"warning the sidecar cannot complete the WAN pool; retrying reason="cannot describe Auto Scaling "#
+        + "groups consul-a, consul-b: access denied; EC2 DescribeInstances answered AccessDenied "
+        + "(HTTP 403, request request-1): "
+        + #"not authorized; hint: allow ec2:DescribeInstances for role web""#)
     #expect(sidecar.log.count == 4)
   }
 
@@ -162,7 +163,7 @@ import Testing
     sidecar.aws.numberRequests()
     let reasons = {
       sidecar.log(.warning).map { line in
-        ["access denied", "throttled"].first { line.contains(": \($0) ") } ?? line
+        ["access denied", "throttled"].first { line.contains(": \($0); ") } ?? line
       }
     }
     sidecar.aws.refuse("DescribeInstances", .accessDenied)
