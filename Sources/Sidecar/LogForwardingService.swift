@@ -112,7 +112,7 @@ package final class LogForwardingService: Sendable {
       do {
         values["group"] =
           try await AutoScaling(client: instance.client).groupName(ofInstance: identity.instanceID)
-          ?? Settings.noLogGroupName
+          ?? Settings.groupNameOutsideGroups
         return values
       } catch {
         if Task.isCancelled { return nil }
