@@ -3,8 +3,8 @@ internal import Model
 
 /// What verification requires of the agent.
 extension Plan {
-  /// Minimum number of servers of a healthy cluster. A new cluster has all that it expects; a server that joins does not
-  /// wait for members that do not exist yet.
+  /// Minimum number of servers of a healthy cluster. A new cluster has all that it expects; a server that joins does
+  /// not wait for members that do not exist yet.
   static func expectedServers(_ settings: Settings, readiness: Readiness?, decision: ClusterDecision) -> Int {
     if case .newCluster(let expect, _) = decision { return expect }
     let expected = readiness?.expected ?? settings.expect ?? 1

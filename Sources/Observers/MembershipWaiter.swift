@@ -161,7 +161,7 @@ extension MembershipWaiter {
       message = "waiting for a server: none is eligible" + (missing.isEmpty ? "" : "; \(missing)")
     } else {
       message =
-        "waiting for the group: \(eligible) of \(expected) members" + (missing.isEmpty ? "" : "; missing \(missing)")
+        "waiting for the group: \(eligible) of \(expected) servers" + (missing.isEmpty ? "" : "; missing \(missing)")
     }
     context.log.progress(
       message,
@@ -201,7 +201,7 @@ extension MembershipWaiter {
     }
     return Failure(
       .groupIncomplete,
-      "the group did not fill in \(time): \(readiness.members.count) of \(readiness.expected ?? 0) members",
+      "the group was not complete after \(time): \(readiness.members.count) of \(readiness.expected ?? 0) servers",
       details: missing.isEmpty ? [] : ["missing: \(missing)"],
       hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
         + "lower --expect, or raise --wait-timeout")
