@@ -127,8 +127,9 @@ import Testing
     try await sidecar.whileStaying { _ in _ = try await sidecar.agent.joined(2) }
     #expect(
       sidecar.log.first
-        == #"warning the sidecar cannot complete the WAN pool; retrying reason="cannot describe Auto Scaling groups consul-a, "#
-        + "consul-b: access denied   EC2 DescribeInstances answered AccessDenied (HTTP 403, request request-1): "
+        == #"warning the sidecar cannot complete the WAN pool; retrying reason="cannot describe Auto Scaling groups "#
+        + "consul-a, consul-b: access denied   "
+        + "EC2 DescribeInstances answered AccessDenied (HTTP 403, request request-1): "
         + #"not authorized   hint: allow ec2:DescribeInstances for role web""#)
     #expect(sidecar.log.count == 4)
   }
