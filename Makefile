@@ -14,7 +14,8 @@ docker  := $(build)/docker/usr/sbin/dockerd
 packer  := $(build)/packer/usr/bin/packer
 sources := $(shell find Sources Package.swift -type f)
 
-# What each group of targets needs of Debian. Only `make deps`, `deps-sandbox`, `test` and `demo` install packages.
+# What each group of targets needs of Debian. Only `make deps`, `deps-build`, `deps-sandbox`, `test` and `demo` install
+# packages.
 build_packages   := libcurl4-openssl-dev libssl-dev libexpat1-dev libc-ares-dev libdeflate-dev zlib1g-dev dpkg-dev \
   gcc binutils file
 check_packages   := shellcheck python3-venv
@@ -52,7 +53,7 @@ help: ## List the targets
 
 ##@ Try it
 
-demo: $(static) sandbox-ready ## Turn five instances into one Consul datacenter, in a sandbox here (KEEP=1 leaves it up)
+demo: $(static) sandbox-ready ## Turn five instances into one Consul datacenter in a local sandbox (KEEP=1 keeps it)
 	@$(python) -m Tests.Sandbox demo $(if $(KEEP),--keep)
 
 ##@ Develop
@@ -102,7 +103,7 @@ sandbox-test: $(static) sandbox-ready ## Run the sandbox tests (PYTEST='-k NAME'
 sandbox-up: $(static) sandbox-ready ## Start a sandbox to work in
 	@$(python) -m Tests.Sandbox up
 
-sandbox-down: ## Stop it
+sandbox-down: ## Stop the sandbox
 	@[ ! -x $(python) ] || $(python) -m Tests.Sandbox down
 
 ##@ Proofs and figures
@@ -124,7 +125,7 @@ reproduce: $(static) ## Build again in a fresh clone and compare the bytes
 
 static: $(static) ## Build the static binary, .build/static/consul-bootstrap
 
-dist: $(static) ## Create the tarball, .deb and .rpm with checksums and a list of components
+dist: $(static) ## Create the tarball, .deb and .rpm with checksums and an SBOM
 	$(call need,$(dist_packages))
 	$(call say,creating the packages)
 	@# Twice: that the same binary and commit give the same bytes is easily lost.

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// The house, floor by floor; CONTRIBUTING.md draws it and `Tests/HouseTests` reads the import lines against it.
+/// The targets, from the bottom; CONTRIBUTING.md lists what each may import, and `Tests/HouseTests` holds it.
 /// No target depends on anything outside Debian's packages and Swift's toolchain.
 let swiftSettings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),

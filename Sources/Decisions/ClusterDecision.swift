@@ -2,9 +2,10 @@ package import Base
 package import Model
 internal import Consul
 
-/// New cluster or join. This decision prevents a second cluster beside the first.
+/// New cluster or join. This decision prevents a second cluster beside one that a peer reports.
 package enum ClusterDecision: Sendable, Equatable {
-  /// No member has a cluster: the configuration contains `bootstrap_expect`.
+  /// The group is complete and no member reports a cluster: the configuration contains `bootstrap_expect`. A member
+  /// that cannot be reached does not block it.
   case newCluster(expect: Int, evidence: [String])
   /// A peer knows a leader: the configuration contains `retry_join` only.
   case join(through: [IPv4Address], evidence: [String])

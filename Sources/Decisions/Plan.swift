@@ -58,9 +58,9 @@ package struct Plan: Sendable, Equatable {
       "\(AgentInterface.host(in: configuration.document, otherwise: addresses.bind)):\(settings.httpPort)"
     let requirements = HealthRequirements(
       agentAddress: agentAddress, raftAddress: settings.role == .server ? configuration.raftAddress(addresses) : nil,
-      servers: settings.role == .server ? expectedServers(settings, readiness: readiness, decision: decision) : 0,
-      wan: wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
-      runner: runner(start, machine), timeout: settings.verifyTimeout)
+      servers: settings.role == .server ? Self.expectedServers(settings, readiness: readiness, decision: decision) : 0,
+      wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
+      runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
       observation: observation, settings: settings, dataDirectory: dataDirectory, configuration: configuration,
       start: start, requirements: requirements)

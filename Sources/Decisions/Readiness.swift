@@ -86,7 +86,7 @@ package struct Readiness: Sendable, Equatable {
     guard desired > 0 else {
       return .failure(
         Failure(
-          .usage, "no server is expected",
+          .usage, "the expected number of servers is \(desired)",
           details: ["the desired capacity of Auto Scaling \(groupNames(group)) is \(desired)"],
           hint: "raise the desired capacity, set --expect N, or correct --group"))
     }
@@ -105,7 +105,7 @@ package struct Readiness: Sendable, Equatable {
         return .failure(
           Failure(
             .usage,
-            "the number of expected servers in \(zone) cannot be derived from Auto Scaling group \(group.name)",
+            "the expected number of servers in \(zone) cannot be derived from Auto Scaling group \(group.name)",
             details: [
               "its desired capacity of \(group.desiredCapacity) is not a multiple of its "
                 + "\(group.zones.count) zones (\(group.zones.joined(separator: ", ")))"
@@ -117,7 +117,7 @@ package struct Readiness: Sendable, Equatable {
     guard share > 0 else {
       return .failure(
         Failure(
-          .usage, "no server is expected in \(zone)",
+          .usage, "the expected number of servers in \(zone) is \(share)",
           details: ["Auto Scaling \(groupNames(group)) desires none there"],
           hint: "set --expect N, or correct --group"))
     }
@@ -126,7 +126,7 @@ package struct Readiness: Sendable, Equatable {
 
   private static func unknownCapacity(hint: String) -> Failure {
     Failure(
-      .usage, "the number of expected servers is not known", details: ["tags have no desired capacity"], hint: hint)
+      .usage, "the expected number of servers is not known", details: ["tags have no desired capacity"], hint: hint)
   }
 
   private static func groupNames(_ group: GroupObservation) -> String {

@@ -14,7 +14,9 @@ struct StepBuilder {
 
   private var machine: MachineObservation { observation.machine }
   private var owner: FileOwner? { machine.agentOwner }
-  /// A running agent stays: it is reloaded, never restarted.
+  /// A running agent is reloaded, not restarted, unless its data directory belongs to another instance. Two other
+  /// steps restart one: `.runContainer` if the options of the container changed, and the sidecar's after an address
+  /// changed.
   private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
 
   func steps() throws(Failure) -> Steps {

@@ -146,7 +146,7 @@ struct AWSChecks: Sendable {
         .problem(
           AWSAction.completeLifecycleAction.iamAction,
           "this instance belongs to no Auto Scaling group, so no hook holds it",
-          hint: "leave out --lifecycle-hook"))
+          hint: "omit --lifecycle-hook"))
       return
     }
     _ = await call(.completeLifecycleAction, "complete lifecycle hook \(hook)") {

@@ -119,7 +119,7 @@ extension NodeStatus {
   private static func aliveServers(_ client: AgentClient) async -> AliveServers {
     do {
       let members = try await client.members(wan: false)
-      // An agent is a member of its own pool: where it lists none, its ACLs leave them out.
+      // An agent is a member of its own pool: where it lists none, its ACLs omit them.
       return members.isEmpty ? .hiddenByACLs : .known(members.count { $0.isServer && $0.isAlive })
     } catch AgentError.refused(status: 403, _) {
       return .hiddenByACLs

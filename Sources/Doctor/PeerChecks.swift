@@ -94,7 +94,8 @@ struct PeerChecks: Sendable {
     guard probe.port.isUDP else { return await context.ports.connect(address, port: number, timeout: Self.timeout) }
     var result = ProbeResult.silent
     for _ in 0..<Self.udpAttempts where result == .silent {
-      result = await context.ports.ask(address, port: number, datagram: Memberlist.ping, timeout: Self.timeout)
+      result = await context.ports.probeDatagram(
+        address, port: number, datagram: Memberlist.ping, timeout: Self.timeout)
     }
     return result
   }

@@ -12,7 +12,7 @@ extension MachineChecks {
   func units(_ machine: MachineObservation?) async {
     guard context.system.isBootedBySystemd else {
       if settings.start == .systemd {
-        report(.problem("unit", "systemd is not the init system here", hint: "leave out --start systemd"))
+        report(.problem("unit", "systemd is not the init system here", hint: "omit --start systemd"))
       }
       return
     }

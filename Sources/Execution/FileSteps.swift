@@ -1,7 +1,8 @@
 internal import Base
 internal import Model
 
-/// Steps that write files. Each returns whether it changed anything, and throws `FileError`.
+/// Steps that write files. Each returns whether it changed anything, and throws `FileError`; the step for the
+/// configuration, which Consul validates, also `Failure` and `LaunchError`.
 extension StepExecutor {
   /// `consul validate` takes some 30 ms; a machine under load at boot may need much longer.
   private static let validationTimeout = Duration.seconds(30)

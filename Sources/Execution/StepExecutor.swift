@@ -3,7 +3,8 @@ package import Base
 internal import Consul
 package import Model
 
-/// Carries out steps through the seams. Each step is idempotent: it first checks whether it is done already.
+/// Carries out steps through the seams. Each step is idempotent: one with a result on this machine first checks whether
+/// it is done already; commands, reloads and the completion of a launch hook may be repeated.
 package struct StepExecutor: Sendable {
   let context: RuntimeContext
   private let lifecycleHooks: LifecycleHooks?
@@ -30,7 +31,7 @@ package struct StepExecutor: Sendable {
   }
 
   /// Logs what it did.
-  /// - Throws: `Failure` with status 12, 14, 15 or 16, or `CancellationError`.
+  /// - Throws: `Failure` with status 10, 11, 12, 14, 15 or 16, or `CancellationError`.
   @discardableResult
   package func perform(_ step: Step) async throws -> Outcome {
     try Task.checkCancellation()

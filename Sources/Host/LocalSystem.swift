@@ -42,7 +42,7 @@ package struct LocalSystem: System {
   package var programPath: String {
     var buffer = [CChar](repeating: 0, count: 4096)
     let count = readlink("/proc/self/exe", &buffer, buffer.count)
-    // Without /proc: where the packages install it.
+    // Without /proc: where `consul-bootstrap install` copies it.
     guard count > 0 else { return "/usr/local/bin/consul-bootstrap" }
     return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }

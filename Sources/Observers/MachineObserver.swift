@@ -3,8 +3,8 @@ package import Base
 internal import Consul
 package import Model
 
-/// Observes this machine. It changes nothing, and runs no other program than `systemctl --version` and, for `binary()`,
-/// `consul version`.
+/// Observes this machine. It runs no other program than `systemctl --version` and, for `binary()`, `consul version`;
+/// with `--image` Docker runs that, and may pull the image. It changes nothing else.
 package struct MachineObserver: Sendable {
   let settings: Settings
   let context: RuntimeContext

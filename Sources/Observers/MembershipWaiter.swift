@@ -11,9 +11,9 @@ struct MembershipWaiter: Sendable {
   let client: AWSClient
 
   /// A rejoin after a reboot uses AWS if it answers in this time, and the configuration on this machine otherwise.
-  private static let rejoinPatience = Duration.seconds(15)
+  private static let rejoinTimeout = Duration.seconds(15)
   /// Auto Scaling lists an instance before it boots, but a new one may be missing for some seconds.
-  private static let ownGroupPatience = Duration.seconds(30)
+  private static let ownGroupTimeout = Duration.seconds(30)
   private static let ownGroupPause = Duration.seconds(2)
   /// Between two polls.
   private static let backoff = Backoff(base: .seconds(1), cap: .seconds(5))
@@ -21,8 +21,8 @@ struct MembershipWaiter: Sendable {
   private static let electionPause = Duration.seconds(1)
 
   /// Maximum time to wait for AWS and for the group.
-  static func patience(_ settings: Settings, rejoins: Bool) -> Duration {
-    rejoins ? min(rejoinPatience, settings.waitTimeout) : settings.waitTimeout
+  static func timeout(_ settings: Settings, rejoins: Bool) -> Duration {
+    rejoins ? min(rejoinTimeout, settings.waitTimeout) : settings.waitTimeout
   }
 
   /// The group of this instance, if that is the membership; nil otherwise.
@@ -33,7 +33,7 @@ struct MembershipWaiter: Sendable {
     while true {
       do {
         if let name = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID) { return name }
-        guard waits, context.uptime() - start < min(Self.ownGroupPatience, settings.waitTimeout) else {
+        guard waits, context.uptime() - start < min(Self.ownGroupTimeout, settings.waitTimeout) else {
           throw Failure.noGroup(of: identity)
         }
         context.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
@@ -58,7 +58,7 @@ struct MembershipWaiter: Sendable {
     let observer = GroupObserver(
       membership: settings.membership, addressing: try AddressDecision(first.identity, settings).peers, client: client)
     let start = context.uptime()
-    let patience = Self.patience(settings, rejoins: rejoins)
+    let timeout = Self.timeout(settings, rejoins: rejoins)
     var leaderlessSince: Duration?
     var attempt = 0
     while true {
@@ -66,14 +66,14 @@ struct MembershipWaiter: Sendable {
       do {
         observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
       } catch {
-        guard let error = error as? AWSError, waits, error.isRetryable, context.uptime() - start < patience else {
+        guard let error = error as? AWSError, waits, error.isRetryable, context.uptime() - start < timeout else {
           throw error.asFailure("describe \(subject(observation.identity))")
         }
         context.log.warning(
           "cannot describe \(subject(observation.identity)); retrying", ["reason": .string(error.explanation)])
       }
       // A poll never begins after the timeout that it waits for.
-      var limit = patience - (context.uptime() - start)
+      var limit = timeout - (context.uptime() - start)
       if let group = observation.group {
         let readiness = Readiness(group, identity: observation.identity, settings: settings)
         if settings.role == .server, !rejoins, let failure = readiness.expectationFailure { throw failure }
@@ -89,7 +89,7 @@ struct MembershipWaiter: Sendable {
           try await pause(attempt, limit: settings.wanWait - elapsed)
           continue
         }
-        limit = patience - elapsed
+        limit = timeout - elapsed
         if let leaderlessSince {
           guard now - leaderlessSince < settings.leaderWait else {
             observation.leaderWaitIsOver = true
@@ -97,7 +97,7 @@ struct MembershipWaiter: Sendable {
           }
           limit = min(limit, Self.electionPause, settings.leaderWait - (now - leaderlessSince))
         }
-        guard elapsed < patience else { throw timeout(decision, readiness, observation, after: elapsed) }
+        guard elapsed < timeout else { throw timeoutFailure(decision, readiness, observation, after: elapsed) }
         report(decision, readiness, observation, elapsed: elapsed)
       }
       try await pause(attempt, limit: limit)
@@ -161,7 +161,7 @@ extension MembershipWaiter {
       message = "waiting for a server: none is eligible" + (missing.isEmpty ? "" : "; \(missing)")
     } else {
       message =
-        "waiting for the group: \(eligible) of \(expected) members" + (missing.isEmpty ? "" : "; missing \(missing)")
+        "waiting for the group: \(eligible) of \(expected) servers" + (missing.isEmpty ? "" : "; missing \(missing)")
     }
     context.log.progress(
       message,
@@ -182,7 +182,7 @@ extension MembershipWaiter {
   }
 
   /// The error of a wait that exceeds its timeout.
-  private func timeout(
+  private func timeoutFailure(
     _ decision: ClusterDecision, _ readiness: Readiness, _ observation: Observation, after elapsed: Duration
   ) -> Failure {
     let time = elapsed.humanReadable
@@ -201,7 +201,7 @@ extension MembershipWaiter {
     }
     return Failure(
       .groupIncomplete,
-      "the group did not fill in \(time): \(readiness.members.count) of \(readiness.expected ?? 0) members",
+      "the group was not complete after \(time): \(readiness.members.count) of \(readiness.expected ?? 0) servers",
       details: missing.isEmpty ? [] : ["missing: \(missing)"],
       hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
         + "lower --expect, or raise --wait-timeout")

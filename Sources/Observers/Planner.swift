@@ -174,12 +174,12 @@ package struct Planner: Sendable {
 
   private func secrets(_ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Secrets {
     let reader = SecretReader(settings: settings, context: context, client: client)
-    let start = context.uptime(), patience = MembershipWaiter.patience(settings, rejoins: rejoins)
+    let start = context.uptime(), timeout = MembershipWaiter.timeout(settings, rejoins: rejoins)
     while true {
       do {
         return try await reader.read(missingKey: mode.missingKey)
       } catch {
-        guard let error = error as? AWSError, mode.waits, error.isRetryable, context.uptime() - start < patience else {
+        guard let error = error as? AWSError, mode.waits, error.isRetryable, context.uptime() - start < timeout else {
           throw error.asFailure("read the secrets")
         }
         context.log.warning("cannot read the secrets; retrying", ["reason": .string(error.explanation)])

@@ -43,7 +43,7 @@ package final class LogForwardingService: Sendable {
     if settings.logAgent != nil, agent == nil {
       context.log.warning(
         "logs are not forwarded: this machine's syslog is not a file",
-        ["hint": "install rsyslog, or leave out --log-agent"])
+        ["hint": "install rsyslog, or omit --log-agent"])
       return
     }
     await withTaskGroup(of: Void.self) { group in
@@ -112,7 +112,7 @@ package final class LogForwardingService: Sendable {
       do {
         values["group"] =
           try await AutoScaling(client: instance.client).groupName(ofInstance: identity.instanceID)
-          ?? Settings.noLogGroupName
+          ?? Settings.groupNameOutsideGroups
         return values
       } catch {
         if Task.isCancelled { return nil }

@@ -206,7 +206,7 @@ package final class Sidecar: Sendable {
     let pool = wan ? "WAN" : "LAN"
     var members: [SerfMember] = []
     do { members = try await agent().members(wan: wan) } catch AgentError.refused(status: 403, _) {}
-    // An agent is a member of its own pool: where it lists none, its ACLs leave them out.
+    // An agent is a member of its own pool: where it lists none, its ACLs omit them.
     guard members.isEmpty else {
       pollState.hiddenPools.remove(pool)
       return members

@@ -58,7 +58,7 @@ import Testing
     #expect(await fixture.run(["--start", "none"]) == 2)
     #expect(
       fixture.errors.text == """
-        consul-bootstrap: error: no server is expected
+        consul-bootstrap: error: the expected number of servers is 0
           the desired capacity of Auto Scaling group web is 0
           hint: raise the desired capacity, set --expect N, or correct --group
 

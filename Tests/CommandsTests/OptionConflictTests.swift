@@ -102,11 +102,17 @@ import Testing
     ("--log file:/x --log file:/x", #"--log: "file:/x" is a duplicate: a source has one stream"#),
     (
       #"--log {"source":"consul","group":"a:b"}"#,
-      #"--log: "{"source":"consul","group":"a:b"}" has a group that must be a name that CloudWatch Logs takes, with fields of these: {az}, {datacenter}, {group}, {hostname}, {instance_id}, {source}"#
+      #"""
+      --log: "{"source":"consul","group":"a:b"}" has a group that must be a name that CloudWatch Logs takes, \#
+      with fields of these: {az}, {datacenter}, {group}, {hostname}, {instance_id}, {source}
+      """#
     ),
     (
       #"--log {"source":"consul","color":1}"#,
-      #"--log: "{"source":"consul","color":1}" has an unknown member color; known are source, group, stream, retention, multiline-start, timestamp-key"#
+      #"""
+      --log: "{"source":"consul","color":1}" has an unknown member color; \#
+      known are source, group, stream, retention, multiline-start, timestamp-key
+      """#
     ),
     (#"--log {"group":"a"}"#, #"--log: "{"group":"a"}" needs a source, for example "file:/var/log/app.log""#),
     ("--log {x", #"--log: "{x" begins with { but is not a JSON object"#),
@@ -117,11 +123,14 @@ import Testing
     ("--log-memory 8", #"--log-memory: "8" must be a size such as 8MiB, from 1MiB to 1024MiB"#),
     (
       "--log-retention 31",
-      #"--log-retention: "31" must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653"#
+      #"""
+      --log-retention: "31" must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, \#
+      1827, 2192, 2557, 2922, 3288, 3653
+      """#
     ),
     (
       "--metrics 0.0.0.0:9107",
-      #"--metrics: "0.0.0.0:9107" must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business"#
+      #"--metrics: "0.0.0.0:9107" must be unix:/PATH or 127.0.0.1:PORT; metrics are served on this machine only"#
     ),
     ("--log-agent awslogs", "--log-agent requires --log"),
     ("--log-agent awslogs --log consul", "--log-agent reads files only"),
@@ -178,7 +187,10 @@ import Testing
   @Test func `the machine's own configuration file stays where it is, below what the run was given`() throws {
     let files = TwoFiles(
       machine:
-        #"{"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, "multiline-start": "indentation"}]}"#,
+        #"""
+        {"expect": 3, "log": ["consul", {"source": "file:/var/log/app.log", "retention": 30, \#
+        "multiline-start": "indentation"}]}
+        """#,
       options: #"{"ui": "true", "expect": "5"}"#)
     guard
       case .bootstrap(let run) = try OptionParser(files: files, isPattern: { $0 != "(" }).parse(

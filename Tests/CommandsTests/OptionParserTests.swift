@@ -87,11 +87,14 @@ struct OneFile: FileReader {
     (["--set", "bootstrap_expect=1"], "--set bootstrap_expect sets bootstrap_expect", "use --expect"),
     (
       ["--set", #"acl.tokens.agent="k""#], "--set acl.tokens.agent is a secret",
-      "write it into a file that only root can read, and lay that over with --merge FILE"
+      "write it into a file that only root can read, and merge it with --merge FILE"
     ),
     (
       ["bootstrap"], "unknown command bootstrap",
-      "the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; see consul-bootstrap --help"
+      """
+      the commands are sidecar, status, doctor, iam-policy, install, uninstall, completion, man; \
+      see consul-bootstrap --help
+      """
     ),
     (
       ["sidecar", "--dry-run"], "--dry-run cannot be combined with sidecar",

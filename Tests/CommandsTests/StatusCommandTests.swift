@@ -100,7 +100,7 @@ import Testing
 
   @Test func `hidden and unknown numbers of living servers differ`() async {
     agent.set { $0.refusals["/v1/agent/members"] = (403, "Permission denied") }
-    #expect(await output()[1] == "servers     3 in raft, number alive hidden by ACLs, a quorum is 2")
+    #expect(await output()[1] == "servers     3 in raft, number of alive servers hidden by ACLs, a quorum is 2")
     let other = CommandFixture()
     FakeConsulAgent(other.test).set {
       $0.leader = "10.0.1.10:8300"
@@ -109,7 +109,7 @@ import Testing
     #expect(await other.run(["status"]) == 0)
     #expect(
       other.output.lines.dropFirst() == [
-        "servers     0 in raft, number alive unknown (HTTP 500: rpc error), a quorum is 1",
+        "servers     0 in raft, number of alive servers unknown (HTTP 500: rpc error), a quorum is 1",
         "forwarding  off (no --log)", "problems:", "  cannot count the alive servers: HTTP 500: rpc error", "",
       ])
   }

@@ -200,7 +200,7 @@ import Testing
 }
 
 /// What verification requires.
-@Suite struct HealthDecisionTests {
+@Suite struct PlanRequirementsTests {
   private func requirements(_ seen: Observation, _ change: (inout Settings) -> Void = { _ in }) throws
     -> HealthRequirements
   {

@@ -110,7 +110,7 @@ import Testing
     #expect(
       try await doctor.findings() == [
         "problem autoscaling:CompleteLifecycleAction: this instance belongs to no Auto Scaling group, so no hook holds "
-          + "it; hint: leave out --lifecycle-hook",
+          + "it; hint: omit --lifecycle-hook",
         Self.noPeers, Self.oneServer,
       ])
   }

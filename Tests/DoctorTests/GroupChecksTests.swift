@@ -54,8 +54,8 @@ import Testing
   @Test func `a desired capacity of 0 is a problem`() async throws {
     #expect(
       try await findings { $0.aws.setGroups([FakeGroup(desired: 0)]) } == [
-        "problem group: no server is expected; the desired capacity of Auto Scaling group web is 0; hint: raise "
-          + "the desired capacity, set --expect N, or correct --group"
+        "problem group: the expected number of servers is 0; the desired capacity of Auto Scaling group web is 0; "
+          + "hint: raise the desired capacity, set --expect N, or correct --group"
       ])
   }
 
@@ -65,7 +65,7 @@ import Testing
         doctor.settings.membership = .tags([.init(key: "Name", value: "consul")])
         doctor.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", tags: ["Name": "consul"])])
       } == [
-        "problem group: the number of expected servers is not known; tags have no desired capacity; "
+        "problem group: the expected number of servers is not known; tags have no desired capacity; "
           + "hint: set --expect N"
       ])
   }

@@ -236,7 +236,7 @@ import Testing
     #expect(try await doctor.findings("unit") == [])
     #expect(
       try await units("") { $0.start = .systemd } == [
-        "problem unit: systemd is not the init system here; hint: leave out --start systemd"
+        "problem unit: systemd is not the init system here; hint: omit --start systemd"
       ])
   }
 

@@ -30,7 +30,9 @@ private let here = IPv4Address("127.0.0.1")!
         }
         let prober = SocketProber()
         expect("TCP", await prober.connect(here, port: 1, timeout: .seconds(20)), is: .unreachable(reason))
-        expect("UDP", await prober.ask(here, port: 1, datagram: [], timeout: .seconds(20)), is: .unreachable(reason))
+        expect(
+          "UDP", await prober.probeDatagram(here, port: 1, datagram: [], timeout: .seconds(20)),
+          is: .unreachable(reason))
         // It was nil: the port counted as free.
         expect("listen", prober.listenError(here, port: 1, datagrams: true), is: reason)
         await expect("resolver", throws: NameError("Could not contact DNS servers")) {
@@ -98,7 +100,7 @@ private let here = IPv4Address("127.0.0.1")!
       }
       let prober = SocketProber(), unreachable = ProbeResult.unreachable("cannot create a thread: \(reason)")
       expect("TCP", await prober.connect(here, port: 1, timeout: .seconds(20)), is: unreachable)
-      expect("UDP", await prober.ask(here, port: 1, datagram: [], timeout: .seconds(20)), is: unreachable)
+      expect("UDP", await prober.probeDatagram(here, port: 1, datagram: [], timeout: .seconds(20)), is: unreachable)
       await expect("resolver", throws: NameError("cannot create a thread: \(reason)")) {
         _ = try await AresResolver().addresses(of: "a.example", server: here, port: 1, timeout: .seconds(1))
       }

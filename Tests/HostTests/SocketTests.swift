@@ -53,12 +53,12 @@ private func stopAnswering(_ socket: Descriptor) {
     let answering = datagramSocket(), silent = datagramSocket()
     try answerDatagrams(answering) { Array($0) }
     defer { stopAnswering(answering) }
-    let ask = { (port: UInt16, timeout: Duration) in
-      await prober.ask(here, port: Int64(port), datagram: [1], timeout: timeout)
+    let probe = { (port: UInt16, timeout: Duration) in
+      await prober.probeDatagram(here, port: Int64(port), datagram: [1], timeout: timeout)
     }
-    #expect(await ask(localPort(of: answering.number), .seconds(20)) == .open)
-    #expect(await ask(localPort(of: silent.number), .milliseconds(20)) == .silent)
-    #expect(await ask(1, .seconds(20)) == .refused)
+    #expect(await probe(localPort(of: answering.number), .seconds(20)) == .open)
+    #expect(await probe(localPort(of: silent.number), .milliseconds(20)) == .silent)
+    #expect(await probe(1, .seconds(20)) == .refused)
   }
 }
 

@@ -5,8 +5,8 @@ import Testing
   static let longestLine = 120
   static let longestFile = 400
 
-  /// Directories in which a line is a whole command or message, as the user sees it.
-  static let withLongLines: Set = ["Tests/CommandsTests", "userdata"]
+  /// In which a line of code is a whole command, as the user copies it.
+  static let withLongCommands = ["userdata/"]
 
   /// Files that were longer before the rule.
   static let longFiles: Set = [
@@ -26,8 +26,28 @@ import Testing
   @Test func `lines have at most 120 columns`() throws {
     let files = try Self.files()
     #expect(files.count > 150)
-    for file in files where !Self.withLongLines.contains(file.home) {
+    for file in files where !Self.withLongCommands.contains(where: file.path.hasPrefix) {
       for (offset, line) in file.lines.enumerated() where line.count > Self.longestLine {
+        Issue.record("\(file.path):\(offset + 1) has \(line.count) columns")
+      }
+    }
+  }
+
+  /// In Markdown everything except tables, which cannot be wrapped, and code; in user-data the comments.
+  @Test func `lines of prose have at most 120 columns`() throws {
+    let documents = try Repository.files(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"]) {
+      $0.hasSuffix(".md")
+    }
+    let userdata = try Repository.files(Self.withLongCommands.map { String($0.dropLast()) }) { path in
+      [".sh", ".yaml", ".tf"].contains { path.hasSuffix($0) }
+    }
+    #expect(documents.count > 8 && userdata.count > 20)
+    let isProse = { (line: Substring, file: Repository.File) in
+      file.path.hasSuffix(".md")
+        ? !line.hasPrefix("|") && !line.hasPrefix("    ") : line.drop { $0 == " " }.hasPrefix("#")
+    }
+    for file in documents + userdata {
+      for (offset, line) in file.lines.enumerated() where line.count > Self.longestLine && isProse(line, file) {
         Issue.record("\(file.path):\(offset + 1) has \(line.count) columns")
       }
     }

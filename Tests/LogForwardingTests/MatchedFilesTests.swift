@@ -4,20 +4,20 @@ import Testing
 
 /// A name's way: new, present, missing, ending, closing, and new again.
 @Suite struct MatchedFilesTests {
-  @Test func `a file is new once, also when it is missing for less than the patience`() {
-    var files = MatchedFiles(patience: .seconds(60))
+  @Test func `a file is new once, also when it is missing for less than the timeout`() {
+    var files = MatchedFiles(timeout: .seconds(60))
     #expect(files.isEmpty && files.update(["b", "a"], at: .seconds(0)) == ["a", "b"] && !files.isEmpty)
     #expect(files.update(["b"], at: .seconds(10)) == [])
     #expect(files.update(["b"], at: .seconds(69)) == [] && !files.isEnding("a"))
     #expect(files.update(["a", "b"], at: .seconds(80)) == [])
-    // Missing again: the patience restarts.
+    // Missing again: the timeout restarts.
     #expect(files.update(["b"], at: .seconds(90)) == [])
     #expect(files.update(["b"], at: .seconds(149)) == [] && !files.isEnding("a"))
     #expect(files.update(["b"], at: .seconds(150)) == [] && files.isEnding("a") && !files.isEnding("b"))
   }
 
   @Test func `a file that reappears while its stream ends is not new, and its stream is not closed`() {
-    var files = MatchedFiles(patience: .seconds(60))
+    var files = MatchedFiles(timeout: .seconds(60))
     _ = files.update(["a"], at: .seconds(0))
     _ = files.update([], at: .seconds(0))
     _ = files.update([], at: .seconds(60))
@@ -28,7 +28,7 @@ import Testing
   }
 
   @Test func `a file that reappears while its stream is closed is new only afterwards`() {
-    var files = MatchedFiles(patience: .seconds(60))
+    var files = MatchedFiles(timeout: .seconds(60))
     _ = files.update(["a"], at: .seconds(0))
     _ = files.update([], at: .seconds(0))
     _ = files.update([], at: .seconds(60))

@@ -63,7 +63,7 @@ import Testing
     #expect(flow.elapsed >= interrupted + .seconds(40))
   }
 
-  /// Guards against "did not fill: 3 of 3 members".
+  /// Guards against "was not complete: 3 of 3 servers".
   @Test func `a --wait-timeout below --leader-wait ends with the missing leader as the reason`() async {
     var flow = flow
     flow.settings.waitTimeout = .seconds(20)
@@ -143,7 +143,7 @@ import Testing
     flow.settings.waitTimeout = .seconds(20)
     flow.aws.change("i-1") { $0.state = "shutting-down" }
     let failed = await failure { [flow] in _ = try await flow.wait() }
-    #expect(failed?.message == "the group did not fill in 20 s: 1 of 2 members")
+    #expect(failed?.message == "the group was not complete after 20 s: 1 of 2 servers")
     #expect(failed?.details == ["missing: i-1 (instance state shutting-down)"])
   }
 }

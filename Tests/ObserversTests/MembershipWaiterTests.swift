@@ -25,7 +25,7 @@ import Testing
     let flow = flow
     async let seen = flow.wait()
     let progress = try await flow.log.record(containing: "waiting for the group")
-    #expect(progress.message == "waiting for the group: 2 of 3 members; missing i-3 (not known to EC2 yet)")
+    #expect(progress.message == "waiting for the group: 2 of 3 servers; missing i-3 (not known to EC2 yet)")
     #expect(progress.attributes == ["eligible": 2, "expected": 3, "elapsed": "0.0 s"])
     flow.aws.change("i-3") { $0.isInEC2 = true }
     #expect(try await seen.peers.count == 2)
@@ -42,7 +42,7 @@ import Testing
     #expect(
       failed
         == Failure(
-          .groupIncomplete, "the group did not fill in 90 s: 2 of 5 members",
+          .groupIncomplete, "the group was not complete after 90 s: 2 of 5 servers",
           details: ["missing: i-3 (lifecycle state Standby), 2 not launched yet"],
           hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
             + "lower --expect, or raise --wait-timeout"))
@@ -61,7 +61,7 @@ import Testing
       flow.aws.setGroups([FakeGroup("web", desired: 5)])
       for ip in Flow.peers { flow.context.transport.silence("http://\(ip):8500/") }
       let failed = await failure { [flow] in _ = try await flow.wait() }
-      #expect(failed?.message.hasSuffix(": 3 of 5 members") == true)
+      #expect(failed?.message.hasSuffix(": 3 of 5 servers") == true)
       #expect(flow.elapsed >= .seconds(20) && flow.elapsed <= .seconds(21))
     }
   }
@@ -75,7 +75,7 @@ import Testing
     ])
     flow.context.transport.fail("http://10.0.1.4:8500/", .refused)
     let failed = await failure { [flow] in _ = try await flow.wait() }
-    #expect(failed?.message == "the group did not fill in 10 s: 3 of 3 members")
+    #expect(failed?.message == "the group was not complete after 10 s: 3 of 3 servers")
     #expect(failed?.details == ["missing: i-2 (this instance is not listed)"])
   }
 
@@ -187,7 +187,7 @@ import Testing
     #expect(
       failed
         == Failure(
-          .usage, "no server is expected",
+          .usage, "the expected number of servers is 0",
           details: ["the desired capacity of Auto Scaling group web is 0"],
           hint: "raise the desired capacity, set --expect N, or correct --group"))
     #expect(flow.elapsed == .zero)
@@ -208,7 +208,7 @@ import Testing
     #expect(
       failed
         == Failure(
-          .usage, "the number of expected servers is not known", details: ["tags have no desired capacity"],
+          .usage, "the expected number of servers is not known", details: ["tags have no desired capacity"],
           hint: "set --expect N"))
   }
 
@@ -227,7 +227,7 @@ import Testing
     #expect(
       failed
         == Failure(
-          .usage, "the number of expected servers in eu-west-1a cannot be derived from Auto Scaling group web",
+          .usage, "the expected number of servers in eu-west-1a cannot be derived from Auto Scaling group web",
           details: ["its desired capacity of 3 is not a multiple of its 2 zones (eu-west-1a, eu-west-1b)"],
           hint: "set --expect N, the number of servers in each zone, or change the desired capacity"))
     #expect(flow.elapsed == .zero)

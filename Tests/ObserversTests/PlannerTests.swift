@@ -88,7 +88,7 @@ import Testing
     flow.settings.waitTimeout = .seconds(30)
     flow.aws.setGroups([FakeGroup("web", desired: 5)])
     let failed = await failure { [flow] in _ = try await plan(flow, .run) }
-    #expect(failed?.message == "the group did not fill in 30 s: 3 of 5 members" && flow.elapsed == .seconds(30))
+    #expect(failed?.message == "the group was not complete after 30 s: 3 of 5 servers" && flow.elapsed == .seconds(30))
   }
 
   @Test func `a missing gossip key is created by a run, shown by a dry run, refused by the sidecar`() async throws {

@@ -115,8 +115,8 @@ def test_a_group_that_never_fills(sandbox, instance):
     fails(
         instance.bootstrap("--wait-timeout", "3s"),
         13,
-        "the group did not fill in",
-        "1 of 3 members",
+        "the group was not complete after",
+        "1 of 3 servers",
         "2 not launched yet",
         "--wait-timeout",
     )

@@ -94,7 +94,7 @@ def test_a_log_has_complete_lines_with_times(instance):
     )
     # The error is at the end: what failed, the exact cause, and what to do.
     tail = result.stderr[result.stderr.index("consul-bootstrap: error:") :].splitlines()
-    assert tail[0].endswith("1 of 3 members") and tail[-1].strip().startswith("hint: ")
+    assert tail[0].endswith("1 of 3 servers") and tail[-1].strip().startswith("hint: ")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 132])

@@ -274,7 +274,7 @@ struct LogFixture: Sendable {
     #expect(
       fixture.context.sink.lines == [
         "warning logs are not forwarded: this machine's syslog is not a file "
-          + #"hint="install rsyslog, or leave out --log-agent""#
+          + #"hint="install rsyslog, or omit --log-agent""#
       ])
   }
 }

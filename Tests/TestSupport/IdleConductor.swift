@@ -12,7 +12,7 @@ final class IdleConductor: Sendable {
 
   /// How long a process that never becomes idle holds the time: another test may spin. Longer than the first seconds of
   /// a run, in which the tests that compute keep every thread busy: a time that moves then is a flaky test.
-  private static let patience = Duration.seconds(20)
+  private static let timeout = Duration.seconds(20)
 
   /// One round is not enough: libdispatch's threads sleep for moments with a job in the queue, where they compete for
   /// it. A job that one round overlooks runs before the jobs of the next. Of 25 runs on a busy machine, 7 moved the
@@ -39,7 +39,7 @@ final class IdleConductor: Sendable {
 
   private func conduct() {
     let start = ContinuousClock.now
-    while !isIdle(), ContinuousClock.now - start < Self.patience { usleep(50) }
+    while !isIdle(), ContinuousClock.now - start < Self.timeout { usleep(50) }
     for (key, clock) in clocks.withLock({ $0 }) {
       // Under the lock, so that a sleeper that comes now adds its clock again.
       clocks.withLock { if !clock.hasSleepers { $0[key] = nil } }

@@ -181,7 +181,7 @@ import Testing
     context.ports.set("10.0.1.5", .tcp, to: .open)
     context.ports.set("10.0.1.5", .udp, port: 8301, to: .silent)
     #expect(await context.ports.connect(peer, port: 8300, timeout: .seconds(1)) == .open)
-    #expect(await context.ports.ask(peer, port: 8301, datagram: [], timeout: .seconds(2)) == .silent)
+    #expect(await context.ports.probeDatagram(peer, port: 8301, datagram: [], timeout: .seconds(2)) == .silent)
     #expect(context.clock.uptime() == .seconds(2))
     #expect(context.ports.probes == ["tcp 10.0.1.5:8300", "udp 10.0.1.5:8301"])
     let address = ServedAddress.loopback(port: 9000)

@@ -71,9 +71,9 @@ resource "aws_launch_template" "clients" {
   }
 }
 
-# A launch succeeds once consul-bootstrap has verified it; otherwise Auto Scaling replaces the instance. The agent leaves the
-# cluster when the machine shuts down. The termination hook gives time for an inspection. A new launch template replaces one
-# instance after another.
+# A launch succeeds once consul-bootstrap has verified it; otherwise Auto Scaling replaces the instance. The agent
+# leaves the cluster when the machine shuts down. The termination hook gives time for an inspection. A new template
+# replaces one instance after another.
 
 resource "aws_autoscaling_group" "servers" {
   for_each = local.server_groups

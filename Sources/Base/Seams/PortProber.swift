@@ -16,7 +16,7 @@ package protocol PortProber: Sendable {
   /// A TCP connection, closed at once.
   func connect(_ address: IPv4Address, port: Int64, timeout: Duration) async -> ProbeResult
   /// One datagram, and whatever comes back.
-  func ask(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async -> ProbeResult
+  func probeDatagram(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async -> ProbeResult
   /// Why one cannot listen here; nil if one can.
   func listenError(_ address: IPv4Address, port: Int64, datagrams: Bool) -> String?
 }

@@ -14,7 +14,7 @@ enum Composition {
     let forwardsOwnLog = options.settings.forwards(.bootstrap) && !options.isDryRun
     let ownLog = forwardsOwnLog ? OwnLog(path: Settings.ownLogPath, format: format, console: console) : nil
     let log =
-      ownLog.map { Logger(level: options.logLevel, sink: TwoSinks(console, $0)) }
+      ownLog.map { Logger(level: options.logLevel, sink: TeeSink(console, $0)) }
       ?? Logger(level: options.logLevel, sink: console)
     let clock = ContinuousClock()
     let transport = CurlTransport(caBundle: CurlTransport.findCABundle(environment: environment))

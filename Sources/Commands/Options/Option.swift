@@ -101,7 +101,7 @@ package struct Options: Sendable, Equatable {
   package var account: String?
   package var logLevel = LogLevel.info
   package var logFormat = LogFormat.text
-  /// Files to be read and laid over the configuration, then `--set`, each in the order given.
+  /// Files of `--merge`, then the values of `--set`: merged over the configuration, each in the order given.
   var mergeFiles: [String] = []
   var sets: [Settings.Overlay] = []
   var groups: [String] = []

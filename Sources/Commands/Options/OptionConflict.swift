@@ -32,7 +32,7 @@ package struct OptionConflict: Sendable {
     serverOptions.map { option in
       OptionConflict(
         message: "--\(option.name) cannot be combined with --role client: \(option.reason)",
-        hint: "leave out --\(option.name)"
+        hint: "omit --\(option.name)"
       ) {
         settings, given in
         settings.role == .client && given.contains(option.name)
@@ -49,7 +49,7 @@ package struct OptionConflict: Sendable {
     ["wan-wait", "require-wan", "wan-address", "datacenter-from"].map { name in
       OptionConflict(
         message: "--\(name) requires --layout datacenter-per-az",
-        hint: "leave out --\(name); a single datacenter has no WAN pool"
+        hint: "omit --\(name); a single datacenter has no WAN pool"
       ) {
         settings, given in settings.layout == .single && given.contains(name)
       }
@@ -57,7 +57,7 @@ package struct OptionConflict: Sendable {
       OptionConflict(
         message:
           "--datacenter cannot be combined with --layout datacenter-per-az: each zone's datacenter is named after it",
-        hint: "leave out --datacenter, or choose the name's form with --datacenter-from"
+        hint: "omit --datacenter, or choose the name's form with --datacenter-from"
       ) { settings, given in settings.layout == .datacenterPerAZ && given.contains("datacenter") }
     ]
 
@@ -87,7 +87,7 @@ package struct OptionConflict: Sendable {
     },
     OptionConflict(
       message: "--verify-incoming requires --tls-ca, --tls-cert and --tls-key",
-      hint: "set all of them, or leave out --verify-incoming"
+      hint: "set all of them, or omit --verify-incoming"
     ) { settings, _ in
       settings.tls.verifyIncoming == true && (settings.tls.ca == nil || settings.tls.cert == nil)
     },
@@ -99,7 +99,7 @@ package struct OptionConflict: Sendable {
     },
     OptionConflict(
       message: "--tls-auto-encrypt on a client cannot be combined with --tls-cert",
-      hint: "leave out --tls-cert and --tls-key; the servers issue the certificate"
+      hint: "omit --tls-cert and --tls-key; the servers issue the certificate"
     ) {
       settings, _ in
       settings.tls.autoEncrypt && settings.role == .client && settings.tls.cert != nil
@@ -118,7 +118,7 @@ package struct OptionConflict: Sendable {
     },
     OptionConflict(
       message: "--production requires --tls-ca, and --tls-cert and --tls-key or on clients --tls-auto-encrypt",
-      hint: "provide the certificates, or leave out --production"
+      hint: "provide the certificates, or omit --production"
     ) { settings, _ in
       settings.isProduction
         && (settings.tls.ca == nil
@@ -127,7 +127,7 @@ package struct OptionConflict: Sendable {
     OptionConflict(
       message: "--production conflicts with an option that weakens it",
       hint:
-        "leave out --verify-incoming, --verify-outgoing, --verify-server-hostname, --leave-on-terminate, "
+        "omit --verify-incoming, --verify-outgoing, --verify-server-hostname, --leave-on-terminate, "
         + "--raft-multiplier and --acl-default-policy, or --production"
     ) { settings, _ in
       let tls = settings.tls
@@ -145,12 +145,12 @@ package struct OptionConflict: Sendable {
       settings.start == .docker && settings.image == nil
     },
     OptionConflict(
-      message: "--image and --registrator need --start docker", hint: "add --start docker, or leave them out"
+      message: "--image and --registrator need --start docker", hint: "add --start docker, or omit them"
     ) { settings, given in
       settings.start != .docker && !given.isDisjoint(with: ["image", "registrator"])
     },
     OptionConflict(
-      message: "--consul cannot be combined with --start docker", hint: "Consul is in the image; leave out --consul"
+      message: "--consul cannot be combined with --start docker", hint: "Consul is in the image; omit --consul"
     ) {
       settings, given in
       settings.start == .docker && given.contains("consul")
@@ -173,7 +173,7 @@ package struct OptionConflict: Sendable {
     },
     OptionConflict(
       message: "--log-agent reads files only",
-      hint: "leave out journal and consul, or leave out --log-agent; this program forwards both"
+      hint: "omit journal and consul, or omit --log-agent; this program forwards both"
     ) { settings, _ in
       settings.logAgent != nil
         && settings.logs.contains { $0.source != .syslog && $0.source.files(syslogFile: nil) == nil }
@@ -188,7 +188,7 @@ package struct OptionConflict: Sendable {
       settings.metricsAddress != nil && settings.logs.isEmpty
     },
     OptionConflict(
-      message: "--dns cannot be combined with --start none", hint: "leave out --dns; it needs a running agent"
+      message: "--dns cannot be combined with --start none", hint: "omit --dns; it needs a running agent"
     ) {
       settings, _ in
       settings.start == Settings.Start.none && settings.dns != .none

@@ -307,7 +307,7 @@ package struct OptionParser: Sendable {
       throw Failure(
         .usage, "\(overlay.origin) is a secret",
         details: ["every user of the machine can read command lines and environments"],
-        hint: "write it into a file that only root can read, and lay that over with --merge FILE")
+        hint: "write it into a file that only root can read, and merge it with --merge FILE")
     }
     options.settings.overlays = overlays + options.sets
     if let created = options.createdGossipKey, options.settings.gossipKey == nil {
@@ -320,7 +320,7 @@ package struct OptionParser: Sendable {
     try refuseReservedKeys(options.settings)
   }
 
-  /// What is decided here cannot be overlaid: it is how one cluster becomes two.
+  /// Overlays may not set keys that protect against a second cluster.
   private func refuseReservedKeys(_ settings: Settings) throws {
     let instead = ["bootstrap": "--expect", "bootstrap_expect": "--expect", "data_dir": "--data-dir"]
     for overlay in settings.overlays {

@@ -41,7 +41,6 @@ package enum Completion: String, Sendable, CaseIterable {
     case ("user", _): return .user
     case ("log-level", _): return .words(["debug", "info", "warning", "error"])
     case ("consul-log-level", _): return .words(["trace", "debug", "info", "warn", "err"])
-    case ("log-agent", _): return .words(["awslogs", "amazon-cloudwatch-agent"])
     default: return .any
     }
   }

@@ -5,8 +5,8 @@ internal import Base
 package enum Help {
   static let purpose =
     "Turns freshly launched EC2 instances into one healthy Consul datacenter. It waits until the Auto Scaling group is "
-    + "complete and decides whether to form a new cluster or to join the existing one. It writes the agent's "
-    + "configuration, starts the agent and verifies that it is healthy. Running it again is safe."
+    + "complete or a server reports a cluster, and decides whether to form a new cluster or to join the existing one. "
+    + "It writes the agent's configuration, starts the agent and verifies that it is healthy. Running it again is safe."
 
   static let sources =
     "Each option is also an environment variable (\(Option.environmentPrefix)EXPECT for --expect) and a key of the "
@@ -34,7 +34,7 @@ package enum Help {
 
   static var exitStatuses: [(status: String, meaning: String)] {
     ExitStatus.allCases.map { (String($0.rawValue), $0.meaning) } + [
-      ("128+n", "ended by signal n; under --start supervise, the agent's own status after it ends")
+      ("128+n", "ended by signal n"), ("other", "under --start supervise, the agent's own status after it ends"),
     ]
   }
 

@@ -33,7 +33,7 @@ package struct PlanReport: Sendable {
     )
     if let group = identity.groupName { lines.append("  in Auto Scaling group \(group)") }
     if let readiness = plan.readiness {
-      lines += ["", "Instances considered"] + candidateLines(readiness)
+      lines += ["", "Instances considered"] + instanceLines(readiness)
       lines.append(
         "  \(readiness.members.count) of \(readiness.expected.map(String.init) ?? "?") are eligible: "
           + (readiness.isComplete ? "the group is complete" : "the group is not complete"))
@@ -67,7 +67,7 @@ package struct PlanReport: Sendable {
     return lines.joined(separator: "\n")
   }
 
-  private func candidateLines(_ readiness: Readiness) -> [String] {
+  private func instanceLines(_ readiness: Readiness) -> [String] {
     let rows = readiness.evaluated.map { evaluated -> [String] in
       let instance = evaluated.instance
       let states = [instance.lifecycleState, instance.instanceState].compactMap { $0 }.joined(separator: ", ")

@@ -6,11 +6,13 @@ internal import Synchronization
 extension Subcommand {
   static let doctor = Subcommand(
     "doctor", usage: "[options] [--json]", summary: "check everything that a boot depends on",
-    explanation: "doctor checks, with the options of a run (by default those of the last one), metadata, credentials, "
-      + "clock, each AWS call, the group, the peers' ports, Consul, its configuration and data, this machine's ports, "
-      + "disk, names and units. It prints a line for each check, and a hint for each problem. Exit status 1 means "
-      + "problems. On the machine it creates only its state directory. At AWS it creates what a run with these options "
-      + "would create: an empty log stream, its log group, the gossip key.",
+    explanation:
+      "doctor checks everything that a boot depends on: metadata, credentials, clock, each AWS call, the group, "
+      + "the peers' ports, Consul, its configuration and data, this machine's ports, disk, names and units. "
+      + "Without --config, options that are not set are those of the last run with the default --state-dir. It prints "
+      + "a line for each check, and a hint for each problem. Exit status 1 means problems. On the machine it creates "
+      + "only its state directory. At AWS it creates what a run with these options would create: an empty log stream, "
+      + "its log group, the gossip key.",
     optionSource: .lastRun
   ) { invocation in
     invocation.dependencies.signals.deliver { invocation.dependencies.terminate(128 + $0) }

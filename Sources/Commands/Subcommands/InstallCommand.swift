@@ -6,7 +6,8 @@ internal import Model
 
 extension Subcommand {
   static let install = Subcommand(
-    "install", usage: "[--dry-run] [--json]", summary: "prepare this machine as an image is prepared",
+    "install", usage: "[--dry-run] [--json]",
+    summary: "create the user, directories, units, completions and manual page",
     explanation: "install creates the agent's user, the directories, the units (not started), the completions, the "
       + "manual page and the rotation of this program's log, and copies this program to /usr/local/bin. It is "
       + "idempotent. It does not write the Consul configuration.",
@@ -15,8 +16,8 @@ extension Subcommand {
 
   static let uninstall = Subcommand(
     "uninstall", usage: "[--dry-run] [--json]", summary: "remove what install created",
-    explanation: "uninstall removes what install created and nothing uses. A running agent, its unit, configuration, "
-      + "data and user stay.",
+    explanation: "uninstall removes what install created, unless an agent uses it. The user, the directories, and an "
+      + "agent with its unit, configuration and data stay.",
     ownOptions: ["dry-run"]
   ) { try await InstallCommand(invocation: $0, removes: true).run() }
 }

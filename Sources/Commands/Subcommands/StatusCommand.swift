@@ -41,8 +41,8 @@ struct StatusCommand: Sendable {
     let alive =
       switch agent.aliveServers {
       case .known(let count): "\(count) alive"
-      case .hiddenByACLs: "number alive hidden by ACLs"
-      case .unknown(let reason): "number alive unknown (\(reason))"
+      case .hiddenByACLs: "number of alive servers hidden by ACLs"
+      case .unknown(let reason): "number of alive servers unknown (\(reason))"
       }
     return [
       "agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")",

@@ -51,7 +51,7 @@ package final class OwnLog: LogSink {
 }
 
 /// Writes every record to two sinks.
-package struct TwoSinks: LogSink {
+package struct TeeSink: LogSink {
   private let first: any LogSink
   private let second: any LogSink
 

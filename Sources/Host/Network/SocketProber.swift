@@ -20,7 +20,9 @@ package struct SocketProber: PortProber {
     }
   }
 
-  package func ask(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async -> ProbeResult {
+  package func probeDatagram(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async
+    -> ProbeResult
+  {
     await probe { () throws(SocketError) in
       try withSocket(SOCK_DGRAM, address, port) { socket, peer, length throws(SocketError) in
         // Connected: an ICMP error then comes back as an error of this socket.

@@ -43,7 +43,7 @@ package final class LogForwarder: Sendable {
   /// New files that match a pattern are found within this time.
   private static let patternInterval = Duration.seconds(2)
   /// A name that is missing for longer does not come back: a rotation takes less.
-  private static let patience = Duration.seconds(60)
+  private static let missingTimeout = Duration.seconds(60)
   private static let endInterval = Duration.milliseconds(50)
   /// A stream never gets less; with more than memory / 64 KiB streams, `memory` is no bound.
   private static let minimumShare = 16 << 10
@@ -147,7 +147,7 @@ package final class LogForwarder: Sendable {
 extension LogForwarder {
   private final class Pattern: Sendable {
     let files: Mutex<MatchedFiles>
-    init() { files = Mutex(MatchedFiles(patience: LogForwarder.patience)) }
+    init() { files = Mutex(MatchedFiles(timeout: LogForwarder.missingTimeout)) }
   }
 
   /// Forwards each file that matches, and those that appear later.

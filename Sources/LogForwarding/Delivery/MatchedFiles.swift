@@ -1,20 +1,20 @@
-/// The files that match a pattern, each with the state of its stream. A name that is missing for the patience does not
+/// The files that match a pattern, each with the state of its stream. A name that is missing for the timeout does not
 /// come back, for example one that contains a date: its stream ends.
 struct MatchedFiles {
   private enum State {
     case present
     case missing(since: Duration)
-    /// Missing for the patience: the stream sends the rest and ends.
+    /// Missing for the timeout: the stream sends the rest and ends.
     case ending
     /// The stream has ended, and its checkpoint is being removed.
     case closing
   }
 
-  private let patience: Duration
+  private let timeout: Duration
   private var states: [String: State] = [:]
 
-  /// - Parameter patience: longer than a rotation takes.
-  init(patience: Duration) { self.patience = patience }
+  /// - Parameter timeout: longer than a rotation takes.
+  init(timeout: Duration) { self.timeout = timeout }
 
   var isEmpty: Bool { states.isEmpty }
 
@@ -31,7 +31,7 @@ struct MatchedFiles {
       case (.closing, _): break
       case (_, true): states[path] = .present
       case (.present, false): states[path] = .missing(since: uptime)
-      case (.missing(let since), false): if uptime - since >= patience { states[path] = .ending }
+      case (.missing(let since), false): if uptime - since >= timeout { states[path] = .ending }
       case (.ending, false): break
       }
     }

@@ -11,7 +11,7 @@ package struct ForwardingReport: Sendable {
       case retrying
       /// The error is not retryable: its cause has to be fixed.
       case parked
-      /// An event is unacknowledged for longer than `ForwardingReport.patience`.
+      /// An event is unacknowledged for longer than `ForwardingReport.stallTimeout`.
       case stalled
       /// The source does not exist yet.
       case waiting
@@ -33,7 +33,7 @@ package struct ForwardingReport: Sendable {
   package let agent: LogAgentReport?
 
   /// A short outage is not a problem; an event that is unacknowledged for this long is.
-  package static let patience = Duration.seconds(300)
+  package static let stallTimeout = Duration.seconds(300)
   /// The sidecar that wrote an older report has ended, or hangs. Another process reads the report, so its age is
   /// measured by the wall clock.
   package static let freshness = Duration.seconds(60)
@@ -71,7 +71,7 @@ extension ForwardingReport.Stream.Condition {
   init(of status: LogStreamStatus) {
     if status.isParked {
       self = .parked
-    } else if let waited = status.waited, waited >= ForwardingReport.patience {
+    } else if let waited = status.waited, waited >= ForwardingReport.stallTimeout {
       self = .stalled
     } else if status.lastError != nil {
       self = .retrying

@@ -104,7 +104,7 @@ extension CommandSource.CommandFormat {
     Self(
       command: { cursor in
         // `--no-tail`: from the first entry; `--follow` alone begins with the last ones. `--all`: without it journalctl
-        // leaves out a field of more than 4096 bytes (journalctl(1)).
+        // omits a field of more than 4096 bytes (journalctl(1)).
         var arguments = [
           "--follow", "--no-tail", "--output=json", "--all", "--no-pager", "--quiet", "--output-fields=MESSAGE",
         ]

@@ -28,7 +28,7 @@ extension Settings {
   package static let logFields = ["az", "datacenter", "group", "hostname", "instance_id", "source"]
 
   /// Stands for `{group}` on an instance that is in no Auto Scaling group.
-  package static let noLogGroupName = "no-group"
+  package static let groupNameOutsideGroups = "no-group"
 
   /// `logTags` by key; of a repeated key the last.
   package var tagsOfLogGroups: [String: String] {
@@ -65,7 +65,7 @@ extension Settings {
   /// - Parameter groupName: of this instance's Auto Scaling group, if `logNamesNeedGroup`.
   package func logDestinations(_ identity: Identity, hostName: String, groupName: String?) -> [LogDestination] {
     var values = logValues(identity, hostName: hostName)
-    values["group"] = groupName ?? Self.noLogGroupName
+    values["group"] = groupName ?? Self.groupNameOutsideGroups
     var list: [LogDestination] = []
     for log in logs {
       values["source"] = log.source.nameInStream

@@ -101,7 +101,9 @@ package final class FakePorts: PortProber {
     await probe(.tcp, address, port, timeout)
   }
 
-  package func ask(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async -> ProbeResult {
+  package func probeDatagram(_ address: IPv4Address, port: Int64, datagram: [UInt8], timeout: Duration) async
+    -> ProbeResult
+  {
     await probe(.udp, address, port, timeout)
   }
 

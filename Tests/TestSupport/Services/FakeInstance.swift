@@ -65,7 +65,7 @@ package struct FakeInterface: Sendable, Equatable {
 /// A group as Auto Scaling shows it; its instances are those that name it.
 package struct FakeGroup: Sendable, Equatable {
   package var name: String
-  /// Nil leaves the element out.
+  /// Nil omits the element.
   package var desiredCapacity: Int?
   package var zones: [String]
   /// Launch hooks that wait for CompleteLifecycleAction.

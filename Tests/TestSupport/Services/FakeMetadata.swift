@@ -15,7 +15,7 @@ package final class FakeMetadata: Sendable {
   private let transport: FakeTransport
 
   /// An instance with one network interface and no role, known under `transport` at once.
-  /// - Parameter vpcID: nil leaves the interface's paths out.
+  /// - Parameter vpcID: nil omits the interface's paths.
   package init(
     _ context: TestContext, instanceID: String = "i-0aaa", region: String = "eu-west-1", zone: String = "eu-west-1a",
     ip: String = "10.0.1.10", account: String? = "123456789012", vpcID: String? = "vpc-1", base: String = base

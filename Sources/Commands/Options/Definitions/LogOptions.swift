@@ -49,8 +49,8 @@ extension Option {
     },
     Option(
       .logs, "multiline-start", .value("REGEX"), example: "^x",
-      "POSIX extended regular expression that matches the first line of each record; indentation stands for "
-        + "^[^[:blank:]]"
+      "POSIX extended regular expression that matches the first line of each record; the value "
+        + "`indentation` means an unindented line, ^[^[:blank:]]"
     ) { value, options throws(OptionValueError) in
       let text = try pattern(value)
       options.settings.multilineStart = text
@@ -81,8 +81,8 @@ extension Option {
       options.settings.flushTimeout = try duration(value)
     },
     Option(
-      .logs, "log-agent", .value("AGENT"), example: "awslogs",
-      "let awslogs or amazon-cloudwatch-agent forward the logs, and monitor it"
+      .logs, "log-agent", .value("awslogs|amazon-cloudwatch-agent"), example: "awslogs",
+      "let this agent forward the logs, and monitor it"
     ) { value, options throws(OptionValueError) in
       options.settings.logAgent = try choice(value)
     },
@@ -180,7 +180,7 @@ private func metricsAddress(_ value: String) throws(OptionValueError) -> ServedA
   // sockaddr_un has room for 107 bytes and a zero (unix(7)).
   if value.hasPrefix("unix:/"), value.utf8.count <= 5 + 107 { return .unix(path: String(value.dropFirst(5))) }
   if value.hasPrefix("127.0.0.1:"), let port = UInt16(value.dropFirst(10)), port > 0 { return .loopback(port: port) }
-  throw OptionValueError(expectation: "must be unix:/PATH or 127.0.0.1:PORT: what it serves is this machine's business")
+  throw OptionValueError(expectation: "must be unix:/PATH or 127.0.0.1:PORT; metrics are served on this machine only")
 }
 
 /// API reference, CreateLogGroup.

@@ -12,8 +12,8 @@ extension Option {
     Option(
       .network, "advertise", .value("ADDRESS"), default: .described("the address that the agent binds"),
       example: "public",
-      "address advertised to other agents; takes the same values as --bind; peers are contacted at their "
-        + "corresponding address"
+      "address advertised to other agents; takes the same values as --bind; peers are contacted in the same network, "
+        + "or on the interface with the same device number"
     ) { value, options throws(OptionValueError) in
       options.settings.advertise = try addressChoice(value)
     },
@@ -45,7 +45,7 @@ extension Option {
     Option(
       .network, "recursor", .list("ADDRESS"), default: .described("with --dns, the name servers of this machine"),
       example: "10.0.0.2",
-      "name server that the agent queries for names outside Consul; without one, the VPC's resolver"
+      "name server that the agent queries for names outside Consul; if this machine has none, the VPC's resolver"
     ) { value, options throws(OptionValueError) in
       options.settings.recursors.append(try address(value))
     },

@@ -18,7 +18,7 @@ extension Option {
     },
     Option(
       .security, "gossip-key-create", .value("ssm:NAME"), example: "ssm:k",
-      "the same; the first server creates the key, once"
+      "gossip key in Parameter Store; the first server creates it if it does not exist"
     ) { value, options throws(OptionValueError) in
       guard case .ssm(let name) = try secretReference(value) else {
         throw OptionValueError(expectation: "must be ssm:NAME; only parameters can be created")
@@ -40,7 +40,7 @@ extension Option {
     },
     Option(
       .security, "tls-ca", .value("SECRET"),
-      "CA certificate in PEM; takes the same values as --gossip-key; the agent reads a file in place"
+      "CA certificate in PEM; takes the same values as --gossip-key; a file:/PATH is not copied"
     ) { value, options throws(OptionValueError) in
       options.settings.tls.ca = try secretReference(value)
     },
