@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tarfile
 
@@ -60,6 +61,12 @@ def test_the_tarball_is_complete(dist):
             assert name in names, name
         assert all(member.uid == member.gid == 0 for member in names.values())
         assert archive.extractfile(names["consul-bootstrap"]).read() == pathlib.Path(BINARY).read_bytes()
+        # The links of the documents lead to files of the tarball.
+        for document in [name for name in names if name.endswith(".md")]:
+            text = archive.extractfile(names[document]).read().decode()
+            for link in re.findall(r"\]\(([^)#]+)", text):
+                target = os.path.normpath(os.path.join(os.path.dirname(document), link))
+                assert "://" in link or target in names, f"{document}: {link}"
 
 
 def test_what_is_in_the_binary_is_listed(dist):

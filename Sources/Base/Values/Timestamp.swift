@@ -108,12 +108,14 @@ extension Timestamp {
     self.init(milliseconds: time.milliseconds + fraction * scale)
   }
 
+  /// As HTTP and syslog abbreviate them.
+  package static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
   /// Reads HTTP's `Tue, 15 Nov 1994 08:12:31 GMT` (RFC 9110 section 5.6.7, the preferred form); nil for anything else.
   package init?(httpDate text: String) {
     let words = text.split(separator: " ")
     guard words.count == 6, words[5] == "GMT" else { return nil }
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-    guard let month = months.firstIndex(of: String(words[2])) else { return nil }
+    guard let month = Self.months.firstIndex(of: String(words[2])) else { return nil }
     let clock = Self.numbers(words[4], separator: ":")
     guard clock.count == 3 else { return nil }
     self.init(

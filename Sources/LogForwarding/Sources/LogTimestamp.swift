@@ -82,9 +82,7 @@ package struct LogTimestamp: Sendable {
     return Timestamp(milliseconds: time.milliseconds + millisecond - scanner.offset() * 60_000)
   }
 
-  private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"].map {
-    Array($0.utf8)
-  }
+  private static let months = Timestamp.months.map { Array($0.utf8) }
 
   private static func syslog(_ start: Scanner, _ now: Timestamp) -> Timestamp? {
     var scanner = start
