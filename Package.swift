@@ -73,7 +73,10 @@ let package = Package(
       ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "LogForwarding", "Sidecar", "TestSupport"]),
     test(
       "DoctorTests",
-      ["Base", "AWS", "Consul", "Model", "Decisions", "Observers", "LogForwarding", "Doctor", "TestSupport"]),
+      [
+        "Base", "AWS", "Consul", "Model", "Artifacts", "Decisions", "Observers", "LogForwarding", "Doctor",
+        "TestSupport",
+      ]),
     test(
       "BootstrapTests",
       [

@@ -1,6 +1,6 @@
 package import AWS
 internal import Base
-internal import Model
+package import Model
 
 /// An action that the role must allow, and when: a row of the table in the documents, and of a policy.
 package struct IAMPermission: Sendable {
@@ -20,6 +20,11 @@ package struct IAMPermission: Sendable {
     self.action = action
     self.when = when
     self.names = names
+  }
+
+  /// The actions that a run with these settings needs, its sidecar included, in the order of a policy.
+  package static func actions(for settings: Settings) -> [AWSAction] {
+    all.filter { !$0.names(settings).isEmpty }.map(\.action)
   }
 
   /// Every action of `AWS`, in the order of a policy.

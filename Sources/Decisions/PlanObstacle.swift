@@ -8,12 +8,7 @@ extension Plan {
   ) -> Failure? {
     if let file = machine.unreadable.first { return file.failure }
     // Consul merges the files of the directory: a baked `bootstrap_expect` would form a second cluster.
-    if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) {
-      return Failure(
-        .configurationRejected, "\(file.path) sets bootstrap or bootstrap_expect",
-        details: ["a server with a fixed value can form a second cluster"],
-        hint: "remove the key from \(file.path); consul-bootstrap writes bootstrap_expect at a boot where it is safe")
-    }
+    if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) { return file.bootstrapFailure }
     guard machine.agentIsRunning, start == .supervise || start == .none else { return nil }
     if case .rename(_, let reason) = dataDirectory {
       return Failure(

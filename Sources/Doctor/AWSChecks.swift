@@ -1,4 +1,5 @@
 internal import AWS
+internal import Artifacts
 internal import Base
 internal import Decisions
 internal import Model
@@ -16,16 +17,14 @@ struct AWSChecks: Sendable {
   private static let tolerableSkew: Int64 = 240
 
   private var services: [AWSService] {
-    var services = [AWSService.ec2]
-    if case .tags = settings.membership, settings.lifecycleHook == nil {} else { services.append(.autoScaling) }
-    let references = settings.secretReferences
-    if references.contains(where: { if case .ssm = $0 { true } else { false } }) { services.append(.ssm) }
-    if references.contains(where: { if case .secretsManager = $0 { true } else { false } }) {
-      services.append(.secretsManager)
+    var services: [AWSService] = []
+    for action in IAMPermission.actions(for: settings) where !services.contains(action.service) {
+      services.append(action.service)
     }
-    if !settings.logs.isEmpty { services.append(.logs) }
     return services
   }
+
+  private func needs(_ action: AWSAction) -> Bool { IAMPermission.actions(for: settings).contains(action) }
 
   /// - Returns: whether any endpoint can be reached.
   func endpoints() async -> Bool {
@@ -62,23 +61,18 @@ struct AWSChecks: Sendable {
   func calls() async -> GroupObservation? {
     var identity = identity
     let autoScaling = AutoScaling(client: client)
-    let asksForGroup = settings.membership == .ownGroup || settings.lifecycleHook != nil
-    var isKnown = true
-    if asksForGroup {
+    var knowsName = true, isKnown = true
+    if needs(.describeAutoScalingInstances) {
       let name = await call(.describeAutoScalingInstances, "find this instance's group") {
         try await autoScaling.groupName(ofInstance: identity.instanceID)
       }
       identity.groupName = name ?? nil
-      isKnown = name != nil
+      knowsName = name != nil
+      if settings.membership == .ownGroup { isKnown = knowsName }
     }
-    var groups: [String] = []
-    switch settings.membership {
-    case .ownGroup: groups = [identity.groupName].compactMap { $0 }
-    case .groups(let names): groups = names
-    case .tags: break
-    }
-    if case .tags = settings.membership {
-    } else {
+    if needs(.describeAutoScalingGroups) {
+      var groups = [identity.groupName].compactMap { $0 }
+      if case .groups(let names) = settings.membership { groups = names }
       let described = await call(.describeAutoScalingGroups, "describe the group") {
         try await autoScaling.describeAutoScalingGroups(groups.isEmpty ? ["consul-bootstrap-doctor"] : groups)
       }
@@ -88,11 +82,27 @@ struct AWSChecks: Sendable {
       try await EC2(client: client).describeInstances([.init("instance-id", [identity.instanceID])])
     }
     if described == nil { isKnown = false }
-    if let hook = settings.lifecycleHook { await tryHook(hook, autoScaling, identity) }
+    if let hook = settings.lifecycleHook { await tryHook(hook, autoScaling, identity, knowsName: knowsName) }
     await secrets()
-    await logs(identity)
+    await logs(identity, knowsName: knowsName)
+    reportUntried()
     guard isKnown else { return nil }
     return await group(identity)
+  }
+
+  /// Why the doctor does not call an action that a run needs; nil if it calls it, or finds that it is not needed now.
+  static func reasonNotToTry(_ action: AWSAction, _ settings: Settings) -> String? {
+    if let agent = settings.logAgent, action.service == .logs, action != .describeLogStreams {
+      return "\(agent.rawValue) needs it, not this program"
+    }
+    return action == .tagResource ? "it is part of CreateLogGroup with --log-tag" : nil
+  }
+
+  private func reportUntried() {
+    for action in IAMPermission.actions(for: settings) {
+      guard let reason = Self.reasonNotToTry(action, settings) else { continue }
+      report(.note(action.iamAction, "not tried: \(reason)"))
+    }
   }
 
   private func group(_ identity: Identity) async -> GroupObservation? {
@@ -140,14 +150,16 @@ struct AWSChecks: Sendable {
     }
   }
 
-  private func tryHook(_ hook: String, _ autoScaling: AutoScaling, _ identity: Identity) async {
+  private func tryHook(_ hook: String, _ autoScaling: AutoScaling, _ identity: Identity, knowsName: Bool) async {
+    let subject = AWSAction.completeLifecycleAction.iamAction
+    guard knowsName else {
+      return report(.note(subject, "not tried: the Auto Scaling group of this instance is not known"))
+    }
     guard let group = identity.groupName else {
-      report(
+      return report(
         .problem(
-          AWSAction.completeLifecycleAction.iamAction,
-          "this instance belongs to no Auto Scaling group, so no hook holds it",
+          subject, "this instance belongs to no Auto Scaling group, so no hook holds it",
           hint: "omit --lifecycle-hook"))
-      return
     }
     _ = await call(.completeLifecycleAction, "complete lifecycle hook \(hook)") {
       try await autoScaling.tryCompletingLifecycleAction(hook: hook, group: group)
@@ -155,66 +167,78 @@ struct AWSChecks: Sendable {
   }
 
   private func secrets() async {
-    func one(_ reference: SecretReference?, _ change: (inout Settings) -> Void) async {
-      guard let reference else { return }
-      var only = Settings()
-      change(&only)
+    for (reference, only) in settings.separateSecrets {
+      let reader = SecretReader(settings: only, context: context, client: client)
       do {
-        _ = try await SecretReader(settings: only, context: context, client: client).read(missingKey: .create)
+        let found = try await reader.read(missingKey: .tolerate)
+        if found.gossipKeyIsMissing {
+          _ = try await reader.read(missingKey: .create)
+          report(.ok(AWSAction.putParameter.iamAction, "allowed"))
+        } else if only.createsGossipKey {
+          report(.ok(AWSAction.putParameter.iamAction, "not needed: \(reference) exists"))
+        }
         report(.ok("secret", "\(reference) exists and is valid"))
       } catch {
         report(.problem("secret", error.asFailure("read \(reference)")))
       }
     }
-    await one(settings.gossipKey) {
-      $0.gossipKey = settings.gossipKey
-      $0.createsGossipKey = settings.createsGossipKey
-    }
-    await one(settings.agentToken) { $0.agentToken = settings.agentToken }
-    await one(settings.tls.ca) { $0.tls.ca = settings.tls.ca }
-    await one(settings.tls.cert) { $0.tls.cert = settings.tls.cert }
-    await one(settings.tls.key) { $0.tls.key = settings.tls.key }
   }
 
   /// Creates groups and streams as the sidecar does.
-  private func logs(_ identity: Identity) async {
+  private func logs(_ identity: Identity, knowsName: Bool) async {
     guard !settings.logs.isEmpty else { return }
-    let logs = CloudWatchLogs(client: client)
-    var groupName: String?
-    if settings.logNamesNeedGroup {
-      do {
-        groupName = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID)
-      } catch {
-        report(
-          .problem(
-            "logs", "cannot expand {group} in the names of the logs: \(error.explained)",
-            hint: "allow \(AWSAction.describeAutoScalingInstances.iamAction)"))
-        return
-      }
+    guard knowsName || !settings.logNamesNeedGroup else {
+      return report(.note("logs", "not tried: {group} in the names of the logs is not known"))
     }
-    let destinations = settings.logDestinations(identity, hostName: context.system.hostName, groupName: groupName)
-    for destination in destinations {
-      let (group, stream, retention) = (destination.group, destination.stream, destination.retention)
+    let logs = CloudWatchLogs(client: client)
+    for destination in settings.logDestinations(
+      identity, hostName: context.system.hostName, groupName: identity.groupName)
+    {
+      let (group, stream) = (destination.group, destination.stream)
       if settings.logAgent != nil {
         _ = await call(.describeLogStreams, "read the last event time of \(group)") {
           try await logs.lastEventTime(group: group, stream: stream)
         }
         continue
       }
-      let created: Void? = await call(.createLogStream, "create log stream \(stream) in \(group)") {
+      let exists = await call(.createLogStream, "create log stream \(stream) in \(group)") {
         do { try await logs.createLogStream(group: group, stream: stream) } catch let error as AWSError
           where error.code == "ResourceNotFoundException"
-        {
-          try await logs.createLogGroup(group, tags: settings.tagsOfLogGroups)
-          if let retention { try await logs.putRetentionPolicy(group: group, days: retention) }
-          try await logs.createLogStream(group: group, stream: stream)
-        }
+        { return false }
+        return true
       }
-      guard created != nil else { continue }
+      guard let exists else { continue }
+      if exists {
+        reportUnneeded(destination)
+      } else {
+        guard await create(destination, logs) else { continue }
+      }
       _ = await call(.putLogEvents, "send events to \(group)") {
         try await logs.tryPuttingLogEvents(group: group)
       }
     }
+  }
+
+  /// - Returns: false if a call failed.
+  private func create(_ destination: LogDestination, _ logs: CloudWatchLogs) async -> Bool {
+    let group = destination.group
+    let created: Void? = await call(.createLogGroup, "create log group \(group)") {
+      try await logs.createLogGroup(group, tags: settings.tagsOfLogGroups)
+      try await logs.createLogStream(group: group, stream: destination.stream)
+    }
+    guard created != nil else { return false }
+    guard let days = destination.retention else { return true }
+    let limited: Void? = await call(.putRetentionPolicy, "set the retention of \(group)") {
+      try await logs.putRetentionPolicy(group: group, days: days)
+    }
+    return limited != nil
+  }
+
+  /// A run neither creates nor changes a log group that exists.
+  private func reportUnneeded(_ destination: LogDestination) {
+    let actions: [AWSAction] =
+      destination.retention == nil ? [.createLogGroup] : [.createLogGroup, .putRetentionPolicy]
+    for action in actions { report(.ok(action.iamAction, "not needed: log group \(destination.group) exists")) }
   }
 
   /// Names the finding by the action, or by the one that failed where several are called.

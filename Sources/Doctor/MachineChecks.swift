@@ -103,10 +103,7 @@ struct MachineChecks: Sendable {
   private func data(_ observation: Observation) {
     dataDirectory(observation)
     for file in observation.machine.otherConfigurationFiles where file.setsBootstrap {
-      report(
-        .problem(
-          "configuration", "\(file.path) sets bootstrap or bootstrap_expect",
-          hint: "remove the key: a fixed value can create a second cluster"))
+      report(.problem("configuration", file.bootstrapFailure))
     }
   }
 

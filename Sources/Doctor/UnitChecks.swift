@@ -55,8 +55,7 @@ extension MachineChecks {
   func configuration(_ observation: Observation, _ instance: LocatedInstance, _ planner: Planner) async {
     do {
       let plan = try await planner.plan(at: instance, .dryRun)
-      // `files` has reported this one.
-      if let obstacle = plan.obstacle, obstacle != observation.machine.unreadable.first?.failure {
+      if let obstacle = plan.obstacle, !failures(of: observation.machine).contains(obstacle) {
         // A supervised agent that runs belongs to a run that still runs.
         report(
           observation.machine.agentIsRunning && obstacle.status == .agentNotStarted
@@ -69,6 +68,12 @@ extension MachineChecks {
     } catch {
       report(.problem("plan", error))
     }
+  }
+
+  /// Those of files, which are reported without a plan, too: a plan needs AWS, and has one obstacle at most.
+  private func failures(of machine: MachineObservation) -> [Failure] {
+    machine.unreadable.map(\.failure)
+      + machine.otherConfigurationFiles.filter(\.setsBootstrap).map(\.bootstrapFailure)
   }
 
   /// Staged under a name of the doctor's own: a run on this machine may be validating its file at the same time.

@@ -17,8 +17,9 @@ final class LogAgentMonitor: Sendable {
   private let context: RuntimeContext
   private let state: Mutex<LogAgentReport>
 
-  /// Between calls of DescribeLogStreams, one for each stream.
-  private static let interval = Duration.seconds(60)
+  /// Between calls of DescribeLogStreams, one for each stream: a quarter of the patience, inside these bounds.
+  private static let minimumInterval = Duration.seconds(1)
+  private static let maximumInterval = Duration.seconds(60)
   /// Of `systemctl is-active`.
   private static let timeout = Duration.seconds(10)
   /// Bytes at a file's end that are searched for its last line.
@@ -61,7 +62,7 @@ final class LogAgentMonitor: Sendable {
       if isNew, let error {
         context.log.warning("cannot check whether \(agent.name) is running", ["reason": .string(error)])
       }
-      try? await context.clock.sleep(for: min(Self.interval, patience / 4))
+      try? await context.clock.sleep(for: max(Self.minimumInterval, min(Self.maximumInterval, patience / 4)))
     }
   }
 

@@ -84,6 +84,16 @@ struct OneFile: FileReader {
       #"--datacenter: "not_a_label" must be a DNS label: letters, digits and hyphens, at most 63"#,
       "consul-bootstrap --help explains --datacenter"
     ),
+    (
+      ["--sidecar-interval", "999ms"],
+      #"--sidecar-interval: "999ms" must be a duration such as 90s, 10m or 1h30m, from 1s to 24h"#,
+      "consul-bootstrap --help explains --sidecar-interval"
+    ),
+    (
+      ["--log", "syslog", "--log-agent", "awslogs", "--log-agent-patience", "1ms"],
+      #"--log-agent-patience: "1ms" must be a duration such as 90s, 10m or 1h30m, from 1s to 24h"#,
+      "consul-bootstrap --help explains --log-agent-patience"
+    ),
     (["--set", "bootstrap_expect=1"], "--set bootstrap_expect sets bootstrap_expect", "use --expect"),
     (
       ["--set", #"acl.tokens.agent="k""#], "--set acl.tokens.agent is a secret",

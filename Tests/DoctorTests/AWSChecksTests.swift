@@ -101,6 +101,17 @@ import Testing
       ])
   }
 
+  /// It was reported as a hook on an instance without a group.
+  @Test func `a hook is not tried while the group is not known`() async throws {
+    var doctor = doctor
+    doctor.settings.lifecycleHook = "launching"
+    doctor.aws.refuse("DescribeAutoScalingInstances", .throttled)
+    #expect(
+      try await doctor.findings("autoscaling:CompleteLifecycleAction") == [
+        "note autoscaling:CompleteLifecycleAction: not tried: the Auto Scaling group of this instance is not known"
+      ])
+  }
+
   @Test func `a hook on an instance without a group is named`() async throws {
     var doctor = doctor
     doctor.settings.lifecycleHook = "launching"
@@ -185,24 +196,30 @@ import Testing
   @Test func `the group of the logs is created with a stream, and events may be sent`() async throws {
     let doctor = logging()
     let findings = lines(try await doctor.run().filter { $0.subject.hasPrefix("logs") })
-    #expect(findings == ["ok logs:CreateLogStream: allowed", "ok logs:PutLogEvents: allowed"])
+    #expect(
+      findings == [
+        "ok logs:CreateLogStream: allowed", "ok logs:CreateLogGroup: allowed", "ok logs:PutRetentionPolicy: allowed",
+        "ok logs:PutLogEvents: allowed",
+      ])
     #expect(doctor.aws.logStreams == ["/consul/dc1": ["i-0aaa/consul"]])
     #expect(doctor.aws.retentionDays(group: "/consul/dc1") == 7)
     #expect(doctor.aws.messages(group: "/consul/dc1", stream: "i-0aaa/consul").isEmpty)
   }
 
   @Test(arguments: [
-    ("logs:CreateLogStream", "create log stream i-0aaa/consul in /consul/dc1"),
-    ("logs:CreateLogGroup", "create log stream i-0aaa/consul in /consul/dc1"),
-    ("logs:PutRetentionPolicy", "create log stream i-0aaa/consul in /consul/dc1"),
-    ("logs:PutLogEvents", "send events to /consul/dc1"),
+    ("logs:CreateLogStream", "create log stream i-0aaa/consul in /consul/dc1", []),
+    ("logs:CreateLogGroup", "create log group /consul/dc1", ["CreateLogStream"]),
+    ("logs:PutRetentionPolicy", "set the retention of /consul/dc1", ["CreateLogStream", "CreateLogGroup"]),
+    ("logs:PutLogEvents", "send events to /consul/dc1", ["CreateLogStream", "CreateLogGroup", "PutRetentionPolicy"]),
   ])
-  func `a call for the logs that the role may not make is named`(_ action: String, _ purpose: String) async throws {
+  func `a call for the logs that the role may not make is named`(
+    _ action: String, _ purpose: String, _ allowed: [String]
+  ) async throws {
     let doctor = logging()
     doctor.aws.refuse(String(action.dropFirst("logs:".count)), .accessDenied)
     let findings = lines(try await doctor.run().filter { $0.subject.hasPrefix("logs") })
-    let created = action == "logs:PutLogEvents" ? ["ok logs:CreateLogStream: allowed"] : []
-    #expect(findings == created + [denied(action, purpose, title: "CloudWatchLogs", isEC2OrQuery: false)])
+    let before = allowed.map { "ok logs:\($0): allowed" }
+    #expect(findings == before + [denied(action, purpose, title: "CloudWatchLogs", isEC2OrQuery: false)])
   }
 
   @Test func `with an external agent only its streams are read`() async throws {
@@ -226,12 +243,13 @@ import Testing
     _ = try await doctor.run()
     #expect(doctor.aws.logStreams == ["/consul/web": ["i-0aaa/consul"]])
     doctor.aws.refuse("DescribeAutoScalingInstances", .accessDenied)
+    let action = "autoscaling:DescribeAutoScalingInstances"
     #expect(
-      try await doctor.findings("logs") == [
-        "problem logs: cannot expand {group} in the names of the logs: AutoScaling DescribeAutoScalingInstances "
-          + "answered AccessDenied (HTTP 403, request request-1): not authorized; "
-          + "hint: allow autoscaling:DescribeAutoScalingInstances"
-      ])
+      try await doctor.findings(action) == [denied(action, "find this instance's group", title: "AutoScaling")])
+    #expect(
+      try await doctor.findings("logs") == ["note logs: not tried: {group} in the names of the logs is not known"])
+    // The group of the servers has a name of its own.
+    #expect(try await doctor.findings("group") == ["ok group: 1 of 1 servers are eligible"])
   }
 }
 

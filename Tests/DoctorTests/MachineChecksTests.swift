@@ -122,12 +122,22 @@ import Testing
     #expect(try await doctor.run().filter { $0.severity == .problem }.allSatisfy { $0.subject == "files" })
   }
 
-  @Test func `a baked bootstrap_expect is a problem`() async throws {
+  /// It was counted as two problems: the plan repeated the first of the files.
+  @Test(arguments: [true, false])
+  func `each baked bootstrap_expect is one problem, with and without AWS`(_ hasAWS: Bool) async throws {
+    context.files.put("/etc/consul.d/yy.json", #"{"bootstrap": true}"#)
     context.files.put("/etc/consul.d/zz.json", #"{"bootstrap_expect": 3}"#)
+    if !hasAWS { context.transport.fail("https://", .nameNotFound) }
+    let problems = try await doctor.run().filter {
+      $0.severity == .problem && !$0.subject.hasPrefix("endpoint ")
+    }
     #expect(
-      try await doctor.findings("configuration").first
-        == "problem configuration: /etc/consul.d/zz.json sets bootstrap or bootstrap_expect; "
-        + "hint: remove the key: a fixed value can create a second cluster")
+      lines(problems)
+        == ["yy", "zz"].map { name in
+          "problem configuration: /etc/consul.d/\(name).json sets bootstrap or bootstrap_expect; a server with a fixed "
+            + "value can form a second cluster; hint: remove the key from /etc/consul.d/\(name).json; "
+            + "consul-bootstrap writes bootstrap_expect at a boot where it is safe"
+        })
   }
 
   // MARK: Ports and names
@@ -288,14 +298,7 @@ import Testing
         == "problem plan: write /var/lib/consul-bootstrap/doctor.json: No space left on device")
   }
 
-  @Test func `what stops a run is a problem; beside a supervised agent it is a note`() async throws {
-    context.files.put("/etc/consul.d/zz.json", #"{"bootstrap": true}"#)
-    #expect(
-      try await doctor.findings("plan").first
-        == "problem plan: /etc/consul.d/zz.json sets bootstrap or bootstrap_expect; a server with a "
-        + "fixed value can form a second cluster; hint: remove the key from /etc/consul.d/zz.json; "
-        + "consul-bootstrap writes bootstrap_expect at a boot where it is safe")
-    context.files.delete("/etc/consul.d/zz.json")
+  @Test func `what stops another run beside a supervised agent is a note`() async throws {
     var doctor = doctor
     doctor.settings.start = .supervise
     FakeConsulAgent(context).setCluster([("a", "10.0.1.10")])

@@ -219,7 +219,7 @@ def test_a_secret_that_may_not_be_read_names_the_action_and_the_secret(sandbox):
 
 def test_a_changed_key_is_reported(sandbox):
     ssm(sandbox, "/consul/gossip", KEY)
-    options = "--expect 1 --gossip-key ssm:/consul/gossip --sidecar-interval 100ms"
+    options = "--expect 1 --gossip-key ssm:/consul/gossip --sidecar-interval 1s"
     sandbox.aws.create_group("consul")
     member = sandbox.launch(group="consul", user_data=f"#!/bin/sh\nexec consul-bootstrap {options}\n")
     healthy(member)

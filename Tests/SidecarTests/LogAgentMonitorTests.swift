@@ -65,6 +65,19 @@ import Testing
     #expect(context.sink.lines == [])
   }
 
+  /// A short patience called AWS without a pause that is worth the name.
+  @Test(arguments: [(1, 1), (8, 2), (240, 60), (3600, 60)])
+  func `the streams are described at a quarter of the patience, between 1 and 60 s`(_ patience: Int, _ seconds: Int)
+    async throws
+  {
+    context.launcher.run(Self.systemctl)
+    let monitor = try monitor(patience: .seconds(patience))
+    try await running(monitor.run) {
+      try await fixture.aws.call("DescribeLogStreams", number: 5)
+      #expect(context.clock.uptime() == .seconds(4 * seconds))
+    }
+  }
+
   @Test func `an agent whose units are inactive is a problem`() async throws {
     context.launcher.run(Self.systemctl, end: .exited(3))
     let monitor = try monitor()

@@ -47,8 +47,9 @@ func template(_ value: String) throws(OptionValueError) -> NameTemplate {
 }
 
 /// As Go writes durations: `90s`, `1m30s`, `500ms`, `2h`.
-func duration(_ value: String) throws(OptionValueError) -> Duration {
-  let wrong = OptionValueError(expectation: "must be a duration such as 90s, 10m or 1h30m, from 1ms to 24h")
+func duration(_ value: String, from minimum: Duration = .milliseconds(1)) throws(OptionValueError) -> Duration {
+  let wrong = OptionValueError(
+    expectation: "must be a duration such as 90s, 10m or 1h30m, from \(minimum.goText) to 24h")
   var milliseconds = 0.0
   var rest = Substring(value)
   let units: [(text: String, milliseconds: Double)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]
@@ -60,7 +61,7 @@ func duration(_ value: String) throws(OptionValueError) -> Duration {
     milliseconds += number * unit.milliseconds
     rest = rest.dropFirst(unit.text.count)
   }
-  guard (1...86_400_000).contains(milliseconds) else { throw wrong }
+  guard (Double(minimum.wholeMilliseconds)...86_400_000).contains(milliseconds) else { throw wrong }
   return .milliseconds(Int64(milliseconds))
 }
 

@@ -49,6 +49,14 @@ package struct MachineObservation: Sendable, Equatable {
       self.path = path
       self.setsBootstrap = setsBootstrap
     }
+
+    /// The error of a run beside a file that sets it, with status 14.
+    package var bootstrapFailure: Failure {
+      Failure(
+        .configurationRejected, "\(path) sets bootstrap or bootstrap_expect",
+        details: ["a server with a fixed value can form a second cluster"],
+        hint: "remove the key from \(path); consul-bootstrap writes bootstrap_expect at a boot where it is safe")
+    }
   }
 
   package init(

@@ -30,9 +30,9 @@ extension Option {
     },
     Option(
       .cluster, "sidecar-interval", .value("DURATION"), default: .value("30s"),
-      "average interval at which the sidecar polls the agent; every tenth poll also calls AWS"
+      "average interval at which the sidecar polls the agent, at least 1s; every tenth poll also calls AWS"
     ) { value, options throws(OptionValueError) in
-      options.settings.sidecarInterval = try duration(value)
+      options.settings.sidecarInterval = try duration(value, from: .seconds(1))
     },
     Option(
       .cluster, "lifecycle-hook", .value("NAME"),

@@ -88,10 +88,10 @@ extension Option {
     },
     Option(
       .logs, "log-agent-patience", .value("DURATION"), default: .value("1h"),
-      "time without new events in a stream of that agent before it counts as stalled; CloudWatch reports the last "
-        + "event with a delay of up to an hour"
+      "time without new events in a stream of that agent before it counts as stalled, at least 1s; CloudWatch reports "
+        + "the last event with a delay of up to an hour"
     ) { value, options throws(OptionValueError) in
-      options.settings.logAgentPatience = try duration(value)
+      options.settings.logAgentPatience = try duration(value, from: .seconds(1))
     },
     Option(
       .logs, "metrics", .value("ADDRESS"), example: "127.0.0.1:9107",
