@@ -29,6 +29,8 @@ package actor Supervisor: AgentMonitor {
   private static let crashLimit = 3
   /// As long as the systemd unit gives the agent to leave (`TimeoutStopSec`).
   private static let stopTimeout = Duration.seconds(60)
+  /// The kernel ends a killed process at once, except in uninterruptible sleep, which may last for ever.
+  private static let killTimeout = Duration.seconds(10)
 
   /// - Parameter copy: gets the agent's output, too.
   package init(
@@ -58,6 +60,7 @@ package actor Supervisor: AgentMonitor {
       let end = await waitForEnd(of: process)
       self.process = nil
       previousLines = process.lastLines()
+      guard let end else { return .signalled(Self.kill) }
       if mustStop || end == .exited(0) {
         context.log.info("the agent ended", ["end": .string(end.explanation)])
         return end
@@ -113,12 +116,14 @@ package actor Supervisor: AgentMonitor {
   /// Output of the current and the previous process, which may hold the reason of its end.
   package func lastLines() -> [String] { previousLines + (process?.lastLines() ?? []) }
 
-  /// Cancellation stops the agent: it gets time to leave, then it is killed.
-  private func waitForEnd(of process: any RunningProcess) async -> ProcessEnd {
+  /// Cancellation stops the agent: it gets time to leave, then it is killed. One that does not end even so is reported,
+  /// and left to systemd or the container, whose processes end with this one.
+  /// - Returns: nil if it did not end.
+  private func waitForEnd(of process: any RunningProcess) async -> ProcessEnd? {
     if let end = await process.end() { return end }
     process.signal(Self.terminate)
     // A task of its own, which the cancellation does not reach.
-    return await Task { [clock = context.clock] in
+    return await Task { [clock = context.clock, log = context.log] in
       await withTaskGroup(of: ProcessEnd?.self) { group in
         group.addTask { await process.end() }
         group.addTask {
@@ -131,7 +136,21 @@ package actor Supervisor: AgentMonitor {
           return end
         }
         process.signal(Self.kill)
-        return (await group.next() ?? nil) ?? .signalled(Self.kill)
+        group.addTask {
+          try? await clock.sleep(for: Self.killTimeout)
+          return nil
+        }
+        defer { group.cancelAll() }
+        if let end = await group.next() ?? nil { return end }
+        log.error(
+          "the agent did not end after SIGKILL",
+          [
+            "pid": .integer(Int64(process.pid)),
+            "hint": .string(
+              "check its state with ps -o stat,wchan -p \(process.pid): in state D it waits for a disk or a network "
+                + "file system"),
+          ])
+        return nil
       }
     }.value
   }

@@ -123,6 +123,18 @@ import Bootstrap
     #expect(test.clock.uptime() == .seconds(60))
   }
 
+  /// A failed boot must end with its own status even if the agent cannot be killed.
+  @Test func `a failed boot ends although its agent does not`() async throws {
+    fixture.supervise { process in
+      process.becomeUninterruptible()
+      fixture.agent.set { $0.leader = nil }
+    }
+    let failure = try await fixture.failure()
+    failedBoot(failure, "the Consul agent is not healthy after 60 s: the agent knows no leader")
+    #expect(failure?.status == .agentUnhealthy && test.clock.uptime() == .seconds(130))
+    #expect(test.sink.records(.error).map(\.message) == ["the agent did not end after SIGKILL"])
+  }
+
   // MARK: After verification
 
   @Test func `a launch hook that cannot be completed is reported and stops nothing`() async throws {

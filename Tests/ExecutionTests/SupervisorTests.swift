@@ -183,6 +183,37 @@ import Testing
     #expect(test.launcher.launches.count == 1)
   }
 
+  /// The run waited for ever for an agent in uninterruptible sleep, on a network file system that is gone for example.
+  @Test func `an agent that does not end within 10 seconds after SIGKILL is reported with its pid, and left`()
+    async throws
+  {
+    agents { _, process in process.becomeUninterruptible() }
+    let task = Task { [supervisor] in try await supervisor.run() }
+    let process = try await test.launcher.process()
+    task.cancel()
+    #expect(try await task.value == .signalled(9))
+    #expect(process.signals == [15, 9] && test.clock.uptime() == .seconds(70))
+    #expect(!test.sink.lines.contains { $0.contains("the agent ended") })
+    #expect(
+      test.sink.records(.error).map(\.description) == [
+        "error the agent did not end after SIGKILL pid=\(process.pid) hint=\"check its state with ps -o stat,wchan -p "
+          + "\(process.pid): in state D it waits for a disk or a network file system\""
+      ])
+    #expect(test.launcher.launches.count == 1)
+  }
+
+  @Test func `an agent that SIGKILL ends late is not reported`() async throws {
+    agents { _, process in process.becomeUninterruptible() }
+    let task = Task { [supervisor] in try await supervisor.run() }
+    let process = try await test.launcher.process()
+    task.cancel()
+    try await process.signal(9)
+    try await test.clock.sleep(for: .seconds(9))
+    process.finish(.signalled(9))
+    #expect(try await task.value == .signalled(9))
+    #expect(test.clock.uptime() == .seconds(69) && test.sink.records(.error).isEmpty)
+  }
+
   @Test func `cancellation ends the wait between a crash and the next start`() async throws {
     agents { _, process in process.finish(.exited(3)) }
     let task = Task { [supervisor] in try await supervisor.run() }

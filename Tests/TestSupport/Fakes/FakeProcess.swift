@@ -12,6 +12,7 @@ package final class FakeProcess: RunningProcess {
     var lines: [String] = []
     var copy: (any OutputSink)?
     var reactions: [Int32: @Sendable (FakeProcess) -> Void] = [:]
+    var isUninterruptible = false
   }
 
   package let pid: Int32 = nextPID.withLock {
@@ -29,10 +30,13 @@ package final class FakeProcess: RunningProcess {
   /// Ends it; the first end stays.
   package func finish(_ end: ProcessEnd) { state.update { $0.end = $0.end ?? end } }
 
-  /// What it does at a signal; without this it goes on. SIGKILL always ends it.
+  /// What it does at a signal; without this it goes on. SIGKILL ends it.
   package func on(_ signal: Int32, _ reaction: @escaping @Sendable (FakeProcess) -> Void) {
     state.update { $0.reactions[signal] = reaction }
   }
+
+  /// From now on it is in uninterruptible sleep: SIGKILL does not end it, either.
+  package func becomeUninterruptible() { state.update { $0.isUninterruptible = true } }
 
   /// At a signal it ends so.
   package func on(_ signal: Int32, finish end: ProcessEnd) { on(signal) { $0.finish(end) } }
@@ -63,6 +67,7 @@ package final class FakeProcess: RunningProcess {
     let reaction: (@Sendable (FakeProcess) -> Void)? = state.update { state in
       guard state.end == nil else { return nil }
       state.signals.append(number)
+      if state.isUninterruptible { return nil }
       return number == 9 ? { @Sendable in $0.finish(.signalled(9)) } : state.reactions[number]
     }
     reaction?(self)
