@@ -40,8 +40,10 @@ import Testing
     try await sidecar.whileStaying { _ in
       try await sidecar.context.sink.record(containing: "once Consul has validated it")
       sidecar.agent.set { $0.members.append(.init("new", "10.0.1.1")) }
+      let calls = sidecar.aws.calls.count
       try await sidecar.polls(4)
       try await sidecar.context.clock.settle()
+      #expect(sidecar.aws.calls.count == calls)
     }
     #expect(sidecar.agent.joins == ["10.0.1.1", "10.0.1.2"])
     #expect(retryJoin == ["10.0.1.1", "10.0.1.2"])

@@ -148,6 +148,15 @@ import Testing
     #expect(sidecar.log.dropFirst(2) == [Self.keyHasChanged])
   }
 
+  /// The key of `--gossip-key-create` while no server has created it yet.
+  @Test func `a gossip key that does not exist yet is no change`() async throws {
+    var sidecar = allSecrets()
+    sidecar.settings.gossipKey = .ssm(name: "/absent")
+    sidecar.settings.createsGossipKey = true
+    try await sidecar.whileStaying { _ in try await checks(2) }
+    #expect(sidecar.log.isEmpty)
+  }
+
   @Test func `without secrets in AWS nothing is read`() async throws {
     var sidecar = sidecar
     sidecar.settings.role = .client

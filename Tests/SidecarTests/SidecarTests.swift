@@ -178,6 +178,8 @@ import Testing
         settings.metricsAddress = .loopback(port: 2 * pair)
         while ContinuousClock.now < next {}
         sidecar.reload(settings)
+        // One without a change takes nothing back.
+        sidecar.reload(settings)
         let isServed = try await served(2 * pair)
         #expect(isServed)
         guard isServed else { break }
