@@ -30,14 +30,9 @@ extension MachineChecks {
     let command = Command.systemctl("show", "--property=ActiveState,LoadState,Result", unit)
     let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
     guard result.succeeded else {
-      let words = result.output.split(whereSeparator: \.isNewline).last.map { ": \($0)" } ?? ""
-      return .problem("unit", "cannot check \(unit): `\(command.text)`: \(result.end.explanation)\(words)")
+      return .problem("unit", "cannot check \(unit): \(result.failureText(of: command))")
     }
-    let state = Dictionary(
-      result.output.split(separator: "\n").compactMap { line in
-        let halves = line.split(separator: "=", maxSplits: 1).map(String.init)
-        return halves.count == 2 ? (halves[0], halves[1]) : nil
-      }, uniquingKeysWith: { first, _ in first })
+    let state = result.unitProperties
     switch (state["LoadState"], state["ActiveState"]) {
     case ("masked", _): return .problem("unit", "\(unit) is masked", hint: "systemctl unmask \(unit)")
     case (_, "failed"):

@@ -257,6 +257,21 @@ import Testing
     #expect(!test.files.exists("/etc/systemd/system/consul-bootstrap.service"))
   }
 
+  /// A run finds Consul in one more directory than the unit that was installed for it named.
+  @Test(arguments: ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"])
+  func `the installed unit names the Consul that a run finds`(_ directory: String) async {
+    let fixture = CommandFixture()
+    let test = fixture.test
+    test.files.makeDirectory("/etc/systemd/system")
+    test.files.put("/usr/local/bin/consul-bootstrap", "program", mode: 0o755)
+    test.files.put("\(directory)/consul", "program", mode: 0o755)
+    test.launcher.run("/bin/systemctl")
+    test.system.setOwner("consul", 8500)
+    #expect(await fixture.run(["install"]) == 0)
+    let unit = test.files.text("/etc/systemd/system/consul.service") ?? ""
+    #expect(unit.contains("\nExecStart=\(directory)/consul agent "))
+  }
+
   /// Guards against an unreadable unit that is taken for none, and so for one of this program's.
   @Test func `an installation over an unreadable unit stops with path and reason`() async {
     let fixture = CommandFixture()
