@@ -189,6 +189,13 @@ import Testing
     #expect(await fixture.run(["status"]) == 2)
     #expect(
       fixture.errors.text.hasPrefix("consul-bootstrap: error: /var/lib/consul-bootstrap/options.json is not JSON"))
+    let broken = CommandFixture()
+    broken.test.files.put("/var/lib/consul-bootstrap/options.json", "{}")
+    broken.test.files.fail(.read, "/var/lib/consul-bootstrap/options.json", errno: 5)
+    #expect(await broken.run(["status"]) == 2)
+    #expect(
+      broken.errors.text.hasSuffix(
+        "  hint: repair /var/lib/consul-bootstrap/options.json, or name a file of options with --config\n"))
     let denied = CommandFixture()
     denied.test.files.put("/var/lib/consul-bootstrap/options.json", #"{"ui": "true"}"#)
     denied.test.files.fail(.read, "/var/lib/consul-bootstrap/options.json", errno: 13)
