@@ -102,7 +102,7 @@ package struct BootstrapRun: Sendable {
   }
 
   private var isSupervised: Bool {
-    (settings.start ?? (context.system.isBootedBySystemd ? .systemd : .supervise)) == .supervise
+    settings.start(isBootedBySystemd: context.system.isBootedBySystemd) == .supervise
   }
 
   /// Keeps the output of a supervised agent while CloudWatch cannot be reached, or before anything is sent.

@@ -52,7 +52,7 @@ package struct Plan: Sendable, Equatable {
       dnsAddress: try Self.dnsAddress(settings, machine), secrets: observation.secrets)
     configuration = try AgentConfiguration(settings, parts, version: machine.consulVersion)
     currentConfiguration = current
-    start = settings.start ?? (machine.isBootedBySystemd ? .systemd : .supervise)
+    start = settings.start(isBootedBySystemd: machine.isBootedBySystemd)
     obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
     let agentAddress =
       "\(AgentInterface.host(in: configuration.document, otherwise: addresses.bind)):\(settings.httpPort)"

@@ -19,12 +19,9 @@ extension Plan {
     let gossipKey = settings.gossipKey?.description ?? "the gossip key"
     if observation.secrets.gossipKeyIsMissing {
       warnings.append("\(gossipKey) does not exist yet; a run creates it")
-    } else if let old = current.gossipKey, let new = observation.secrets.gossipKey, old != new {
+    } else if current.hasOtherGossipKey(than: observation.secrets) {
       warnings.append(
-        "\(gossipKey) has changed since this agent was configured. The agent keeps the keys of its keyring: install "
-          + "the new key everywhere with consul keyring -install, then -use "
-          + "(Consul documentation, \"Gossip Encryption\")"
-      )
+        "\(gossipKey) has changed since this agent was configured; \(CurrentConfiguration.gossipKeyHint)")
     }
     if settings.dnsAddress == .dockerBridge, settings.dnsPort != 53 {
       warnings.append("containers query port 53, the agent's DNS listens on \(settings.dnsPort): add --dns port-53")

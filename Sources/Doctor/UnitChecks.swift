@@ -21,23 +21,28 @@ extension MachineChecks {
       report(.note("unit", "another program wrote \(SystemdUnit.path); a run renames it"))
     }
     for unit in (runsAgent ? [SystemdUnit.name] : []) + [SidecarUnit.name] {
-      do { report(try await finding(unit)) } catch { report(.problem("unit", error)) }
+      await check(unit)
     }
   }
 
   /// `systemctl show` succeeds for a unit that does not exist, too.
-  private func finding(_ unit: String) async throws -> Finding {
+  private func check(_ unit: String) async {
     let command = Command.systemctl("show", "--property=ActiveState,LoadState,Result", unit)
-    let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
-    guard result.succeeded else {
-      let words = result.output.split(whereSeparator: \.isNewline).last.map { ": \($0)" } ?? ""
-      return .problem("unit", "cannot check \(unit): `\(command.text)`: \(result.end.explanation)\(words)")
+    let reason: String
+    do {
+      let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
+      if result.succeeded { return report(finding(unit, result.unitProperties)) }
+      reason = result.failureText(of: command)
+    } catch {
+      reason = error.explained
     }
-    let state = Dictionary(
-      result.output.split(separator: "\n").compactMap { line in
-        let halves = line.split(separator: "=", maxSplits: 1).map(String.init)
-        return halves.count == 2 ? (halves[0], halves[1]) : nil
-      }, uniquingKeysWith: { first, _ in first })
+    report(
+      .problem(
+        "unit", "cannot check \(unit): \(reason)",
+        hint: "check that systemd and D-Bus are running: systemctl is-system-running"))
+  }
+
+  private func finding(_ unit: String, _ state: [String: String]) -> Finding {
     switch (state["LoadState"], state["ActiveState"]) {
     case ("masked", _): return .problem("unit", "\(unit) is masked", hint: "systemctl unmask \(unit)")
     case (_, "failed"):

@@ -35,12 +35,7 @@ struct BackgroundAgent: AgentMonitor {
 
   private func unitCrashReason() async -> String? {
     let command = Command.systemctl("show", "--property=NRestarts,ActiveState,Result", SystemdUnit.name)
-    guard let output = await output(of: command) else { return nil }
-    var properties: [Substring: Substring] = [:]
-    for line in output.split(whereSeparator: \.isNewline) {
-      let parts = line.split(separator: "=", maxSplits: 1)
-      if parts.count == 2 { properties[parts[0]] = parts[1] }
-    }
+    guard let properties = await result(of: command)?.unitProperties else { return nil }
     if properties["ActiveState"] == "failed" {
       return "\(SystemdUnit.name) has failed (result: \(properties["Result"] ?? "unknown"))"
     }
@@ -53,21 +48,21 @@ struct BackgroundAgent: AgentMonitor {
   private func containerCrashReason(_ client: String) async -> String? {
     let name = DockerContainer.agentName
     let format = "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}"
-    guard let output = await output(of: Command(client, ["container", "inspect", "--format", format, name])) else {
+    guard let result = await result(of: Command(client, ["container", "inspect", "--format", format, name])) else {
       return nil
     }
-    let words = output.split(whereSeparator: \.isWhitespace)
+    let words = result.output.split(whereSeparator: \.isWhitespace)
     guard words.count >= 3, let restarts = Int(words[0]) else { return nil }
     if words[1] == "exited" { return "container \(name) exited with status \(words[2])" }
     return restarts >= Self.restartLimit ? "Docker has restarted container \(name) \(restarts) times" : nil
   }
 
   /// Nil if the command fails: an unknown state is no reason to give up on the agent.
-  private func output(of command: Command) async -> String? {
+  private func result(of command: Command) async -> CommandResult? {
     let reason: String
     do {
       let result = try await context.launcher.run(command, timeout: Self.timeout)
-      if result.succeeded { return result.output }
+      if result.succeeded { return result }
       reason = result.failureText(of: command)
     } catch is CancellationError {
       return nil

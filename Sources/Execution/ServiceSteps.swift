@@ -14,9 +14,9 @@ extension StepExecutor {
     do {
       try await client.reload()
     } catch let error as AgentError {
-      var failure = Failure(.agentNotStarted, "cannot reload the running agent", details: [error.explanation])
-      if case .refused(status: 403, _) = error { failure.hint = "give the agent's token agent:write on its node" }
-      throw failure
+      var hint = "check the agent's log, and reload the agent with consul reload"
+      if case .refused(status: 403, _) = error { hint = "give the agent's token agent:write on its node" }
+      throw Failure(.agentNotStarted, "cannot reload the running agent", details: [error.explanation], hint: hint)
     }
   }
 
@@ -127,7 +127,11 @@ extension StepExecutor {
     guard let last = command.arguments.last else { return nil }
     if command.program.hasSuffix("/docker") {
       // A container that was created and did not start has a log; one that was not created has none.
-      return command.arguments.first == "start" ? "run `docker logs \(last)`" : nil
+      switch command.arguments.first {
+      case "start": return "run `docker logs \(last)`"
+      case "run": return "check --image, and that the Docker engine is running and can pull the image"
+      default: return "check that the Docker engine is running"
+      }
     }
     return last.hasSuffix(".service") ? "run `systemctl status \(last)` and `journalctl -u \(last)`" : nil
   }

@@ -47,7 +47,9 @@ package struct StepExecutor: Sendable {
       throw Failure(
         .configurationRejected, "cannot \(purpose(of: step))", details: [error.explanation], hint: hint(for: error))
     } catch let error as LaunchError {
-      throw Failure(.agentNotStarted, "cannot \(purpose(of: step))", details: [error.explanation])
+      throw Failure(
+        .agentNotStarted, "cannot \(purpose(of: step))", details: [error.explanation],
+        hint: "check that \(error.program) is a program for this machine, and its permissions")
     }
   }
 

@@ -18,6 +18,13 @@ extension MachineObserver {
   /// Directories to search after those of PATH: user-data may run with an almost empty PATH.
   private static let usualDirectories = ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"]
 
+  /// The path of the agent's binary in a unit that is written before a run, whose PATH may be another; Consul may be
+  /// installed later.
+  package var expectedConsulPath: String {
+    let paths = Self.usualDirectories.map { "\($0)/consul" }
+    return settings.consulPath ?? paths.first(where: context.files.isExecutable) ?? paths[0]
+  }
+
   /// Finds Consul and determines its version.
   /// - Throws: `Failure` with status 15, or `CancellationError`.
   package func binary() async throws -> Binary {

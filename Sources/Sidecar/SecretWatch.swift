@@ -32,9 +32,7 @@ extension Sidecar {
   /// - Throws: `FileError`.
   private func changeHint(_ secrets: Secrets) throws -> String? {
     let current = current
-    if let key = secrets.gossipKey, !secrets.gossipKeyIsMissing, let old = current.gossipKey, key != old {
-      return "install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"
-    }
+    if current.hasOtherGossipKey(than: secrets) { return CurrentConfiguration.gossipKeyHint }
     if let token = secrets.agentToken, let old = current.agentToken, token != old { return Self.restart }
     for case (.pem(let pem)?, let name) in [(secrets.ca, "ca"), (secrets.cert, "cert"), (secrets.key, "key")] {
       let old = try context.files.readIfPresent("\(settings.tlsDirectory)/\(name).pem")

@@ -189,6 +189,13 @@ import Testing
     #expect(await fixture.run(["status"]) == 2)
     #expect(
       fixture.errors.text.hasPrefix("consul-bootstrap: error: /var/lib/consul-bootstrap/options.json is not JSON"))
+    let broken = CommandFixture()
+    broken.test.files.put("/var/lib/consul-bootstrap/options.json", "{}")
+    broken.test.files.fail(.read, "/var/lib/consul-bootstrap/options.json", errno: 5)
+    #expect(await broken.run(["status"]) == 2)
+    #expect(
+      broken.errors.text.hasSuffix(
+        "  hint: repair /var/lib/consul-bootstrap/options.json, or name a file of options with --config\n"))
     let denied = CommandFixture()
     denied.test.files.put("/var/lib/consul-bootstrap/options.json", #"{"ui": "true"}"#)
     denied.test.files.fail(.read, "/var/lib/consul-bootstrap/options.json", errno: 13)
@@ -255,6 +262,21 @@ import Testing
     #expect(await fixture.run(["uninstall"]) == 0)
     #expect(!test.files.exists("/etc/systemd/system/consul.service"))
     #expect(!test.files.exists("/etc/systemd/system/consul-bootstrap.service"))
+  }
+
+  /// A run finds Consul in one more directory than the unit that was installed for it named.
+  @Test(arguments: ["/usr/local/bin", "/usr/bin", "/opt/consul/bin"])
+  func `the installed unit names the Consul that a run finds`(_ directory: String) async {
+    let fixture = CommandFixture()
+    let test = fixture.test
+    test.files.makeDirectory("/etc/systemd/system")
+    test.files.put("/usr/local/bin/consul-bootstrap", "program", mode: 0o755)
+    test.files.put("\(directory)/consul", "program", mode: 0o755)
+    test.launcher.run("/bin/systemctl")
+    test.system.setOwner("consul", 8500)
+    #expect(await fixture.run(["install"]) == 0)
+    let unit = test.files.text("/etc/systemd/system/consul.service") ?? ""
+    #expect(unit.contains("\nExecStart=\(directory)/consul agent "))
   }
 
   /// Guards against an unreadable unit that is taken for none, and so for one of this program's.

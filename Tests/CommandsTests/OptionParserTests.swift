@@ -8,9 +8,12 @@ import Testing
 struct OneFile: FileReader {
   var path = "/etc/consul-bootstrap/config.json"
   var text: String?
+  /// Of an error that reading it gives.
+  var errno: Int32?
 
   func status(_ path: String) throws(FileError) -> FileStatus? { fatalError("status \(path)") }
   func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
+    if let errno, path == self.path { throw FileError("read", path, errno: errno, reason: "error \(errno)") }
     guard path == self.path, let text else {
       throw FileError("read", path, errno: 2, reason: "No such file or directory")
     }
@@ -122,8 +125,40 @@ struct OneFile: FileReader {
   @Test func `unknown variables and keys are refused with the nearest known one`() {
     #expect(failure([], ["CONSUL_BOOTSTRAP_EXPCT": "5"])?.hint == "did you mean CONSUL_BOOTSTRAP_EXPECT?")
     #expect(failure([], file: OneFile(text: #"{"exspect": 5}"#))?.hint == "did you mean expect?")
-    #expect(failure([], file: OneFile(text: "{"))?.message == "/etc/consul-bootstrap/config.json is not JSON")
-    #expect(failure([], file: OneFile(text: "[]"))?.status == .usage)
+  }
+
+  /// An error without a hint left the user with its cause alone.
+  @Test(arguments: [
+    ("{", "is not JSON", #"write one JSON object, for example {"expect": 5}"#),
+    ("[]", "is not a JSON object", #"write one JSON object, for example {"expect": 5}"#),
+    (#"{"expect": [5]}"#, ": expect takes one value, not a list", "write the value without brackets"),
+    (#"{"ui": null}"#, ": ui must be a string, a number or a boolean", #"write "ui": "true", for example"#),
+    (#"{"group": [{}]}"#, ": group must be a string, a number or a boolean", #"write "group": ["n"], for example"#),
+  ])
+  func `a configuration file that is not valid is named with a hint`(_ text: String, _ message: String, _ hint: String)
+  {
+    let path = "/etc/consul-bootstrap/config.json", failure = failure([], file: OneFile(text: text))
+    #expect(failure?.status == .usage && failure?.hint == hint)
+    #expect(failure?.message == path + (message.hasPrefix(":") ? message : " \(message)"))
+  }
+
+  @Test func `files that cannot be read are named with a hint`() {
+    let path = "/etc/consul-bootstrap/config.json"
+    let unreadable = { (errno: Int32, hint: String) in
+      Failure(
+        .usage, "cannot read the configuration file", details: ["read \(path): error \(errno)"], hint: hint)
+    }
+    #expect(
+      failure([], file: OneFile(errno: 13)) == unreadable(13, "run as root, or make \(path) readable"))
+    #expect(failure([], file: OneFile(errno: 5)) == unreadable(5, "repair \(path) or its file system"))
+    #expect(
+      failure(["--merge", "/m.json"])
+        == Failure(
+          .usage, "cannot read the file of --merge", details: ["read /m.json: No such file or directory"],
+          hint: "correct --merge, or the permissions of /m.json"))
+    #expect(
+      failure(["--merge", "/m.json"], file: OneFile(path: "/m.json", text: "[]"))?.hint
+        == #"write one JSON object, for example {"ports": {"dns": 53}}"#)
   }
 
   @Test func `a value that may be a secret is not repeated`() {

@@ -221,17 +221,18 @@ import Testing
     context.launcher.run(
       Self.systemctl, ["show"], end: .exited(1), output: "Failed to connect to bus: No such file or directory\n")
     let command = "/bin/systemctl show --property=ActiveState,LoadState,Result"
+    let hint = "; hint: check that systemd and D-Bus are running: systemctl is-system-running"
+    let units = ["consul.service", "consul-bootstrap.service"]
     #expect(
-      try await doctor.findings("unit") == [
-        "problem unit: cannot check consul.service: `\(command) consul.service`: exit status 1: "
-          + "Failed to connect to bus: No such file or directory",
-        "problem unit: cannot check consul-bootstrap.service: `\(command) consul-bootstrap.service`: exit status 1: "
-          + "Failed to connect to bus: No such file or directory",
-      ])
+      try await doctor.findings("unit")
+        == units.map { unit in
+          "problem unit: cannot check \(unit): `\(command) \(unit)`: exit status 1: "
+            + "Failed to connect to bus: No such file or directory" + hint
+        })
     context.launcher.fail(Self.systemctl, ["show"])
     #expect(
-      try await doctor.findings("unit").first
-        == "problem unit: execute /bin/systemctl: No such file or directory")
+      try await doctor.findings("unit")
+        == units.map { "problem unit: cannot check \($0): execute /bin/systemctl: No such file or directory" + hint })
   }
 
   @Test func `another program's unit is a note`() async throws {

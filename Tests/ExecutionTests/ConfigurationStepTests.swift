@@ -80,7 +80,8 @@ import Testing
     #expect(
       try await test.failure(of: step)
         == Failure(
-          .agentNotStarted, Self.purpose, details: ["execute /usr/bin/consul: No such file or directory"]))
+          .agentNotStarted, Self.purpose, details: ["execute /usr/bin/consul: No such file or directory"],
+          hint: "check that /usr/bin/consul is a program for this machine, and its permissions"))
     #expect(!files.exists(Self.path) && !files.exists(Self.staged))
   }
 

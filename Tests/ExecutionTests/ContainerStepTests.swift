@@ -76,7 +76,8 @@ import Testing
         == Failure(
           .agentNotStarted,
           "`/usr/bin/docker run --detach --name consul hashicorp/consul:1.20` failed: exit status 125",
-          details: ["Unable to find image"]))
+          details: ["Unable to find image"],
+          hint: "check --image, and that the Docker engine is running and can pull the image"))
     launcher.run(Self.docker, ["container", "inspect"], end: .exited(1), output: "Error: No such container\n")
     #expect(try await test.perform(step) == .done)
   }
@@ -87,6 +88,13 @@ import Testing
       try await test.failure(of: step)
         == Failure(
           .agentNotStarted, "cannot run container consul from hashicorp/consul:1.20",
-          details: ["execute /usr/bin/docker: No such file or directory"]))
+          details: ["execute /usr/bin/docker: No such file or directory"],
+          hint: "check that /usr/bin/docker is a program for this machine, and its permissions"))
+  }
+
+  @Test func `an engine that does not stop the container is named with a hint`() async throws {
+    inspected("true run --detach\n")
+    launcher.run(Self.docker, ["stop"], end: .exited(1), output: "Cannot connect to the Docker daemon\n")
+    #expect(try await test.failure(of: step)?.hint == "check that the Docker engine is running")
   }
 }

@@ -67,7 +67,8 @@ import Testing
       try await test.failure(of: .run(systemctl("daemon-reload")))
         == Failure(
           .agentNotStarted, "cannot run `/bin/systemctl daemon-reload`",
-          details: ["execute /bin/systemctl: No such file or directory"]))
+          details: ["execute /bin/systemctl: No such file or directory"],
+          hint: "check that /bin/systemctl is a program for this machine, and its permissions"))
   }
 
   // MARK: Reload
@@ -102,11 +103,13 @@ import Testing
   }
 
   /// The hint about ACLs would mislead where no agent answers.
-  @Test func `a reload that gets no answer is named without a hint about ACLs`() async throws {
+  @Test func `a reload that gets no answer has a hint about the agent, not about ACLs`() async throws {
     _ = FakeConsulAgent(test) { $0.failure = .refused }
     #expect(
       try await test.failure(of: apiReload)
-        == Failure(.agentNotStarted, "cannot reload the running agent", details: ["connection refused"]))
+        == Failure(
+          .agentNotStarted, "cannot reload the running agent", details: ["connection refused"],
+          hint: "check the agent's log, and reload the agent with consul reload"))
   }
 
   // MARK: The sidecar

@@ -139,7 +139,8 @@ import Testing
     #expect(
       try await test.failure(of: command.step)
         == Failure(
-          .agentNotStarted, "cannot \(command.purpose)", details: ["execute \(command.program): Text file busy"]))
+          .agentNotStarted, "cannot \(command.purpose)", details: ["execute \(command.program): Text file busy"],
+          hint: "check that \(command.program) is a program for this machine, and its permissions"))
     // The sidecar's files are in place by then; the commands of the second run start it all the same.
     var expected = StepExecutor.Outcome.done
     if case .runSidecar = command.step { expected = .alreadyDone }

@@ -112,9 +112,8 @@ import Testing
     flow.context.files.put("/etc/consul.d/00-consul-bootstrap.json", #"{"encrypt": "\#(otherKey)"}"#)
     #expect(
       try await plan(flow, .dryRun).warnings == [
-        "ssm:/gossip has changed since this agent was configured. The agent keeps the keys of its keyring: install "
-          + "the new key everywhere with consul keyring -install, then -use "
-          + "(Consul documentation, \"Gossip Encryption\")"
+        "ssm:/gossip has changed since this agent was configured; install the new key everywhere with consul keyring "
+          + "-install, then -use: an agent keeps the keys of its keyring"
       ])
   }
 

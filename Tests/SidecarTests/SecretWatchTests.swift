@@ -14,7 +14,8 @@ import Testing
 
   private static let keyHasChanged =
     "warning ssm:/gossip has changed since this agent was configured "
-    + #"hint="install it everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring""#
+    + #"hint="install the new key everywhere with consul keyring -install, then -use: an agent keeps the keys of its "#
+    + #"keyring""#
   private static let tokenHasChanged =
     "warning ssm:/token has changed since this agent was configured "
     + #"hint="run consul-bootstrap again, and restart the agent""#

@@ -206,7 +206,9 @@ package struct OptionParser: Sendable {
     } catch let error as FileError where error.isPermissionDenied {
       return [:]
     } catch let error as FileError {
-      throw Failure(.usage, "cannot read the options of the last run", details: [error.explanation])
+      throw Failure(
+        .usage, "cannot read the options of the last run", details: [error.explanation],
+        hint: "repair \(path), or name a file of options with --config")
     }
   }
 
@@ -221,7 +223,9 @@ package struct OptionParser: Sendable {
       }
       bytes = found
     } catch let error as FileError {
-      throw Failure(.usage, "cannot read the configuration file", details: [error.explanation])
+      throw Failure(
+        .usage, "cannot read the configuration file", details: [error.explanation],
+        hint: error.isPermissionDenied ? "run as root, or make \(path) readable" : "repair \(path) or its file system")
     }
     return try values(of: Self.object(bytes, path: path), path: path)
   }
@@ -246,24 +250,30 @@ package struct OptionParser: Sendable {
       }
       if case .list = option.shape {
       } else if value.array != nil {
-        throw Failure(.usage, "\(path): \(key) takes one value, not a list")
+        throw Failure(
+          .usage, "\(path): \(key) takes one value, not a list", hint: "write the value without brackets")
       }
       guard !texts.contains(nil) else {
-        throw Failure(.usage, "\(path): \(key) must be a string, a number or a boolean")
+        throw Failure(
+          .usage, "\(path): \(key) must be a string, a number or a boolean",
+          hint: "write \"\(key)\": \(option.json([option.example]).compactText), for example")
       }
       values[key] = texts.compactMap { $0 }.map { Value(text: $0, origin: "\(path): \(key)") }
     }
     return values
   }
 
-  private static func object(_ bytes: [UInt8], path: String) throws -> [String: JSONValue] {
+  private static func object(
+    _ bytes: [UInt8], path: String, example: String = #"{"expect": 5}"#
+  ) throws -> [String: JSONValue] {
+    let hint = "write one JSON object, for example \(example)"
     do {
       guard let members = try JSONValue(parsing: bytes).object else {
-        throw Failure(.usage, "\(path) is not a JSON object", hint: #"for example {"expect": 5}"#)
+        throw Failure(.usage, "\(path) is not a JSON object", hint: hint)
       }
       return members
     } catch let error as JSONSyntaxError {
-      throw Failure(.usage, "\(path) is not JSON", details: [error.description])
+      throw Failure(.usage, "\(path) is not JSON", details: [error.description], hint: hint)
     }
   }
 
@@ -297,10 +307,14 @@ package struct OptionParser: Sendable {
       do {
         overlays.append(
           .init(
-            origin: "--merge \(path)", value: .object(try Self.object(try files.read(path, limit: 1 << 20), path: path))
-          ))
+            origin: "--merge \(path)",
+            value: .object(
+              try Self.object(
+                try files.read(path, limit: 1 << 20), path: path, example: #"{"ports": {"dns": 53}}"#))))
       } catch let error as FileError {
-        throw Failure(.usage, "cannot read the file of --merge", details: [error.explanation])
+        throw Failure(
+          .usage, "cannot read the file of --merge", details: [error.explanation],
+          hint: "correct --merge, or the permissions of \(path)")
       }
     }
     for overlay in options.sets where overlay.value.redacted != overlay.value.value {

@@ -3,6 +3,7 @@ internal import Base
 internal import Execution
 internal import Decisions
 internal import Model
+internal import Observers
 
 extension Subcommand {
   static let install = Subcommand(
@@ -87,14 +88,12 @@ struct InstallCommand: Sendable {
         guard let bytes = try context.files.readIfPresent(path) else { return .absent }
         return .text(String(decoding: bytes, as: UTF8.self))
       }
-      let consul =
-        settings.consulPath ?? ["/usr/local/bin/consul", "/usr/bin/consul"].first(where: context.files.isExecutable)
-        ?? "/usr/local/bin/consul"
       return Installation(
         settings,
         .init(
           owner: try context.system.owner(named: settings.user), programPath: context.system.programPath,
-          consulPath: consul, hasSystemd: try context.files.status("/etc/systemd/system") != nil,
+          consulPath: MachineObserver(settings: settings, context: context).expectedConsulPath,
+          hasSystemd: try context.files.status("/etc/systemd/system") != nil,
           isBootedBySystemd: context.system.isBootedBySystemd, agentUnit: try content(SystemdUnit.path),
           sidecarUnit: try content(SidecarUnit.path),
           hasConfiguration: try context.files.status(settings.configurationPath) != nil),

@@ -38,6 +38,16 @@ package struct CurrentConfiguration: Sendable, Equatable {
   }
   package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
 
+  /// Whether the agent was configured with another gossip key than the one that is stored now.
+  package func hasOtherGossipKey(than secrets: Secrets) -> Bool {
+    guard let old = gossipKey, let new = secrets.gossipKey, !secrets.gossipKeyIsMissing else { return false }
+    return old != new
+  }
+
+  /// What to do then (Consul documentation, "Gossip Encryption").
+  package static let gossipKeyHint =
+    "install the new key everywhere with consul keyring -install, then -use: an agent keeps the keys of its keyring"
+
   /// `address:port` at which this machine reaches the agent's HTTP API.
   package func agentAddress(_ settings: Settings) -> String {
     let host = AgentInterface.host(in: document, otherwise: bindAddress ?? AgentInterface.loopback)

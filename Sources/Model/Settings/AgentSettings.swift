@@ -13,6 +13,9 @@ extension Settings {
     case none
   }
 
+  /// How the agent runs on this machine.
+  package func start(isBootedBySystemd: Bool) -> Start { start ?? (isBootedBySystemd ? .systemd : .supervise) }
+
   /// Where the agent sends its metrics.
   package struct Telemetry: Sendable, Equatable {
     package enum Sink: String, Sendable, CaseIterable { case statsd, dogstatsd, statsite, prometheus }
