@@ -65,8 +65,14 @@ final class IdleConductor: Sendable {
   }
 }
 
-/// The threads of this process as the kernel shows them (proc_pid_stat(5), proc_pid_schedstat(5)).
+/// The threads of this process as the kernel shows them (proc_pid_stat(5), proc_pid_schedstat(5), proc_pid_syscall(5)).
 private enum Threads {
+  #if arch(arm64)
+    private static let sleepCalls = ["101", "115"]
+  #else
+    private static let sleepCalls = ["35", "230"]
+  #endif
+
   /// How often each thread other than this has run; nil if one of them is running or ready to run.
   static func sleeping() -> [String: String]? {
     let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/thread-self"))?.split(separator: "/")
@@ -79,6 +85,10 @@ private enum Threads {
       // After the name in parentheses, which may hold anything.
       guard let state = status.split(separator: ")").last?.split(separator: " ").first, "SITtZXx".contains(state)
       else { return nil }
+      // A thread that waits for work waits for another. In nanosleep or clock_nanosleep it will go on by itself, as
+      // libdispatch's threads do with a job in the queue.
+      let call = read("/proc/self/task/\(thread)/syscall")?.split(separator: " ").first
+      if let call, sleepCalls.contains(String(call)) { return nil }
       counts[thread] = read("/proc/self/task/\(thread)/schedstat") ?? ""
     }
     return counts
