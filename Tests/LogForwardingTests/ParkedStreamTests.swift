@@ -38,6 +38,24 @@ private let isParked = "warning log forwarding of \(name) is parked reason=",
       zip(deliveries.value, deliveries.value.dropFirst()).map { $1 - $0 } == [.seconds(60), .seconds(60), .seconds(60)])
   }
 
+  /// Regression: AWS's request ID made each attempt a new reason, a new problem and the end of the one before.
+  @Test func `a denial is one problem, whatever the request ID`() async throws {
+    let bench = ForwardingBench()
+    bench.files.put(path, "1\n")
+    bench.aws.numberRequests()
+    bench.aws.refuse("PutLogEvents", .accessDenied)
+    try await bench.forwarding(path) { forwarder in
+      try await bench.aws.call("PutLogEvents", number: 1)
+      try await bench.clock.settle()
+      let first = await forwarder.status().map(\.lastError)
+      #expect(first.first??.contains("request-") == true)
+      try await bench.aws.call("PutLogEvents", number: 4)
+      try await bench.clock.settle()
+      #expect(await forwarder.status().map(\.lastError) == first)
+      #expect(bench.log.count == 1)
+    }
+  }
+
   @Test func `an error that is retryable again ends the parking in the status`() async throws {
     let bench = ForwardingBench()
     bench.files.put(path, "1\n")

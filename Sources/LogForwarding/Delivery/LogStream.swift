@@ -262,14 +262,17 @@ actor LogStream {
         let isMissing = error.code == "ResourceNotFoundException"
         if isMissing { isCreated = false }
         if isMissing, let creationDenied {
-          park(.sending, creationDenied.explanation("create stream \(plan.stream) in \(plan.group)"))
+          park(
+            .sending, creationDenied.explanation("create stream \(plan.stream) in \(plan.group)"),
+            stable: creationDenied.stableExplanation)
           pause = Self.parkedInterval
         } else if error.isRetryable || error.kind == .expiredCredentials || isMissing {
           counters.retries += 1
           retryReason = error.explanation
           log.debug("cannot send \(plan.source) now", ["reason": .string(error.explanation)])
         } else {
-          park(.sending, error.explanation("send \(plan.source) to \(plan.group)"))
+          park(
+            .sending, error.explanation("send \(plan.source) to \(plan.group)"), stable: error.stableExplanation)
           pause = Self.parkedInterval
         }
       } catch {
@@ -363,9 +366,9 @@ actor LogStream {
   // MARK: Parking
 
   /// Logged once for each reason.
-  private func park(_ activity: ParkedActivities.Activity, _ reason: String) {
+  private func park(_ activity: ParkedActivities.Activity, _ reason: String, stable: String? = nil) {
     if activity == .sending { retryReason = nil }
-    guard parked.park(activity, reason) else { return }
+    guard parked.park(activity, reason, stable: stable ?? reason) else { return }
     log.warning("log forwarding of \(plan.source) is parked", ["reason": .string(reason)])
   }
 

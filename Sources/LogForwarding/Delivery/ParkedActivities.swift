@@ -6,17 +6,20 @@ struct ParkedActivities {
     case sending, reading, checkpointing
   }
 
-  private var reasons: [Activity: String] = [:]
+  private var reasons: [Activity: (text: String, stable: String)] = [:]
 
   var isEmpty: Bool { reasons.isEmpty }
 
   /// Of the first activity that is parked.
-  var reason: String? { Activity.allCases.lazy.compactMap { reasons[$0] }.first }
+  var reason: String? { Activity.allCases.lazy.compactMap { reasons[$0]?.text }.first }
 
+  /// - Parameter stable: the reason without what differs at each attempt, such as a request ID. While it stays, so does
+  ///   the text of the first attempt.
   /// - Returns: whether the reason is new, and has to be logged.
-  mutating func park(_ activity: Activity, _ reason: String) -> Bool {
-    defer { reasons[activity] = reason }
-    return reasons[activity] != reason
+  mutating func park(_ activity: Activity, _ reason: String, stable: String) -> Bool {
+    guard reasons[activity]?.stable != stable else { return false }
+    reasons[activity] = (reason, stable)
+    return true
   }
 
   /// The activity has succeeded.
