@@ -81,7 +81,8 @@ package struct MachineObserver: Sendable {
         return true
       } catch AgentError.transport(.other(let reason)) {
         throw Failure(
-          .agentNotStarted, "cannot check whether an agent is running at \(address)", details: [reason])
+          .agentNotStarted, "cannot check whether an agent is running at \(address)", details: [reason],
+          hint: "raise the limits of this process (ulimit -n, ulimit -u)")
       } catch is AgentError {
         continue
       }

@@ -1,4 +1,5 @@
 import Synchronization
+import TestSupport
 
 @testable import AWS
 @testable import Base
@@ -23,7 +24,7 @@ final class ScriptedTransport: HTTPTransport {
       state.requests.append(request)
       return state.answers.isEmpty ? nil : state.answers.removeFirst()
     }
-    guard let answer else { fatalError("the test set up no answer to \(request.method) \(request.url)") }
+    guard let answer else { forgotten("an answer to \(request.method) \(request.url)") }
     return try answer(request)
   }
 }
@@ -106,6 +107,6 @@ struct MemoryFiles: FileReader {
     guard let text = files[path] else { throw FileError("read", path, errno: 2, reason: "No such file or directory") }
     return Array(text.utf8)
   }
-  func isLink(_ path: String) -> Bool { fatalError("isLink \(path)") }
-  func list(_ directory: String) throws(FileError) -> [String] { fatalError("list \(directory)") }
+  func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
+  func list(_ directory: String) throws(FileError) -> [String] { forgotten("a list of \(directory)") }
 }

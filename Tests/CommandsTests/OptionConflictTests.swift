@@ -1,5 +1,6 @@
 internal import Model
 import Base
+import TestSupport
 import Testing
 
 @testable import Commands
@@ -215,11 +216,11 @@ import Testing
   private struct TwoFiles: FileReader {
     let machine: String
     let options: String
-    func status(_ path: String) throws(FileError) -> FileStatus? { fatalError("status \(path)") }
+    func status(_ path: String) throws(FileError) -> FileStatus? { forgotten("the status of \(path)") }
     func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
       Array((path == "/etc/consul-bootstrap/config.json" ? machine : options).utf8)
     }
-    func isLink(_ path: String) -> Bool { fatalError("isLink \(path)") }
-    func list(_ directory: String) throws(FileError) -> [String] { fatalError("list \(directory)") }
+    func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
+    func list(_ directory: String) throws(FileError) -> [String] { forgotten("a list of \(directory)") }
   }
 }

@@ -1,5 +1,6 @@
 internal import Model
 import Base
+import TestSupport
 import Testing
 
 @testable import Commands
@@ -11,7 +12,7 @@ struct OneFile: FileReader {
   /// Of an error that reading it gives.
   var errno: Int32?
 
-  func status(_ path: String) throws(FileError) -> FileStatus? { fatalError("status \(path)") }
+  func status(_ path: String) throws(FileError) -> FileStatus? { forgotten("the status of \(path)") }
   func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
     if let errno, path == self.path { throw FileError("read", path, errno: errno, reason: "error \(errno)") }
     guard path == self.path, let text else {
@@ -19,8 +20,8 @@ struct OneFile: FileReader {
     }
     return Array(text.utf8)
   }
-  func isLink(_ path: String) -> Bool { fatalError("isLink \(path)") }
-  func list(_ directory: String) throws(FileError) -> [String] { fatalError("list \(directory)") }
+  func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
+  func list(_ directory: String) throws(FileError) -> [String] { forgotten("a list of \(directory)") }
 }
 
 @Suite struct OptionParserTests {

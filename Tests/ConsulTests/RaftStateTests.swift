@@ -201,7 +201,7 @@ import Testing
       precondition(kind == .file, "reading a FIFO blocks")
       return bytes
     }
-    func isLink(_ path: String) -> Bool { fatalError("isLink \(path)") }
+    func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
     func list(_ directory: String) throws(FileError) -> [String] { [] }
   }
 

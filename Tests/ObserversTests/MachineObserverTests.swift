@@ -165,7 +165,8 @@ import Testing
     await #expect(
       throws: Failure(
         .agentNotStarted, "cannot check whether an agent is running at 127.0.0.1",
-        details: ["cannot create a pipe: Too many open files"])
+        details: ["cannot create a pipe: Too many open files"],
+        hint: "raise the limits of this process (ulimit -n, ulimit -u)")
     ) { try await observe(flow) }
   }
 

@@ -8,18 +8,22 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct WANPoolTests {
   private let sidecar: SidecarFixture
 
+  /// This server in one zone, and so many in another, from 10.0.2.9 on.
+  private static func setZones(_ aws: FakeAWS, others: Int) {
+    aws.setGroups([
+      FakeGroup("consul-a", desired: 1, zones: ["eu-west-1a"]),
+      FakeGroup("consul-b", desired: others, zones: ["eu-west-1b"]),
+    ])
+    let servers = (1...others).map {
+      FakeInstance("i-b\($0)", ip: "10.0.2.\(8 + $0)", zone: "eu-west-1b", group: "consul-b")
+    }
+    aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul-a")] + servers)
+  }
+
   init() {
     var sidecar = SidecarFixture()
     sidecar.settings = .datacenterPerZone
-    sidecar.aws.setGroups([
-      FakeGroup("consul-a", desired: 1, zones: ["eu-west-1a"]),
-      FakeGroup("consul-b", desired: 2, zones: ["eu-west-1b"]),
-    ])
-    sidecar.aws.setInstances([
-      FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul-a"),
-      FakeInstance("i-b1", ip: "10.0.2.9", zone: "eu-west-1b", group: "consul-b"),
-      FakeInstance("i-b2", ip: "10.0.2.10", zone: "eu-west-1b", group: "consul-b"),
-    ])
+    Self.setZones(sidecar.aws, others: 2)
     sidecar.agent.set { $0.wanMembers = [.init("own.a", "10.0.1.10")] }
     self.sidecar = sidecar
   }
@@ -143,16 +147,7 @@ import Testing
     setPool(["10.0.1.10", "10.0.2.9", "10.0.2.10"])
     try await sidecar.whileStaying { _ in
       try await sidecar.context.sink.record(containing: "the WAN pool is complete")
-      sidecar.aws.setGroups([
-        FakeGroup("consul-a", desired: 1, zones: ["eu-west-1a"]),
-        FakeGroup("consul-b", desired: 3, zones: ["eu-west-1b"]),
-      ])
-      sidecar.aws.setInstances([
-        FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul-a"),
-        FakeInstance("i-b1", ip: "10.0.2.9", zone: "eu-west-1b", group: "consul-b"),
-        FakeInstance("i-b2", ip: "10.0.2.10", zone: "eu-west-1b", group: "consul-b"),
-        FakeInstance("i-b3", ip: "10.0.2.11", zone: "eu-west-1b", group: "consul-b"),
-      ])
+      Self.setZones(sidecar.aws, others: 3)
       #expect(try await sidecar.agent.joined(1) == ["wan 10.0.2.11"])
     }
     #expect(sidecar.aws.calls("GetParameter").count == 2)

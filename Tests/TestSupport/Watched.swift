@@ -109,4 +109,4 @@ package func running(_ work: @escaping @Sendable () async -> Void, _ body: () as
 }
 
 /// Ends the test run: an effect that the test did not set up must never look like an answer.
-func forgotten(_ what: String) -> Never { fatalError("a forgotten fake: the test did not set up \(what)") }
+package func forgotten(_ what: String) -> Never { fatalError("a forgotten fake: the test did not set up \(what)") }
