@@ -6,10 +6,31 @@ package struct ClusterStatus: Sendable, Equatable {
   package let leader: String?
   /// `address:port` of every raft peer; empty before the first election.
   package let peers: [String]
+  /// Term and index of the last log entry, 0 and 0 on a server that has none; nil if they were not asked for.
+  package let lastLog: LogPosition?
 
-  package init(leader: String?, peers: [String]) {
+  package init(leader: String?, peers: [String], lastLog: LogPosition? = nil) {
     self.leader = leader
     self.peers = peers
+    self.lastLog = lastLog
+  }
+
+  /// Whether the server belongs to no cluster: it knows no leader and no raft peers, and its log is empty.
+  package var isEmpty: Bool { leader == nil && peers.isEmpty && lastLog?.index ?? 0 == 0 }
+}
+
+/// Where a raft log ends. Of two logs the one with the higher term is newer, then the one with the higher index.
+package struct LogPosition: Sendable, Equatable, Comparable {
+  package let term: UInt64
+  package let index: UInt64
+
+  package init(term: UInt64, index: UInt64) {
+    self.term = term
+    self.index = index
+  }
+
+  package static func < (first: LogPosition, second: LogPosition) -> Bool {
+    (first.term, first.index) < (second.term, second.index)
   }
 }
 

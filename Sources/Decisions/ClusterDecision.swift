@@ -106,6 +106,7 @@ package enum ClusterDecision: Sendable, Equatable {
   private static func text(of answer: PeerAnswer) -> String {
     switch answer {
     case .unknown(let reason): "unknown, \(reason)"
+    case .refused: "no agent runs"
     case .status(let status):
       (status.leader.map { "leader \($0)" } ?? "no leader") + ", "
         + (status.peers.isEmpty ? "no raft peers" : counted(status.peers.count, "raft peer"))

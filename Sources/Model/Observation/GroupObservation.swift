@@ -34,6 +34,8 @@ package struct GroupObservation: Sendable, Equatable {
 /// The state of a peer's cluster: its agent's answers at `/v1/status/leader` and `/v1/status/peers`.
 package enum PeerAnswer: Sendable, Equatable {
   case status(ClusterStatus)
+  /// The machine runs and nothing listens: no agent runs there now. It may start with data later.
+  case refused
   /// The agent did not answer, which does not mean that the peer has no cluster.
   case unknown(reason: String)
 }
