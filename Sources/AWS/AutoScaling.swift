@@ -5,11 +5,14 @@ package struct AutoScalingGroup: Sendable, Equatable {
     package let availabilityZone: String
     /// As AWS spells it: `Pending:Wait`, `InService`, …
     package let lifecycleState: String
+    /// Of a group that counts in units, as mixed instances policies may.
+    package let weightedCapacity: Int?
 
-    package init(instanceID: String, availabilityZone: String, lifecycleState: String) {
+    package init(instanceID: String, availabilityZone: String, lifecycleState: String, weightedCapacity: Int? = nil) {
       self.instanceID = instanceID
       self.availabilityZone = availabilityZone
       self.lifecycleState = lifecycleState
+      self.weightedCapacity = weightedCapacity
     }
   }
 
@@ -18,12 +21,18 @@ package struct AutoScalingGroup: Sendable, Equatable {
   /// Names, as this account knows them; at least one.
   package let availabilityZones: [String]
   package let instances: [Instance]
+  /// Names, as AWS has them: `Launch`, `Terminate`, `ReplaceUnhealthy`, …
+  package let suspendedProcesses: [String]
 
-  package init(name: String, desiredCapacity: Int, availabilityZones: [String], instances: [Instance]) {
+  package init(
+    name: String, desiredCapacity: Int, availabilityZones: [String], instances: [Instance],
+    suspendedProcesses: [String] = []
+  ) {
     self.name = name
     self.desiredCapacity = desiredCapacity
     self.availabilityZones = availabilityZones
     self.instances = instances
+    self.suspendedProcesses = suspendedProcesses
   }
 }
 
@@ -78,6 +87,26 @@ package struct AutoScaling: Sendable {
     }
   }
 
+  /// The most that one call describes.
+  private static let describedInstances = 50
+
+  /// Lifecycle states by instance ID, of those that Auto Scaling knows, warm pools included.
+  package func lifecycleStates(ofInstances ids: [String]) async throws -> [String: String] {
+    var states: [String: String] = [:]
+    for start in stride(from: 0, to: ids.count, by: Self.describedInstances) {
+      let page = ids[start..<min(start + Self.describedInstances, ids.count)]
+      let parameters = page.enumerated().map { ("InstanceIds.member.\($0.offset + 1)", $0.element) }
+      try await client.query(.describeAutoScalingInstances, parameters) { root in
+        let result = try root.requiredChild("DescribeAutoScalingInstancesResult", of: root.name)
+        return try result.requiredList("AutoScalingInstances", of: root.name).map { instance in
+          let id = try instance.required("InstanceId", of: "an instance")
+          return (id, try instance.required("LifecycleState", of: "instance \(id)"))
+        }
+      }.forEach { states[$0.0] = $0.1 }
+    }
+    return states
+  }
+
   package enum LifecycleActionResult: String, Sendable {
     case proceed = "CONTINUE"
     case abandon = "ABANDON"
@@ -129,8 +158,21 @@ extension AutoScalingGroup {
       instances.append(
         Instance(
           instanceID: id, availabilityZone: try instance.required("AvailabilityZone", of: "instance \(id)"),
-          lifecycleState: try instance.required("LifecycleState", of: "instance \(id)")))
+          lifecycleState: try instance.required("LifecycleState", of: "instance \(id)"),
+          weightedCapacity: try instance.weightedCapacity(of: "instance \(id)")))
     }
     self.instances = instances
+    suspendedProcesses = element.list("SuspendedProcesses").compactMap { $0["ProcessName"] }.sorted()
+  }
+}
+
+extension XMLElement {
+  /// A number from 1 to 999 as text (API reference, LaunchTemplateOverrides); nil if there is none.
+  fileprivate func weightedCapacity(of owner: String) throws(MalformedAnswer) -> Int? {
+    guard let text = self["WeightedCapacity"], !text.isEmpty else { return nil }
+    guard let weight = Int(text), (1...999).contains(weight) else {
+      throw MalformedAnswer("WeightedCapacity of \(owner) is not a number from 1 to 999")
+    }
+    return weight
   }
 }

@@ -2,24 +2,25 @@ package import Base
 package import Model
 internal import Consul
 
-/// New cluster or join. This decision prevents a second cluster beside one that a peer reports.
+/// New cluster or join. This decision prevents a second cluster beside one that exists.
 package enum ClusterDecision: Sendable, Equatable {
-  /// The group is complete and no member reports a cluster: the configuration contains `bootstrap_expect`. A member
-  /// that cannot be reached does not block it.
+  /// The group is complete, no server that was asked has a cluster, and none that may have one is left out: the
+  /// configuration contains `bootstrap_expect`, the number of all servers that count. Consul bootstraps only once so
+  /// many have joined and none of them reports raft peers.
   case newCluster(expect: Int, evidence: [String])
-  /// A peer knows a leader: the configuration contains `retry_join` only.
+  /// A server knows a leader: the configuration contains `retry_join` only.
   case join(through: [IPv4Address], evidence: [String])
   /// A client joins any server.
   case joinAsClient(servers: [IPv4Address], evidence: [String])
   /// The data directory contains raft state, with which the agent rejoins; or AWS cannot be reached and the
   /// configuration of this client lists servers.
   case rejoin(evidence: [String])
-  /// Peers have raft state but elected no leader in time: the cluster has lost its quorum. A second cluster beside it
+  /// Servers have raft state but elected no leader in time: the cluster has lost its quorum. A second cluster beside it
   /// would lose data silently. This server joins without bootstrapping and becomes a voter once the cluster is
   /// recovered.
   case joinWithoutLeader(survivors: [IPv4Address], evidence: [String])
   /// The observation does not suffice for a decision yet.
-  case wait(reason: String, evidence: [String])
+  case wait(WaitReason, evidence: [String])
 
   package var evidence: [String] {
     switch self {
@@ -44,40 +45,48 @@ package enum ClusterDecision: Sendable, Equatable {
   /// - Parameters:
   ///   - readiness: nil if AWS cannot be reached.
   ///   - keepsData: whether the agent will use the current content of the data directory.
-  package init(_ observation: Observation, _ readiness: Readiness?, keepsData: Bool, role: Settings.Role) {
-    if role == .client {
+  package init(_ observation: Observation, _ readiness: Readiness?, keepsData: Bool, _ settings: Settings) {
+    if settings.role == .client {
       self.init(client: readiness)
       return
     }
-    let raft = observation.machine.dataDirectory.raftState
-    if keepsData, raft.mayBePresent {
-      self = .rejoin(evidence: [Self.evidence(of: raft)])
+    switch RaftDataDecision(observation, settings, keepsData: keepsData) {
+    case .keep(let reason):
+      let state = Self.evidence(of: observation.machine.dataDirectory.raftState)
+      self = .rejoin(evidence: [state, reason])
       return
-    }
-    let others = (readiness?.members ?? []).filter { $0.instanceID != observation.identity.instanceID }
-    let answers = others.map { (member: $0, answer: observation.peers[$0.address] ?? .unknown(reason: "not queried")) }
-    let evidence = answers.map { "\($0.member.address) (\($0.member.instanceID)): \(Self.text(of: $0.answer))" }
-
-    var withLeader: [IPv4Address] = [], withPeers: [IPv4Address] = []
-    for (member, answer) in answers {
-      guard case .status(let status) = answer else { continue }
-      if status.leader != nil {
-        withLeader.append(member.address)
-      } else if !status.peers.isEmpty {
-        withPeers.append(member.address)
+    case .setAside(let reason) where readiness == nil:
+      let leaders = observation.peers.filter {
+        if case .status(let status) = $0.value { status.leader != nil } else { false }
       }
+      self = .join(through: leaders.keys.sorted(), evidence: [reason])
+      return
+    case .setAside, nil: break
     }
-    if !withLeader.isEmpty {
-      self = .join(through: withLeader, evidence: evidence)
-    } else if !withPeers.isEmpty {
+    let asked = (readiness?.asked ?? []).map { AskedServer($0, observation.peers) }
+    let evidence = asked.map { "\($0.instance.evidenceText): \($0.answerText)" }
+    let clusters = asked.filter { $0.status?.leader != nil }
+    let survivors = asked.filter { $0.hasClusterState }
+    if let other = clusters.first(where: { $0.isOfAnotherCluster(than: clusters[0]) }) {
+      self = .wait(
+        .twoClusters([clusters[0], other].map { "\($0.instance.text), \($0.answerText)" }), evidence: evidence)
+    } else if !clusters.isEmpty {
+      self = .join(through: clusters.compactMap(\.instance.address), evidence: evidence)
+    } else if !survivors.isEmpty {
       self =
         observation.leaderWaitIsOver
-        ? .joinWithoutLeader(survivors: withPeers, evidence: evidence)
-        : .wait(reason: "peers have raft state but no leader; an election may be in progress", evidence: evidence)
+        ? .joinWithoutLeader(survivors: survivors.compactMap(\.instance.address), evidence: evidence)
+        : .wait(.election, evidence: evidence)
     } else if let readiness, readiness.isComplete, let expected = readiness.expected {
-      self = .newCluster(expect: expected, evidence: evidence.isEmpty ? ["this is the only member"] : evidence)
+      let left = asked.filter { $0.isLeftOut(isFull: readiness.members.count <= expected) }
+      self =
+        left.isEmpty
+        ? .newCluster(
+          expect: max(expected, readiness.members.count),
+          evidence: evidence.isEmpty ? ["this is the only member"] : evidence)
+        : .wait(.unknownServers(left.map(\.instance.text)), evidence: evidence)
     } else {
-      self = .wait(reason: "the group is not complete", evidence: evidence)
+      self = .wait(.groupIncomplete, evidence: evidence)
     }
   }
 
@@ -86,12 +95,12 @@ package enum ClusterDecision: Sendable, Equatable {
       self = .rejoin(evidence: ["AWS cannot be reached; the agent's configuration lists servers"])
       return
     }
-    if readiness.members.isEmpty {
-      self = .wait(reason: "no server is running", evidence: [])
+    let servers = readiness.joinableServers
+    if servers.isEmpty {
+      self = .wait(.noServer, evidence: [])
     } else {
       self = .joinAsClient(
-        servers: readiness.members.map(\.address),
-        evidence: readiness.members.map { "\($0.address) (\($0.instanceID)): server" })
+        servers: servers.compactMap(\.address), evidence: servers.map { "\($0.evidenceText): server" })
     }
   }
 
@@ -102,8 +111,69 @@ package enum ClusterDecision: Sendable, Equatable {
     case .none: "no raft state"
     }
   }
+}
 
-  private static func text(of answer: PeerAnswer) -> String {
+/// What a decision waits for.
+package enum WaitReason: Sendable, Equatable {
+  case groupIncomplete
+  /// Servers have raft state but no leader.
+  case election
+  /// These instances may hold the data of a cluster, and did not answer.
+  case unknownServers([String])
+  /// The servers report two clusters; one server of each.
+  case twoClusters([String])
+  /// A client knows no server.
+  case noServer
+
+  package var text: String {
+    switch self {
+    case .groupIncomplete: "the group is not complete"
+    case .election: "servers have raft state but no leader; an election may be in progress"
+    case .unknownServers(let servers):
+      "not known whether \(servers.joined(separator: ", ")) \(servers.count == 1 ? "has" : "have") a cluster's data"
+    case .twoClusters(let servers): "the servers belong to two clusters: \(servers.joined(separator: "; "))"
+    case .noServer: "no server is running"
+    }
+  }
+}
+
+/// An instance that may hold data, with its answer.
+private struct AskedServer {
+  let instance: AskedInstance
+  let answer: PeerAnswer
+
+  init(_ instance: AskedInstance, _ answers: [IPv4Address: PeerAnswer]) {
+    self.instance = instance
+    let silence = instance.address == nil ? "it cannot be asked" : "not queried"
+    answer = instance.address.flatMap { answers[$0] } ?? .unknown(reason: silence)
+  }
+
+  var status: ClusterStatus? { if case .status(let status) = answer { status } else { nil } }
+
+  /// Whether the server has raft state, with or without a leader.
+  var hasClusterState: Bool { status.map { !$0.isEmpty } ?? false }
+
+  /// Raft configurations of one cluster share servers, also while it changes.
+  func isOfAnotherCluster(than other: AskedServer) -> Bool {
+    guard let own = status?.peers, let others = other.status?.peers, !own.isEmpty, !others.isEmpty else { return false }
+    return Set(own).isDisjoint(with: others)
+  }
+
+  /// Whether a new cluster would leave out data that this instance may hold.
+  ///
+  /// Consul's own bootstrap waits for every server that counts and asks each for raft peers; that covers those which do
+  /// not answer here, but not an instance that does not count, and no more servers than are expected.
+  /// - Parameter isFull: no more servers count than are expected.
+  func isLeftOut(isFull: Bool) -> Bool {
+    if instance.isAssumedDead { return false }
+    switch answer {
+    case .status: return false
+    case .refused: return !instance.isCounted && !instance.isWarm
+    case .unknown: return instance.isCounted ? !isFull : !instance.isWarm
+    }
+  }
+
+  var answerText: String {
     switch answer {
     case .unknown(let reason): "unknown, \(reason)"
     case .refused: "no agent runs"

@@ -6,15 +6,18 @@ package enum Eligibility: Sendable, Equatable {
   case eligible(IPv4Address)
   case ineligible(reason: String)
 
-  /// States of launching and serving instances. A launch hook holds instances in `Pending:Wait` until they are healthy,
-  /// so a wait for `InService` would never end.
-  private static let eligibleLifecycleStates: Set = ["Pending", "Pending:Wait", "Pending:Proceed", "InService"]
-  private static let eligibleInstanceStates: Set = ["pending", "running"]
+  /// A launch hook holds instances in `Pending:Wait` until they are healthy, so a wait for `InService` would never end.
+  static let launchingStates: Set = ["Pending", "Pending:Wait", "Pending:Proceed"]
+  /// States of launching and serving instances.
+  private static let eligibleLifecycleStates = launchingStates.union(["InService"])
+  static let livingStates: Set = ["pending", "running"]
 
   package init(_ instance: Instance, vpcID: String?) {
-    if let state = instance.lifecycleState, !Self.eligibleLifecycleStates.contains(state) {
+    if !instance.isListed {
+      self = .ineligible(reason: "no longer listed by its group, instance state \(instance.instanceState ?? "unknown")")
+    } else if let state = instance.lifecycleState, !Self.eligibleLifecycleStates.contains(state) {
       self = .ineligible(reason: "lifecycle state \(state)")
-    } else if let state = instance.instanceState, !Self.eligibleInstanceStates.contains(state) {
+    } else if let state = instance.instanceState, !Self.livingStates.contains(state) {
       self = .ineligible(reason: "instance state \(state)")
     } else if instance.instanceState == nil {
       self = .ineligible(reason: "not known to EC2 yet")

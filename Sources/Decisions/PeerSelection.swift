@@ -9,6 +9,9 @@ package func selectPeers(
   let others = members.filter { $0.instanceID != identity.instanceID }.map(\.address)
   switch (join, decision) {
   case (_, .joinAsClient(let servers, _)): return servers
+  case (.all, .join(let through, _)), (.all, .joinWithoutLeader(let through, _)):
+    // The servers of the cluster may be on standby, or about to be terminated: they are joined all the same.
+    return Set(others + through).sorted()
   case (.all, _): return others
   case (.leader, .join(let through, _)), (.leader, .joinWithoutLeader(let through, _)):
     // The lowest address of all may be that of a new server without a cluster, even of this one.

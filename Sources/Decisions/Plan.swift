@@ -11,6 +11,8 @@ package struct Plan: Sendable, Equatable {
   package let readiness: Readiness?
   package let decision: ClusterDecision
   package let dataDirectory: DataDirectoryDecision
+  /// Nil if this machine has no raft data that the agent will use.
+  package let raftData: RaftDataDecision?
   /// Servers that `retry_join` lists.
   package let peers: [IPv4Address]
   /// Servers that `retry_join_wan` lists.
@@ -33,7 +35,8 @@ package struct Plan: Sendable, Equatable {
     identity = observation.identity
     readiness = observation.group.map { Readiness($0, identity: observation.identity, settings: settings) }
     dataDirectory = DataDirectoryDecision(observation, settings)
-    decision = ClusterDecision(observation, readiness, keepsData: dataDirectory.keepsData, role: settings.role)
+    decision = ClusterDecision(observation, readiness, keepsData: dataDirectory.keepsData, settings)
+    raftData = RaftDataDecision(observation, settings, keepsData: dataDirectory.keepsData)
     let current = machine.configuration
     peers =
       readiness == nil
@@ -62,13 +65,14 @@ package struct Plan: Sendable, Equatable {
       wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
-      observation: observation, settings: settings, dataDirectory: dataDirectory, configuration: configuration,
-      start: start, requirements: requirements)
+      observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
+      configuration: configuration, start: start, requirements: requirements)
     steps = try builder.steps()
     sidecarSteps = builder.sidecarSteps
     self.requirements = start == .none ? nil : requirements
     warnings = Self.warnings(
-      observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, current: current)
+      observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, raftData: raftData,
+      current: current)
   }
 
   /// Whether a sidecar takes over once the agent is healthy.

@@ -5,11 +5,17 @@ extension Plan {
   /// What a person should know before or after the run, although it does not stop the run.
   static func warnings(
     _ observation: Observation, _ settings: Settings, readiness: Readiness?, decision: ClusterDecision,
-    dataDirectory: DataDirectoryDecision, current: CurrentConfiguration
+    dataDirectory: DataDirectoryDecision, raftData: RaftDataDecision?, current: CurrentConfiguration
   ) -> [String] {
     var warnings: [String] = []
     if case .rename(let target, let reason) = dataDirectory {
       warnings.append("the data directory was \(reason); it is renamed to \(target)")
+    }
+    if case .setAside(let reason)? = raftData {
+      warnings.append("this server joins empty, and its raft data is renamed: \(reason)")
+    }
+    for name in observation.group?.missingGroups ?? [] {
+      warnings.append("there is no Auto Scaling group \(name): if it was deleted, remove it from --group")
     }
     if case .joinWithoutLeader(let survivors, _) = decision { warnings.append(lostQuorum(survivors)) }
     if let readiness, settings.role == .server {

@@ -46,3 +46,19 @@ package enum RaftDataDecision: Sendable, Equatable {
         + proof.peers.sorted().joined(separator: ", "))
   }
 }
+
+extension RaftDataDecision {
+  /// The decision about this machine's raft data; nil if it has none that the agent will use.
+  package init?(_ observation: Observation, _ settings: Settings, keepsData: Bool) {
+    guard settings.role == .server, keepsData, observation.machine.dataDirectory.raftState.mayBePresent else {
+      return nil
+    }
+    let identity = observation.identity, current = observation.machine.configuration
+    let interfaces = identity.interfaces.flatMap { $0.privateIPs + $0.publicIPs.keys }
+    let own = [identity.privateIP, current.bindAddress, current.advertiseAddress].compactMap { $0 } + interfaces
+    let port = settings.port("server", otherwise: 8300)
+    self.init(
+      ownAddresses: Set(own.map { "\($0):\(port)" }),
+      answers: observation.peers.filter { !own.contains($0.key) }, port: port)
+  }
+}

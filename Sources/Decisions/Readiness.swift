@@ -1,13 +1,23 @@
 package import Base
 package import Model
 
-/// An eligible instance.
+/// An instance that counts towards completeness.
 package struct Member: Sendable, Equatable {
   package let instanceID: String
   /// Address of its agent.
   package let address: IPv4Address
   package let publicIP: IPv4Address?
   package let availabilityZone: String
+  /// What it counts towards a desired capacity in units; nil where instances count.
+  package let weight: Int?
+
+  init(_ instance: Instance, address: IPv4Address) {
+    instanceID = instance.instanceID
+    self.address = address
+    publicIP = instance.publicIP
+    availabilityZone = instance.availabilityZone
+    weight = instance.weight
+  }
 }
 
 /// Which instances are eligible, and what is missing for a complete datacenter.
@@ -17,12 +27,17 @@ package struct Readiness: Sendable, Equatable {
   /// Number of servers of this datacenter; nil if it is not known, with the reason in `expectationFailure`.
   package let expected: Int?
   package let expectationFailure: Failure?
-  /// Eligible servers of this datacenter, in numeric order of address.
+  /// Servers that count: the eligible ones of this datacenter, in numeric order of address.
   package let members: [Member]
+  /// Servers to ask before a new cluster is formed: every instance of this datacenter that may hold data, this one not
+  /// among them.
+  package let asked: [AskedInstance]
   /// The other datacenters in the layout of one per zone: every other zone of the groups or of their instances.
   package let otherZones: [OtherZone]
   package let includesThisInstance: Bool
   package let role: Settings.Role
+  /// Groups whose process `Launch` is suspended.
+  private let suspendedGroups: [String]
   private let layout: Settings.Layout
   private let zone: String
 
@@ -48,99 +63,55 @@ package struct Readiness: Sendable, Equatable {
     }
     let eligible = evaluated.compactMap { evaluated in
       evaluated.eligibility.address.map {
-        Member(
-          instanceID: evaluated.instance.instanceID, address: $0, publicIP: evaluated.instance.publicIP,
-          availabilityZone: evaluated.instance.availabilityZone)
+        (member: Member(evaluated.instance, address: $0), group: evaluated.instance.group)
       }
-    }.sorted { $0.address < $1.address }
+    }.sorted { $0.member.address < $1.member.address }
+    let members = eligible.map(\.member)
     role = settings.role
     layout = settings.layout
     zone = identity.availabilityZone
-    includesThisInstance = eligible.contains { $0.instanceID == identity.instanceID }
+    suspendedGroups = group.scalingGroups.filter { $0.suspendedProcesses.contains("Launch") }.map(\.name)
+    includesThisInstance = members.contains { $0.instanceID == identity.instanceID }
+    asked = evaluated.compactMap { evaluated in
+      let instance = evaluated.instance
+      guard instance.instanceID != identity.instanceID,
+        settings.layout == .single || instance.availabilityZone == identity.availabilityZone
+      else { return nil }
+      return AskedInstance(
+        instance, evaluated.eligibility, vpcID: identity.vpcID, assumedDead: settings.assumedDead)
+    }
+    let capacity = Capacity(group, members: eligible)
     let expectation: Result<Int, Failure>
     switch settings.layout {
     case .single:
-      members = eligible
+      self.members = members
       otherZones = []
-      expectation = Self.wholeGroup(group, expect: settings.expect)
+      expectation = capacity.wholeGroup(expect: settings.expect)
     case .datacenterPerAZ:
-      members = eligible.filter { $0.availabilityZone == identity.availabilityZone }
-      expectation = Self.share(of: identity.availabilityZone, group, expect: settings.expect)
+      self.members = members.filter { $0.availabilityZone == identity.availabilityZone }
+      expectation = capacity.share(of: identity.availabilityZone, expect: settings.expect)
       let zones = Set(group.scalingGroups.flatMap(\.zones) + group.instances.map(\.availabilityZone))
       otherZones = zones.subtracting([identity.availabilityZone]).sorted().map { zone in
         OtherZone(
-          name: zone, expected: Self.share(of: zone, group, expect: settings.expect).value,
-          members: eligible.filter { $0.availabilityZone == zone })
+          name: zone, expected: capacity.share(of: zone, expect: settings.expect).value,
+          members: members.filter { $0.availabilityZone == zone })
       }
     }
     expected = expectation.value
     if case .failure(let failure) = expectation { expectationFailure = failure } else { expectationFailure = nil }
   }
 
-  // MARK: The expected number
-
-  /// The desired capacity of all groups.
-  private static func wholeGroup(_ group: GroupObservation, expect: Int?) -> Result<Int, Failure> {
-    if let expect { return .success(expect) }
-    guard let desired = group.desiredCapacity else { return .failure(unknownCapacity(hint: "set --expect N")) }
-    guard desired > 0 else {
-      return .failure(
-        Failure(
-          .usage, "the expected number of servers is \(desired)",
-          details: ["the desired capacity of Auto Scaling \(groupNames(group)) is \(desired)"],
-          hint: "raise the desired capacity, set --expect N, or correct --group"))
-    }
-    return .success(desired)
-  }
-
-  /// What a zone gets of the desired capacity: Auto Scaling spreads a group evenly over its zones.
-  private static func share(of zone: String, _ group: GroupObservation, expect: Int?) -> Result<Int, Failure> {
-    if let expect { return .success(expect) }
-    guard !group.scalingGroups.isEmpty else {
-      return .failure(unknownCapacity(hint: "set --expect N, the number of servers in each zone"))
-    }
-    var share = 0
-    for group in group.scalingGroups where group.zones.contains(zone) {
-      guard group.desiredCapacity.isMultiple(of: group.zones.count) else {
-        return .failure(
-          Failure(
-            .usage,
-            "the expected number of servers in \(zone) cannot be derived from Auto Scaling group \(group.name)",
-            details: [
-              "its desired capacity of \(group.desiredCapacity) is not a multiple of its "
-                + "\(group.zones.count) zones (\(group.zones.joined(separator: ", ")))"
-            ],
-            hint: "set --expect N, the number of servers in each zone, or change the desired capacity"))
-      }
-      share = share.saturatingAdding(group.desiredCapacity / group.zones.count)
-    }
-    guard share > 0 else {
-      return .failure(
-        Failure(
-          .usage, "the expected number of servers in \(zone) is \(share)",
-          details: ["Auto Scaling \(groupNames(group)) desires none there"],
-          hint: "set --expect N, or correct --group"))
-    }
-    return .success(share)
-  }
-
-  private static func unknownCapacity(hint: String) -> Failure {
-    Failure(
-      .usage, "the expected number of servers is not known", details: ["tags have no desired capacity"], hint: hint)
-  }
-
-  private static func groupNames(_ group: GroupObservation) -> String {
-    (group.scalingGroups.count == 1 ? "group " : "groups ") + group.scalingGroups.map(\.name).joined(separator: ", ")
-  }
-
   // MARK: Completeness
 
   /// Servers: all expected servers are eligible, this instance among them. Clients: any server is enough.
   package var isComplete: Bool {
-    if role == .client { return !members.isEmpty }
+    if role == .client { return !joinableServers.isEmpty }
     guard let expected else { return false }
     return members.count >= expected && includesThisInstance
   }
+
+  /// What a client may join: every server of this datacenter that runs, whatever its lifecycle state.
+  package var joinableServers: [AskedInstance] { asked.filter { $0.isRunning && $0.address != nil } }
 
   /// Whether every other zone is complete. Without any other zone, one is expected to appear.
   package var knowsOtherZones: Bool { !otherZones.isEmpty && otherZones.allSatisfy(\.isComplete) }
@@ -160,11 +131,12 @@ package struct Readiness: Sendable, Equatable {
     }
     if let expected, expected > members.count + missing.count {
       missing.append("\(expected - members.count - missing.count) not launched yet")
+      missing += suspendedGroups.map { "the process Launch of Auto Scaling group \($0) is suspended" }
     }
     return missing
   }
 }
 
 extension Result {
-  fileprivate var value: Success? { if case .success(let value) = self { value } else { nil } }
+  var value: Success? { if case .success(let value) = self { value } else { nil } }
 }

@@ -8,6 +8,7 @@ struct StepBuilder {
   let observation: Observation
   let settings: Settings
   let dataDirectory: DataDirectoryDecision
+  let raftData: RaftDataDecision?
   let configuration: AgentConfiguration
   let start: Settings.Start
   let requirements: HealthRequirements
@@ -17,7 +18,9 @@ struct StepBuilder {
   /// A running agent is reloaded, not restarted, unless its data directory belongs to another instance. Two other
   /// steps restart one: `.runContainer` if the options of the container changed, and the sidecar's after an address
   /// changed.
-  private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData }
+  private var keepsAgent: Bool { machine.agentIsRunning && dataDirectory.keepsData && !setsRaftDataAside }
+
+  private var setsRaftDataAside: Bool { if case .setAside? = raftData { true } else { false } }
 
   func steps() throws(Failure) -> Steps {
     var steps = Steps()
@@ -49,6 +52,11 @@ struct StepBuilder {
     if case .rename(let target, let reason) = dataDirectory {
       if machine.agentIsRunning { steps.append(.stopAgent(stop)) }
       steps.append(.rename(settings.dataDirectory, to: target, reason: reason))
+    }
+    if case .setAside(let reason)? = raftData {
+      if machine.agentIsRunning { steps.append(.stopAgent(stop)) }
+      let raft = settings.dataDirectory + "/raft"
+      steps.append(.rename(raft, to: "\(raft).removed.\(observation.time.basic)", reason: reason))
     }
     steps.append(.createDirectory(settings.dataDirectory, mode: 0o750, owner: owner))
     steps.append(.createDirectory(settings.configDirectory, mode: 0o755, owner: nil))

@@ -19,6 +19,8 @@ package struct GroupObserver: Sendable {
   /// The tag of every instance that Auto Scaling has launched or attached; it removes the tag at a detachment (Auto
   /// Scaling User Guide, "Tag Auto Scaling groups and instances"). Other callers cannot set it.
   private static let groupTag = "tag:aws:autoscaling:groupName"
+  /// Every state but `terminated`: a stopped instance may come back with its data.
+  private static let livingStates = ["pending", "running", "shutting-down", "stopping", "stopped"]
   /// Names in the list of existing groups.
   private static let listedGroups = 20
 
@@ -39,9 +41,9 @@ package struct GroupObserver: Sendable {
     async let tagged = EC2(client: client).describeInstances(
       [.init(Self.groupTag, names)], withInterfaces: addressing != .primary)
     let groups = try await scalingGroups
-    if let unknown = names.first(where: { name in !groups.contains { $0.name == name } }) {
-      throw await unknownGroup(unknown)
-    }
+    // A group of a blue/green change that is over may be deleted before its name is taken out of the options.
+    let missing = names.filter { name in !groups.contains { $0.name == name } }
+    if groups.isEmpty, let unknown = missing.first { throw await unknownGroup(unknown) }
     let described = Dictionary(try await tagged.map { ($0.instanceID, $0) }, uniquingKeysWith: { _, last in last })
     let instances = groups.flatMap { group in
       group.instances.map { member in
@@ -49,19 +51,42 @@ package struct GroupObserver: Sendable {
         return Instance(
           instanceID: member.instanceID, group: group.name, availabilityZone: member.availabilityZone,
           lifecycleState: member.lifecycleState, instanceState: instance?.state,
-          privateIP: instance.flatMap(address(of:)), publicIP: instance?.publicIP, vpcID: instance?.vpcID)
+          privateIP: instance.flatMap(address(of:)), publicIP: instance?.publicIP, vpcID: instance?.vpcID,
+          weight: member.weightedCapacity)
       }
     }
+    let listed = Set(instances.map(\.instanceID))
+    let unlisted = try await unlistedInstances(
+      described.values.filter { !listed.contains($0.instanceID) && $0.state != "terminated" })
     return GroupObservation(
-      instances: instances.inOrder,
+      instances: (instances + unlisted).inOrder,
       scalingGroups: groups.map {
-        .init(name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted())
-      })
+        .init(
+          name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted(),
+          suspendedProcesses: $0.suspendedProcesses)
+      }, missingGroups: missing)
+  }
+
+  /// Instances that have the tag of a group and still run: it has detached or forgotten them, or they are in its warm
+  /// pool, which only DescribeAutoScalingInstances tells. Where the role may not call it, they count as detached.
+  private func unlistedInstances(_ instances: [EC2Instance]) async throws -> [Instance] {
+    guard !instances.isEmpty else { return [] }
+    var states: [String: String] = [:]
+    do {
+      states = try await AutoScaling(client: client).lifecycleStates(ofInstances: instances.map(\.instanceID).sorted())
+    } catch let error as AWSError where error.kind == .denied {}
+    return instances.map { instance in
+      let state = states[instance.instanceID]
+      return Instance(
+        instanceID: instance.instanceID, group: nil, availabilityZone: instance.availabilityZone,
+        lifecycleState: state, instanceState: instance.state, privateIP: address(of: instance),
+        publicIP: instance.publicIP, vpcID: instance.vpcID, isListed: state?.hasPrefix("Warmed:") ?? false)
+    }
   }
 
   private func observe(tags: [Settings.Tag], _ identity: Identity) async throws -> GroupObservation {
     var filters = tags.map { EC2.Filter("tag:\($0.key)", [$0.value]) }
-    filters.append(.init("instance-state-name", ["pending", "running"]))
+    filters.append(.init("instance-state-name", Self.livingStates))
     if let vpcID = identity.vpcID { filters.append(.init("vpc-id", [vpcID])) }
     let instances = try await EC2(client: client).describeInstances(filters, withInterfaces: addressing != .primary)
     return GroupObservation(

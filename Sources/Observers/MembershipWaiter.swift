@@ -78,11 +78,10 @@ struct MembershipWaiter: Sendable {
         let readiness = Readiness(group, identity: observation.identity, settings: settings)
         if settings.role == .server, !rejoins, let failure = readiness.expectationFailure { throw failure }
         observation.time = context.now()
-        if rejoins, settings.role == .server { return observation }
         let decision = try await decide(&observation, readiness)
         guard waits else { return observation }
         let now = context.uptime(), elapsed = now - start
-        leaderlessSince = isLeaderless(observation, decision) ? leaderlessSince ?? now : nil
+        leaderlessSince = isElection(decision) ? leaderlessSince ?? now : nil
         guard case .wait = decision else {
           guard waitsForOtherZones(decision, readiness, elapsed: elapsed) else { return observation }
           reportOtherZones(readiness, elapsed: elapsed)
@@ -113,19 +112,15 @@ struct MembershipWaiter: Sendable {
   private func decide(_ observation: inout Observation, _ readiness: Readiness) async throws -> ClusterDecision {
     if settings.role == .server {
       observation.peers = await PeerObserver(context: context, httpPort: settings.httpPort).query(
-        readiness.members.filter { $0.instanceID != observation.identity.instanceID }.map(\.address))
+        readiness.asked.compactMap(\.address))
       try Task.checkCancellation()
     }
     let keepsData = DataDirectoryDecision(observation, settings).keepsData
-    return ClusterDecision(observation, readiness, keepsData: keepsData, role: settings.role)
+    return ClusterDecision(observation, readiness, keepsData: keepsData, settings)
   }
 
-  /// Whether peers have raft state but no leader.
-  private func isLeaderless(_ observation: Observation, _ decision: ClusterDecision) -> Bool {
-    guard case .wait = decision else { return false }
-    return observation.peers.values.contains { answer in
-      if case .status(let status) = answer { !status.peers.isEmpty } else { false }
-    }
+  private func isElection(_ decision: ClusterDecision) -> Bool {
+    if case .wait(.election, _) = decision { true } else { false }
   }
 
   /// A new datacenter waits for the others, so that its first configuration lists their servers. A server that joins an
@@ -152,14 +147,14 @@ extension MembershipWaiter {
   private func report(
     _ decision: ClusterDecision, _ readiness: Readiness, _ observation: Observation, elapsed: Duration
   ) {
+    guard case .wait(let reason, _) = decision else { return }
     let missing = readiness.missing(identity: observation.identity).joined(separator: ", ")
     let eligible = readiness.members.count, expected = settings.role == .client ? 1 : readiness.expected ?? 0
     let message: String
-    if isLeaderless(observation, decision), case .wait(let reason, _) = decision {
-      message = reason
-    } else if settings.role == .client {
-      message = "waiting for a server: none is eligible" + (missing.isEmpty ? "" : "; \(missing)")
-    } else {
+    switch reason {
+    case .election, .unknownServers, .twoClusters: message = reason.text
+    case .noServer: message = "waiting for a server: none runs" + (missing.isEmpty ? "" : "; \(missing)")
+    case .groupIncomplete:
       message =
         "waiting for the group: \(eligible) of \(expected) servers" + (missing.isEmpty ? "" : "; missing \(missing)")
     }
@@ -186,24 +181,37 @@ extension MembershipWaiter {
     _ decision: ClusterDecision, _ readiness: Readiness, _ observation: Observation, after elapsed: Duration
   ) -> Failure {
     let time = elapsed.humanReadable
-    if isLeaderless(observation, decision) {
+    let missing = readiness.missing(identity: observation.identity).joined(separator: ", ")
+    guard case .wait(let reason, _) = decision else {
+      return Failure(.groupIncomplete, "the wait ended after \(time)", details: decision.evidence)
+    }
+    switch reason {
+    case .election:
       return Failure(
         .groupIncomplete, "no leader was elected in \(time)", details: decision.evidence,
         hint: "raise --wait-timeout above --leader-wait (\(settings.leaderWait.humanReadable)): "
           + "after that this server joins without a leader")
-    }
-    let missing = readiness.missing(identity: observation.identity).joined(separator: ", ")
-    if settings.role == .client {
+    case .unknownServers(let servers):
+      return Failure(
+        .groupIncomplete, "no new cluster was formed in \(time): \(reason.text)", details: decision.evidence,
+        hint: "repair or terminate \(servers.count == 1 ? "that instance" : "those instances"); if the data will not "
+          + "come back, say so with --assume-dead INSTANCE")
+    case .twoClusters:
+      return Failure(
+        .groupIncomplete, "no cluster was joined in \(time): \(reason.text)", details: decision.evidence,
+        hint: "keep one of the two clusters, and terminate the servers of the other")
+    case .noServer:
       return Failure(
         .groupIncomplete, "no server was running in \(time)",
         details: missing.isEmpty ? [] : ["not eligible: \(missing)"],
         hint: "check \(subject(observation.identity)), or raise --wait-timeout")
+    case .groupIncomplete:
+      return Failure(
+        .groupIncomplete,
+        "the group was not complete after \(time): \(readiness.members.count) of \(readiness.expected ?? 0) servers",
+        details: missing.isEmpty ? [] : ["missing: \(missing)"],
+        hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
+          + "lower --expect, or raise --wait-timeout")
     }
-    return Failure(
-      .groupIncomplete,
-      "the group was not complete after \(time): \(readiness.members.count) of \(readiness.expected ?? 0) servers",
-      details: missing.isEmpty ? [] : ["missing: \(missing)"],
-      hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
-        + "lower --expect, or raise --wait-timeout")
   }
 }

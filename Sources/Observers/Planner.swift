@@ -115,6 +115,10 @@ package struct Planner: Sendable {
       context.log.warning(
         "cannot discover the group; rejoining with the configuration and data on this machine",
         ["reason": .string(error.lines.joined(separator: " "))])
+      if settings.role == .server, observation.peers.isEmpty {
+        observation.peers = await PeerObserver(context: context, httpPort: settings.httpPort).query(
+          machine.configuration.peers)
+      }
     }
     return try Plan(observation, settings)
   }

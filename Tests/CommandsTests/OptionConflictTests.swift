@@ -22,7 +22,8 @@ import Testing
     ("client per zone", ["--role", "client", "--layout", "datacenter-per-az"]),
   ]
   static let serversOnly: Set = [
-    "expect", "join", "leader-wait", "wan-wait", "require-wan", "wan-address", "gossip-key-create", "raft-multiplier",
+    "assume-dead", "expect", "join", "leader-wait", "wan-wait", "require-wan", "wan-address", "gossip-key-create",
+    "raft-multiplier",
     "server-stabilization-time",
     "cleanup-dead-servers", "last-contact-threshold", "min-quorum",
   ]

@@ -86,13 +86,14 @@ import Testing
     let client: (inout Settings) -> Void = { $0.role = .client }
     #expect(readiness([six[0]], [(6, [a, b])], client).isComplete)
     #expect(!readiness([six[3]], [(6, [a, b])], client).isComplete)
-    guard case .wait = ClusterDecision(observation(), readiness([six[3]], [], client), keepsData: true, role: .client)
-    else {
-      Issue.record("no wait")
-      return
-    }
-    let decision = ClusterDecision(observation(), readiness(six, [], client), keepsData: true, role: .client)
-    #expect(decision.name == "join as a client" && decision.evidence.count == 3)
+    var settings = Settings()
+    settings.role = .client
+    #expect(
+      ClusterDecision(observation(), readiness([six[3]], [], client), keepsData: true, settings)
+        == .wait(.noServer, evidence: []))
+    // This instance is no server.
+    let decision = ClusterDecision(observation(), readiness(six, [], client), keepsData: true, settings)
+    #expect(decision.name == "join as a client" && decision.evidence.count == 2)
   }
 
   @Test func `the datacenter is named after the zone or its id, if that is a label`() throws {

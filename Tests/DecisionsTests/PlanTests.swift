@@ -158,7 +158,7 @@ import Testing
     let plan = try plan(observation(machine(data: data, recorded: "i-old", running: true, systemd: true)))
     #expect(
       plan.steps.all.prefix(2).map(\.title) == [
-        "stop the agent that runs on the data of another machine",
+        "stop the agent, whose data is renamed",
         "rename /opt/consul to /opt/consul.i-old.20260102T030405Z (created by instance i-old)",
       ])
     #expect(

@@ -12,11 +12,12 @@ func address(_ text: String) -> IPv4Address { IPv4Address(text)! }
 func instance(
   _ id: String, _ ip: String? = nil, lifecycle: String? = "InService", state: String? = "running",
   vpc: String? = "vpc-1", group: String? = "g",
-  zone: String = "eu-west-1a", publicIP: String? = nil
+  zone: String = "eu-west-1a", publicIP: String? = nil, weight: Int? = nil, isListed: Bool = true
 ) -> Instance {
   Instance(
     instanceID: id, group: group, availabilityZone: zone, lifecycleState: lifecycle, instanceState: state,
-    privateIP: ip.map(address), publicIP: publicIP.map(address), vpcID: vpc)
+    privateIP: ip.map(address), publicIP: publicIP.map(address), vpcID: vpc,
+    weight: weight, isListed: isListed)
 }
 
 let me = Identity(

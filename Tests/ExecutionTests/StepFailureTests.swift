@@ -119,7 +119,7 @@ import Testing
 
   private static let systemctlStop = Command("/bin/systemctl", ["stop", "consul.service"])
   private static let commandCases: [CommandCase] = [
-    .init(.stopAgent(systemctlStop), "/bin/systemctl", "stop the agent that runs on the data of another machine"),
+    .init(.stopAgent(systemctlStop), "/bin/systemctl", "stop the agent, whose data is renamed"),
     .init(.run(systemctlStop), "/bin/systemctl", "run `/bin/systemctl stop consul.service`"),
     .init(.reloadAgent(.command(systemctlStop), restartKeys: []), "/bin/systemctl", "reload the running agent"),
     .init(

@@ -72,7 +72,7 @@ import Testing
     #expect(seen.instances.map(\.group) == ["b", "b", "a"] && seen.desiredCapacity == 3)
   }
 
-  @Test func `tags select this VPC's pending and running instances that have all of them`() async throws {
+  @Test func `tags select this VPC's instances that have all of them and may still run`() async throws {
     let tags = ["role": "consul", "env": "prod"]
     flow.aws.setInstances([
       FakeInstance("i-1", ip: "10.0.1.9", group: nil, tags: tags),
@@ -80,18 +80,20 @@ import Testing
       FakeInstance("i-3", ip: "10.0.1.7", group: nil, state: "stopped", tags: tags),
       FakeInstance("i-4", ip: "10.0.1.6", group: nil, vpcID: "vpc-2", tags: tags),
       FakeInstance("i-5", ip: "10.0.1.5", group: nil, tags: ["role": "consul"]),
+      FakeInstance("i-6", ip: "10.0.1.4", group: nil, state: "terminated", tags: tags),
     ])
     let membership = Settings.Membership.tags([.init(key: "role", value: "consul"), .init(key: "env", value: "prod")])
     #expect(
       try await observe(membership)
         == GroupObservation(
           instances: [
+            instance("i-3", "10.0.1.7", group: nil, lifecycle: nil, state: "stopped"),
             instance("i-1", "10.0.1.9", group: nil, lifecycle: nil),
             instance("i-2", nil, group: nil, lifecycle: nil, state: "pending"),
           ], scalingGroups: []))
     #expect(flow.aws.calls.map(\.action) == ["DescribeInstances"])
     // Without a VPC (EC2-Classic's metadata) there is nothing to restrict.
-    #expect(try await observe(membership, vpcID: nil).instances.map(\.instanceID) == ["i-4", "i-1", "i-2"])
+    #expect(try await observe(membership, vpcID: nil).instances.map(\.instanceID) == ["i-4", "i-3", "i-1", "i-2"])
   }
 
   @Test func `addresses are those of the interface that corresponds to the advertised one`() async throws {
@@ -109,11 +111,56 @@ import Testing
     #expect(try await observe(addressing: .device(1, isPublic: true)).instances.map(\.privateIP) == [nil])
   }
 
+  /// What still runs with the group's tag may hold data: a detached instance, or one that the group has forgotten.
+  /// Those of its warm pool have the tag, too, and only DescribeAutoScalingInstances tells.
+  @Test func `instances with the group's tag that it does not list are there, unless they are terminated`() async throws
+  {
+    var detached = FakeInstance("i-1", ip: "10.0.1.9", lifecycle: "Detached")
+    var warm = FakeInstance("i-2", ip: "10.0.1.8", state: "stopped", lifecycle: "Warmed:Stopped")
+    var gone = FakeInstance("i-3", ip: nil, state: "terminated")
+    (detached.isListed, warm.isListed, gone.isListed) = (false, false, false)
+    flow.aws.setGroups([FakeGroup("web", desired: 1)])
+    flow.aws.setInstances([detached, warm, gone, FakeInstance("i-4", ip: "10.0.1.7")])
+    let seen = try await observe()
+    #expect(seen.instances.map(\.instanceID) == ["i-4", "i-2", "i-1"])
+    #expect(seen.instances.map(\.isListed) == [true, true, false])
+    #expect(seen.instances.map(\.lifecycleState) == ["InService", "Warmed:Stopped", "Detached"])
+    #expect(
+      flow.aws.calls.map(\.action).sorted() == [
+        "DescribeAutoScalingGroups", "DescribeAutoScalingInstances", "DescribeInstances",
+      ])
+  }
+
+  @Test func `where the role may not ask for their states, they count as no longer listed`() async throws {
+    var warm = FakeInstance("i-2", ip: "10.0.1.8", state: "stopped", lifecycle: "Warmed:Stopped")
+    warm.isListed = false
+    flow.aws.setInstances([warm, FakeInstance("i-4", ip: "10.0.1.7")])
+    flow.aws.refuse("DescribeAutoScalingInstances", .accessDenied)
+    let seen = try await observe()
+    #expect(seen.instances.map(\.isListed) == [true, false])
+  }
+
+  @Test func `weights and suspended processes are AWS's`() async throws {
+    var heavy = FakeInstance("i-1", ip: "10.0.1.9"), group = FakeGroup("web", desired: 6)
+    heavy.weight = 2
+    group.suspendedProcesses = ["Terminate", "Launch"]
+    flow.aws.setGroups([group])
+    flow.aws.setInstances([heavy])
+    let seen = try await observe()
+    #expect(seen.instances.map(\.weight) == [2])
+    #expect(seen.scalingGroups.map(\.suspendedProcesses) == [["Launch", "Terminate"]])
+  }
+
   // MARK: Groups that do not exist
+
+  @Test func `a deleted group beside another named one is remembered, not an error`() async throws {
+    let seen = try await observe(.groups(["web", "old"]))
+    #expect(seen.missingGroups == ["old"] && seen.scalingGroups.map(\.name) == ["web"])
+  }
 
   @Test func `an unknown group is an error with the existing groups and the nearest name`() async {
     flow.aws.setGroups([FakeGroup("vault", desired: 1), FakeGroup("consul", desired: 1)])
-    let failed = await failure { _ = try await observe(.groups(["consul", "consu"])) }
+    let failed = await failure { _ = try await observe(.groups(["consu"])) }
     #expect(
       failed
         == Failure(

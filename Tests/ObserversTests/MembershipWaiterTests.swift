@@ -236,8 +236,11 @@ import Testing
   /// A server with raft state starts whatever its group desires now.
   @Test func `a rejoining server does not need an expectation`() async throws {
     flow.aws.setGroups([FakeGroup("web", desired: 0)])
-    let seen = try await flow.wait(rejoins: true)
-    #expect(seen.group?.instances.count == 3 && seen.peers.isEmpty)
+    var machine = flow.machine
+    machine.dataDirectory = .init(
+      content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false)
+    let seen = try await flow.waiter.wait(flow.observation(machine), waits: true, rejoins: true)
+    #expect(seen.group?.instances.count == 3 && flow.elapsed == .zero)
   }
 
   @Test func `a client needs no expectation`() async throws {
@@ -268,18 +271,18 @@ import Testing
   @Test func `a client waits for a server up to --wait-timeout`() async {
     var flow = flow
     flow.settings.waitTimeout = .seconds(30)
-    flow.aws.setInstances([FakeInstance("i-1", ip: "10.0.1.9", lifecycle: "Terminating")])
+    flow.aws.setInstances([FakeInstance("i-1", ip: "10.0.1.9", state: "stopped")])
     let failed = await failure { [flow] in _ = try await flow.wait() }
     #expect(
       failed
         == Failure(
           .groupIncomplete, "no server was running in 30 s",
-          details: ["not eligible: i-1 (lifecycle state Terminating)"],
+          details: ["not eligible: i-1 (instance state stopped)"],
           hint: "check Auto Scaling group web, or raise --wait-timeout"))
     #expect(flow.elapsed == .seconds(30))
     #expect(
       flow.log.progress.first?.message
-        == "waiting for a server: none is eligible; i-1 (lifecycle state Terminating)")
+        == "waiting for a server: none runs; i-1 (instance state stopped)")
   }
 
   @Test func `in the layout of one datacenter per zone the server is one of the client's zone`() async {

@@ -76,7 +76,7 @@ import Testing
     #expect(
       plan.decision
         == .wait(
-          reason: "the group is not complete",
+          .groupIncomplete,
           evidence: [
             "10.0.1.9 (i-1): unknown, connection refused", "10.0.2.100 (i-3): unknown, connection refused",
           ]))

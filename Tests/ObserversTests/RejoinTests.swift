@@ -27,7 +27,9 @@ import Testing
     try await flow.planner.plan(at: try await flow.planner.locate(), mode)
   }
 
-  private static let evidence = ["/opt/consul/raft/snapshots/2-5-1 contains raft state"]
+  private static let evidence = [
+    "/opt/consul/raft/snapshots/2-5-1 contains raft state", "no other server knows a leader",
+  ]
 
   @Test func `with AWS a server rejoins without a wait, whatever its group`() async throws {
     flow.aws.setGroups([FakeGroup("web", desired: 9)])

@@ -132,7 +132,8 @@ import Testing
     #expect(
       plan.decision
         == .rejoin(evidence: [
-          "the data directory may contain raft state: read /opt/consul/raft/raft.db: Input/output error"
+          "the data directory may contain raft state: read /opt/consul/raft/raft.db: Input/output error",
+          "no other server knows a leader",
         ]))
   }
 

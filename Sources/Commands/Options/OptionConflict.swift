@@ -21,7 +21,8 @@ package struct OptionConflict: Sendable {
   /// Options of servers, each with the reason why a client has no use for it.
   private static let serverOptions: [(name: String, reason: String)] = [
     ("expect", "a client does not wait for a number of servers"), ("join", "a client joins any server"),
-    ("leader-wait", "a client never forms a cluster"), ("wan-wait", "only servers join the WAN pool"),
+    ("assume-dead", "a client never forms a cluster"), ("leader-wait", "a client never forms a cluster"),
+    ("wan-wait", "only servers join the WAN pool"),
     ("require-wan", "only servers join the WAN pool"), ("wan-address", "only servers join the WAN pool"),
     ("gossip-key-create", "only servers create the key"), ("raft-multiplier", "a client does not run raft"),
     ("server-stabilization-time", "autopilot manages servers"), ("cleanup-dead-servers", "autopilot manages servers"),

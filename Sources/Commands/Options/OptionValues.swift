@@ -99,6 +99,17 @@ func addressChoice(_ value: String) throws(OptionValueError) -> Settings.Address
   return .interface(value)
 }
 
+/// `i-` and 8 or 17 hexadecimal digits.
+func instanceID(_ value: String) throws(OptionValueError) -> String {
+  let digits = value.dropFirst(2)
+  let isID =
+    value.hasPrefix("i-") && [8, 17].contains(digits.count) && digits.allSatisfy { $0.isASCII && $0.isHexDigit }
+  guard isID else {
+    throw OptionValueError(expectation: "must be the ID of an instance, for example i-0123456789abcdef0")
+  }
+  return value.lowercased()
+}
+
 func address(_ value: String) throws(OptionValueError) -> IPv4Address {
   guard let address = IPv4Address(value) else { throw OptionValueError(expectation: "must be an IPv4 address") }
   return address

@@ -37,6 +37,7 @@ package struct CurrentConfiguration: Sendable, Equatable {
     (document?["acl"]?["tokens"]?["agent"]?.string ?? document?["acl_agent_token"]?.string).map { Secret($0) }
   }
   package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
+  package var advertiseAddress: IPv4Address? { document?["advertise_addr"]?.string.flatMap { IPv4Address($0) } }
 
   /// Whether the agent was configured with another gossip key than the one that is stored now.
   package func hasOtherGossipKey(than secrets: Secrets) -> Bool {

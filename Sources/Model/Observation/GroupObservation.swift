@@ -6,23 +6,30 @@ package struct GroupObservation: Sendable, Equatable {
   package var instances: [Instance]
   /// Empty if the membership is by tags.
   package var scalingGroups: [ScalingGroup]
+  /// Groups that `--group` names and that do not exist, beside others that do.
+  package let missingGroups: [String]
 
   package struct ScalingGroup: Sendable, Equatable {
     package let name: String
+    /// In instances, or in the units of their weights.
     package let desiredCapacity: Int
     /// Sorted.
     package let zones: [String]
+    /// Processes that are suspended, in AWS's words: `Launch`, `Terminate`, …
+    package let suspendedProcesses: [String]
 
-    package init(name: String, desiredCapacity: Int, zones: [String]) {
+    package init(name: String, desiredCapacity: Int, zones: [String], suspendedProcesses: [String] = []) {
       self.name = name
       self.desiredCapacity = desiredCapacity
       self.zones = zones
+      self.suspendedProcesses = suspendedProcesses
     }
   }
 
-  package init(instances: [Instance], scalingGroups: [ScalingGroup]) {
+  package init(instances: [Instance], scalingGroups: [ScalingGroup], missingGroups: [String] = []) {
     self.instances = instances
     self.scalingGroups = scalingGroups
+    self.missingGroups = missingGroups
   }
 
   /// Sum over the groups; nil if the membership is by tags. A sum beyond `Int` is `Int.max`.

@@ -14,10 +14,16 @@ package struct Instance: Sendable, Equatable {
   package let privateIP: IPv4Address?
   package let publicIP: IPv4Address?
   package let vpcID: String?
+  /// What it counts towards the desired capacity of a group that counts in units (`WeightedCapacity`); nil where the
+  /// group counts instances.
+  package let weight: Int?
+  /// False for an instance that has the tag of a group which does not list it (any more).
+  package let isListed: Bool
 
   package init(
     instanceID: String, group: String?, availabilityZone: String, lifecycleState: String?, instanceState: String?,
-    privateIP: IPv4Address?, publicIP: IPv4Address? = nil, vpcID: String?
+    privateIP: IPv4Address?, publicIP: IPv4Address? = nil, vpcID: String?, weight: Int? = nil,
+    isListed: Bool = true
   ) {
     self.instanceID = instanceID
     self.group = group
@@ -27,5 +33,7 @@ package struct Instance: Sendable, Equatable {
     self.privateIP = privateIP
     self.publicIP = publicIP
     self.vpcID = vpcID
+    self.weight = weight
+    self.isListed = isListed
   }
 }

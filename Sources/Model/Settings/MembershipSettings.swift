@@ -5,7 +5,7 @@ extension Settings {
     case ownGroup
     /// Those of the Auto Scaling groups with these names, at least one.
     case groups([String])
-    /// The pending and running instances of this VPC that have all of these tags.
+    /// The instances of this VPC that have all of these tags.
     case tags([Tag])
   }
 

@@ -37,6 +37,8 @@ package struct Settings: Sendable, Equatable {
   package var startJitter: Duration?
   /// Average interval between two polls of the sidecar.
   package var sidecarInterval = Duration.seconds(30)
+  /// IDs of instances whose data will not come back, in the word of an operator.
+  package var assumedDead: Set<String> = []
   /// Launch hook to complete; nil: none.
   package var lifecycleHook: String?
 

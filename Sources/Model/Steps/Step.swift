@@ -3,9 +3,10 @@ package import Base
 /// One change of this machine or of AWS, as a value that describes itself. Every step is idempotent; `StepExecutor`
 /// carries it out.
 package enum Step: Sendable, Equatable {
-  /// Stops an agent whose data directory is renamed next.
+  /// Stops an agent whose data is renamed next.
   case stopAgent(Command)
-  /// Renames a data directory that another instance created. Nothing is deleted.
+  /// Renames a data directory that another instance created, or raft data that the cluster has no use for. Nothing is
+  /// deleted.
   case rename(String, to: String, reason: String)
   case createDirectory(String, mode: UInt32, owner: FileOwner?)
   case recordInstance(path: String, text: String)
@@ -39,7 +40,7 @@ package enum Step: Sendable, Equatable {
   /// What the step does, in the imperative.
   package var title: String {
     switch self {
-    case .stopAgent: "stop the agent that runs on the data of another machine"
+    case .stopAgent: "stop the agent, whose data is renamed"
     case .rename(let path, let target, let reason): "rename \(path) to \(target) (\(reason))"
     case .createDirectory(let path, let mode, let owner):
       "create directory \(path) (mode \(String(mode, radix: 8))\(Self.text(owner)))"

@@ -58,7 +58,8 @@ extension FakeAWS.State {
   private func describeGroups(_ parameters: [String: String]) -> String {
     let names = list(parameters, "AutoScalingGroupNames.member.")
     let (page, next) = page(groups.filter { names.isEmpty || names.contains($0.name) }, parameters)
-    let members = page.map { group in QueryXML.group(group, instances.filter { $0.group == group.name }) }
+    let members = page.map { group in QueryXML.group(group, instances.filter { $0.group == group.name && $0.isListed })
+    }
     return result(
       "DescribeAutoScalingGroups",
       "<AutoScalingGroups>\(members.joined())</AutoScalingGroups>\(QueryXML.element("NextToken", next))")

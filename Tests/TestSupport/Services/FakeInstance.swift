@@ -14,6 +14,10 @@ package struct FakeInstance: Sendable, Equatable {
   package var tags: [String: String]
   /// Whether DescribeInstances knows it; false right after the launch, and some time after its end.
   package var isInEC2 = true
+  /// Whether its group lists it; a detached instance, and one of a warm pool, is not listed.
+  package var isListed = true
+  /// Units of the desired capacity; nil: the group counts instances.
+  package var weight: Int?
   /// The primary interface is derived from `ip` and `publicIP` where there are none.
   package var interfaces: [FakeInterface] = []
 
@@ -70,6 +74,7 @@ package struct FakeGroup: Sendable, Equatable {
   package var zones: [String]
   /// Launch hooks that wait for CompleteLifecycleAction.
   package var hooks: Set<String> = []
+  package var suspendedProcesses: [String] = []
 
   package init(_ name: String = "web", desired: Int?, zones: [String] = ["eu-west-1a"], hooks: Set<String> = []) {
     (self.name, desiredCapacity, self.zones, self.hooks) = (name, desired, zones, hooks)
@@ -104,11 +109,15 @@ enum QueryXML {
   static func group(_ group: FakeGroup, _ instances: [FakeInstance]) -> String {
     let members = instances.map { instance in
       "<member>\(element("InstanceId", instance.id))\(element("AvailabilityZone", instance.zone))"
-        + "\(element("LifecycleState", instance.lifecycle))<HealthStatus>Healthy</HealthStatus></member>"
+        + "\(element("LifecycleState", instance.lifecycle))<HealthStatus>Healthy</HealthStatus>"
+        + "\(element("WeightedCapacity", instance.weight.map(String.init)))</member>"
     }
     return "<member>\(element("AutoScalingGroupName", group.name))"
       + element("DesiredCapacity", group.desiredCapacity.map(String.init))
       + "<AvailabilityZones>\(group.zones.map { element("member", $0) }.joined())</AvailabilityZones>"
-      + "<Instances>\(members.joined())</Instances></member>"
+      + "<Instances>\(members.joined())</Instances>"
+      + "<SuspendedProcesses>"
+      + group.suspendedProcesses.map { "<member>\(element("ProcessName", $0))</member>" }.joined()
+      + "</SuspendedProcesses></member>"
   }
 }

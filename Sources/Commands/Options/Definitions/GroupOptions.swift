@@ -23,7 +23,7 @@ extension Option {
     },
     Option(
       .group, "tag", .list("KEY=VALUE"),
-      "discover the servers by tag instead, among the pending and running instances of this VPC; "
+      "discover the servers by tag instead, among the instances of this VPC; "
         + "all tags must match"
     ) { value, options throws(OptionValueError) in
       let halves = value.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -36,6 +36,12 @@ extension Option {
         + "the servers of one zone"
     ) { value, options throws(OptionValueError) in
       options.settings.expect = try integer(value, 1...1000)
+    },
+    Option(
+      .group, "assume-dead", .list("INSTANCE"), example: "i-0123456789abcdef0",
+      "do not wait for this instance, whose data will not come back: it may then be left out of a new cluster"
+    ) { value, options throws(OptionValueError) in
+      options.settings.assumedDead.insert(try instanceID(value))
     },
     Option(
       .group, "wait-timeout", .value("DURATION"), default: .value("10m"),
