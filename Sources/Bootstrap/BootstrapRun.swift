@@ -96,7 +96,9 @@ package struct BootstrapRun: Sendable {
     let hooks = LifecycleHooks(client: instance.client, instanceID: instance.identity.instanceID)
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
     let executor = StepExecutor(
-      context: context, lifecycleHooks: hooks, agentOutput: spool, agentStarts: { supervisorStarted($0, sidecar) })
+      context: context, lifecycleHooks: hooks, agreement: { try await agree(at: instance, $0) },
+      agentOutput: spool,
+      agentStarts: { supervisorStarted($0, sidecar) })
     return Parts(
       instance: instance, hooks: hooks, executor: executor, sidecar: sidecar, early: early, verified: verified)
   }
@@ -156,6 +158,22 @@ package struct BootstrapRun: Sendable {
       if case .healthy(let found) = try await run.executor.perform(step) { health = found }
     }
     return health
+  }
+
+  /// The number of servers may have changed while they booted, so that some wait for more than others: then none of
+  /// them ever bootstraps. Each looks again, and those that have another number than there are servers now start again.
+  private func agree(at instance: LocatedInstance, _ executor: StepExecutor) async throws -> HealthRequirements? {
+    let plan = try await planner.plan(at: instance, .stay)
+    let present = plan.currentConfiguration.document?["bootstrap_expect"]?.integer
+    guard case .newCluster = plan.decision, let new = plan.requirements?.bootstrapExpect.map({ Int64($0) }),
+      new != present
+    else { return nil }
+    context.log.warning(
+      "the number of servers has changed; restarting the agent, which has no raft state",
+      ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
+    try await executor.perform(plan.sidecarSteps.writeConfiguration)
+    try await executor.perform(plan.sidecarSteps.restartEmptyAgent)
+    return plan.requirements
   }
 
   /// The agent is healthy, whatever fails here: each failure is reported, and none undoes the boot.

@@ -53,12 +53,18 @@ package struct SerfMember: Sendable, Equatable {
   package let isAlive: Bool
   /// serf's tag `role` is `consul` on servers and `node` on clients; a member without it is no server.
   package let isServer: Bool
+  /// serf's tag `expect`: the `bootstrap_expect` with which the server was started; nil for one that was started
+  /// without.
+  package let bootstrapExpect: Int64?
 
-  package init(name: String, address: IPv4Address?, isAlive: Bool, isServer: Bool) {
+  package init(
+    name: String, address: IPv4Address?, isAlive: Bool, isServer: Bool, bootstrapExpect: Int64? = nil
+  ) {
     self.name = name
     self.address = address
     self.isAlive = isAlive
     self.isServer = isServer
+    self.bootstrapExpect = bootstrapExpect
   }
 }
 
@@ -145,7 +151,8 @@ package struct AgentClient: Sendable {
         name: try required("Name", member, \.nonemptyString),
         address: IPv4Address(try required("Addr", member, \.nonemptyString)),
         isAlive: try required("Status", member, \.integer) == 1,
-        isServer: member["Tags"]?["role"]?.string == "consul")
+        isServer: member["Tags"]?["role"]?.string == "consul",
+        bootstrapExpect: member["Tags"]?["expect"]?.string.flatMap { Int64($0) })
     }
   }
 

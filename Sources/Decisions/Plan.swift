@@ -62,6 +62,7 @@ package struct Plan: Sendable, Equatable {
     let requirements = HealthRequirements(
       agentAddress: agentAddress, raftAddress: settings.role == .server ? configuration.raftAddress(addresses) : nil,
       servers: settings.role == .server ? Self.expectedServers(settings, readiness: readiness, decision: decision) : 0,
+      bootstrapExpect: configuration.document["bootstrap_expect"]?.integer.map { Int(clamping: $0) },
       wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(

@@ -41,7 +41,8 @@ struct StepBuilder {
       }
     return SidecarSteps(
       configuration: configurationFile,
-      startContainer: start == .docker ? .runContainer(agentContainer) : nil, restartAgent: restart)
+      startContainer: start == .docker ? .runContainer(agentContainer) : nil, restartAgent: restart,
+      restartEmptyAgent: .restartEmptyAgent(requirements.runner))
   }
 
   // MARK: Prepare
@@ -116,12 +117,12 @@ struct StepBuilder {
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
       if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
       steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]
-      return steps + reload(.command(.systemctl("reload", SystemdUnit.name)))
+      return steps + apply(.command(.systemctl("reload", SystemdUnit.name)))
     case .supervise:
       return [.superviseAgent(command, owner: owner, mayBindLowPorts: configuration.bindsLowPorts)]
     case .docker:
       var steps: [Step] = [.runContainer(agentContainer)]
-      steps += reload(.api(agentAddress: requirements.agentAddress, token: requirements.token))
+      steps += apply(.api(agentAddress: requirements.agentAddress, token: requirements.token))
       if let image = settings.registratorImage {
         steps.append(
           .runContainer(
@@ -142,6 +143,20 @@ struct StepBuilder {
   private var leave: Command? {
     guard configuration.document["leave_on_terminate"]?.bool == true else { return nil }
     return Command(machine.consulPath, ["leave", "-http-addr=http://\(requirements.agentAddress)"])
+  }
+
+  /// Makes a running agent use what has changed in its configuration.
+  private func apply(_ method: ReloadMethod) -> [Step] {
+    if restartsForBootstrap { return [.restartEmptyAgent(requirements.runner)] }
+    return reload(method)
+  }
+
+  /// Whether the running agent waits for another number of servers than it should.
+  private var restartsForBootstrap: Bool {
+    guard keepsAgent, settings.role == .server, machine.dataDirectory.raftState == .none,
+      let present = machine.configuration.document
+    else { return false }
+    return present["bootstrap_expect"] != configuration.document["bootstrap_expect"]
   }
 
   private func reload(_ method: ReloadMethod) -> [Step] {

@@ -4,12 +4,19 @@ package import Model
 
 /// Polls a freshly started agent until it is healthy.
 package struct HealthCheck: Sendable {
-  private let requirements: HealthRequirements
-  private let context: RuntimeContext
+  /// Looks again at how many servers there are, while they wait for different numbers of them, and restarts this agent
+  /// with another number if that is right.
+  /// - Returns: the requirements that replace the present ones; nil if they stay.
+  package typealias Agreement = @Sendable () async throws -> HealthRequirements?
 
-  package init(_ requirements: HealthRequirements, context: RuntimeContext) {
+  private var requirements: HealthRequirements
+  private let context: RuntimeContext
+  private let agreement: Agreement?
+
+  package init(_ requirements: HealthRequirements, context: RuntimeContext, agreement: Agreement? = nil) {
     self.requirements = requirements
     self.context = context
+    self.agreement = agreement
   }
 
   /// A tuned election takes little more than a second: polls are frequent until then, and less frequent afterwards.
@@ -18,6 +25,9 @@ package struct HealthCheck: Sendable {
   private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
   /// A client forwards the request to a server: a fleet of clients that boot at once must not overload its servers.
   private static let clientBackoff = Backoff(base: .milliseconds(300), cap: .seconds(2))
+  /// Without a leader after this long, and then each time after it, the servers' numbers are compared: a tuned election
+  /// takes little more than a second, and servers that look again together have different numbers for a moment.
+  private static let agreementInterval = Duration.seconds(2)
   /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
   private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
@@ -28,7 +38,13 @@ package struct HealthCheck: Sendable {
   ///   wait.
   /// - Throws: `Failure` with status 15 or 16, or `CancellationError`.
   package func verify(agent: any AgentMonitor) async throws -> Health {
+    var check = self
+    return try await check.poll(until: context.uptime() + requirements.timeout, agent)
+  }
+
+  private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
+    var comparedAt = start, conflict: [String] = []
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -37,6 +53,11 @@ package struct HealthCheck: Sendable {
       let health = try await poll()
       hasAnswered = hasAnswered || health.agentAnswers
       var missing = health.missing(requirements)
+      if health.agentAnswers, health.leader == nil, context.uptime() - comparedAt >= Self.agreementInterval {
+        conflict = try await compareNumbers()
+        comparedAt = context.uptime()
+      }
+      if health.leader == nil { missing += conflict }
       let now = context.uptime(), elapsed = now - start
       var pause = backoff(after: elapsed).halfJitter(attempt, using: &generator)
       attempt += 1
@@ -51,16 +72,40 @@ package struct HealthCheck: Sendable {
         if !hasAnswered, let reason = await agent.crashReason() {
           throw notStarted(reason, await agent.lastLines())
         }
-        guard elapsed < requirements.timeout else {
-          throw unhealthy(health, missing, after: elapsed, await agent.lastLines())
+        guard now < deadline else {
+          throw unhealthy(health, missing, after: elapsed, await agent.lastLines(), disagree: !conflict.isEmpty)
         }
         // The last poll is at the timeout.
-        pause = min(pause, requirements.timeout - elapsed)
+        pause = min(pause, deadline - now)
       }
       context.log.progress(
         "waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.humanReadable)])
       try await context.clock.sleep(for: pause)
     }
+  }
+
+  /// - Returns: the servers that wait for another number than this agent, for people; empty if there are none.
+  private mutating func compareNumbers() async throws -> [String] {
+    guard let own = requirements.bootstrapExpect else { return [] }
+    let others: [SerfMember]
+    do {
+      others = try await client.members(wan: false).filter { member in
+        member.isAlive && member.isServer && member.bootstrapExpect.map { $0 != Int64(own) } ?? false
+      }
+    } catch is AgentError {
+      return []
+    }
+    guard !others.isEmpty else { return [] }
+    let list = others.map { "\($0.name) has \($0.bootstrapExpect ?? 0)" }.sorted().joined(separator: ", ")
+    let conflict = "bootstrap_expect is \(own) here, but \(list)"
+    context.log.progress("the servers disagree: \(conflict)", [:])
+    do {
+      if let new = try await agreement?() { requirements = new }
+    } catch let failure as Failure {
+      context.log.warning(
+        "cannot look again at how many servers there are", ["reason": .string(failure.explanation)])
+    }
+    return [conflict]
   }
 
   private func backoff(after elapsed: Duration) -> Backoff {
@@ -76,11 +121,13 @@ package struct HealthCheck: Sendable {
       hint: "fix what the agent's output above reports, and run consul-bootstrap again")
   }
 
-  private func unhealthy(_ health: Health, _ missing: [String], after elapsed: Duration, _ lines: [String]) -> Failure {
+  private func unhealthy(
+    _ health: Health, _ missing: [String], after elapsed: Duration, _ lines: [String], disagree: Bool
+  ) -> Failure {
     Failure(
       .agentUnhealthy,
       "the Consul agent is not healthy after \(elapsed.humanReadable): \(missing.joined(separator: "; "))",
-      details: relevantLogLines(of: lines), hint: hint(health))
+      details: relevantLogLines(of: lines), hint: disagree ? "start all servers with the same --expect" : hint(health))
   }
 
   private func hint(_ health: Health) -> String {
@@ -105,12 +152,16 @@ package struct HealthCheck: Sendable {
 
   // MARK: One poll
 
+  private var client: AgentClient {
+    AgentClient(
+      address: requirements.agentAddress, token: requirements.token, transport: context.transport,
+      timeout: Self.requestTimeout)
+  }
+
   /// What the agent does not answer is in `Health.errors`, for the next poll to try again.
   /// - Throws: `CancellationError`.
   private func poll() async throws -> Health {
-    let client = AgentClient(
-      address: requirements.agentAddress, token: requirements.token, transport: context.transport,
-      timeout: Self.requestTimeout)
+    let client = client
     var health = Health()
     let status: ClusterStatus
     do {

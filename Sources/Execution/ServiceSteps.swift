@@ -111,6 +111,27 @@ extension StepExecutor {
     return true
   }
 
+  // MARK: A restart without a leave
+
+  /// Where systemd starts the agent again by itself meanwhile, there is nothing to kill.
+  func restart(_ runner: AgentRunner) async throws {
+    switch runner {
+    case .systemd:
+      _ = try await context.launcher.run(
+        .systemctl("kill", "--signal=SIGKILL", SystemdUnit.name), timeout: Self.commandTimeout)
+      try await run(.systemctl("restart", SystemdUnit.name))
+    case .docker(let client):
+      try await run(Command(client, ["restart", "--time", "0", DockerContainer.agentName]))
+    case .supervisor:
+      guard let supervisor = supervisedAgent.supervisor else {
+        throw Failure(
+          .agentNotStarted, "cannot restart an agent that this process does not supervise",
+          hint: "end the program that supervises it, and run consul-bootstrap again")
+      }
+      await supervisor.restart()
+    }
+  }
+
   // MARK: Commands
 
   func run(_ command: Command) async throws {

@@ -8,19 +8,26 @@ package import Model
 package struct StepExecutor: Sendable {
   let context: RuntimeContext
   private let lifecycleHooks: LifecycleHooks?
+  private let agreement: Agreement?
+
+  /// As `HealthCheck.Agreement`, with this executor.
+  package typealias Agreement = @Sendable (StepExecutor) async throws -> HealthRequirements?
   /// The agent that this process supervises, once `.superviseAgent` has been carried out.
   package let supervisedAgent: SupervisedAgent
 
   /// - Parameters:
   ///   - lifecycleHooks: for `.completeLifecycleAction`; nil where no plan has that step.
+  ///   - agreement: for `.verify`; nil where the servers' `bootstrap_expect` is only reported.
   ///   - agentOutput: receives a copy of a supervised agent's output.
   ///   - agentStarts: called before a supervised agent starts, so that signals reach it from its first moment.
   package init(
-    context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, agentOutput: (any OutputSink)? = nil,
+    context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, agreement: Agreement? = nil,
+    agentOutput: (any OutputSink)? = nil,
     agentStarts: @escaping @Sendable (Supervisor) -> Void = { _ in }
   ) {
     self.context = context
     self.lifecycleHooks = lifecycleHooks
+    self.agreement = agreement
     supervisedAgent = SupervisedAgent(context: context, output: agentOutput, starts: agentStarts)
   }
 
@@ -70,7 +77,10 @@ package struct StepExecutor: Sendable {
   private func carryOut(_ step: Step) async throws -> Outcome {
     switch step {
     case .verify(let requirements):
-      return .healthy(try await HealthCheck(requirements, context: context).verify(agent: agent(requirements.runner)))
+      return .healthy(try await check(requirements).verify(agent: agent(requirements.runner)))
+    case .restartEmptyAgent(let runner):
+      try await restart(runner)
+      return .done
     case .superviseAgent(let command, let owner, let mayBindLowPorts):
       return outcome(supervisedAgent.start(command, owner: owner, mayBindLowPorts: mayBindLowPorts))
     case .completeLifecycleAction(let hook):
@@ -101,6 +111,11 @@ package struct StepExecutor: Sendable {
     case .resolveThroughAgent(let resolver):
       return outcome(try await ResolverConfigurator(context: context).apply(resolver))
     }
+  }
+
+  private func check(_ requirements: HealthRequirements) -> HealthCheck {
+    guard let agreement else { return HealthCheck(requirements, context: context) }
+    return HealthCheck(requirements, context: context, agreement: { try await agreement(self) })
   }
 
   private func outcome(_ hasChanged: Bool) -> Outcome { hasChanged ? .done : .alreadyDone }

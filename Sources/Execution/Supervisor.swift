@@ -11,6 +11,8 @@ package actor Supervisor: AgentMonitor {
   private var process: (any RunningProcess)?
   /// The signal that asked the agent to stop; it is not restarted after that.
   private var stopSignal: Int32?
+  /// The present process was killed for a restart.
+  private var isRestarting = false
   private var crashes = 0
   private var lastCrash = ""
   /// The wait between a crash and the next start; a signal to stop ends it.
@@ -61,6 +63,10 @@ package actor Supervisor: AgentMonitor {
       self.process = nil
       previousLines = process.lastLines()
       guard let end else { return .signalled(Self.kill) }
+      if isRestarting, !mustStop {
+        isRestarting = false
+        continue
+      }
       if mustStop || end == .exited(0) {
         context.log.info("the agent ended", ["end": .string(end.explanation)])
         return end
@@ -95,6 +101,13 @@ package actor Supervisor: AgentMonitor {
     if Self.stopSignals.contains(number) { stopSignal = stopSignal ?? number }
     process?.signal(number)
     if isStopping { pause?.cancel() }
+  }
+
+  /// Kills the agent, and starts it again at once.
+  package func restart() {
+    guard let process, !mustStop else { return }
+    isRestarting = true
+    process.signal(Self.kill)
   }
 
   private func backOff(_ time: Duration) async {

@@ -36,6 +36,8 @@ package struct PeerObserver: Sendable {
       address: "\(address):\(httpPort)", transport: context.transport, timeout: Self.timeout)
     do {
       return .status(try await client.clusterStatus())
+    } catch AgentError.transport(.refused) {
+      return .refused
     } catch is CancellationError {
       return .unknown(reason: "the query was cancelled")
     } catch {

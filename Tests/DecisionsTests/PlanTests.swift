@@ -153,6 +153,24 @@ import Testing
       changed.steps.all.contains { if case .reloadAgent(_, let keys) = $0 { keys == ["datacenter"] } else { false } })
   }
 
+  /// Only a start reads the number, and a running agent without raft state waits for the one that it has.
+  @Test func `an agent that waits for another number of servers is restarted, unless it has raft state`() throws {
+    func restarts(_ present: String, _ raft: RaftState = .none, running: Bool = true) throws -> Bool {
+      let data = DataDirectoryObservation(
+        content: .init(snapshotNamesThisAddress: nil), raftState: raft, isMount: false)
+      let seen = machine(
+        data: data, recorded: "i-2", running: running, systemd: true,
+        configuration: CurrentConfiguration(.present(Secret(present))))
+      return try plan(observation(seen)).steps.start.contains(.restartEmptyAgent(.systemd))
+    }
+    #expect(try restarts(#"{"bootstrap_expect": 5}"#))
+    #expect(try restarts("{}"))
+    #expect(try !restarts(#"{"bootstrap_expect": 3}"#))
+    #expect(try !restarts(#"{"bootstrap_expect": 5}"#, running: false))
+    #expect(try !restarts(#"{"bootstrap_expect": 5}"#, .present(evidence: "raft.db")))
+    #expect(try !restarts(#"{"bootstrap_expect": 5}"#, .unknown(reason: "input/output error")))
+  }
+
   @Test func `an agent that runs on foreign data is stopped first, or refused where systemd does not run it`() throws {
     let data = DataDirectoryObservation(content: .init(snapshotNamesThisAddress: nil), raftState: .none, isMount: false)
     let plan = try plan(observation(machine(data: data, recorded: "i-old", running: true, systemd: true)))

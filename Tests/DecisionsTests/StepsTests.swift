@@ -153,7 +153,7 @@ import Testing
   @Test func `a running agent whose configuration changed is reloaded`() throws {
     let configuration = CurrentConfiguration(.present(Secret(#"{"log_level": "DEBUG"}"#)))
     let data = DataDirectoryObservation(
-      content: .init(snapshotNamesThisAddress: true), raftState: .none, isMount: false)
+      content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false)
     let running = machine(
       data: data, recorded: "i-2", running: true, systemd: true, configuration: configuration)
     guard case .reloadAgent(let method, let keys)? = try plan(.systemd, running).steps.start.last else {

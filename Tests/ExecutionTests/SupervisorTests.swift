@@ -54,6 +54,18 @@ import Testing
     #expect(test.sink.lines.last == #"info the agent ended end="exit status 0""#)
   }
 
+  @Test func `a restart on request is no crash, and comes at once`() async throws {
+    agents { number, process in
+      if number == 1 { process.on(9, finish: .signalled(9)) } else { process.finish(.exited(0)) }
+    }
+    async let end = supervisor.run()
+    try await test.sink.record(containing: "the agent is running")
+    await supervisor.restart()
+    #expect(try await end == .exited(0))
+    #expect(test.launcher.launches.count == 2 && test.clock.uptime() == .zero && crashes.isEmpty)
+    #expect(await supervisor.crashReason() == nil)
+  }
+
   @Test func `a crash is followed by a restart after 1, 2, 4, 8, 16 and then 30 seconds`() async throws {
     agents { number, process in process.finish(number == 8 ? .exited(0) : number == 2 ? .signalled(9) : .exited(1)) }
     #expect(try await supervisor.run() == .exited(0))

@@ -23,7 +23,7 @@ import Testing
         == .joinWithoutLeader(
           survivors: [address("10.0.1.9")],
           evidence: [
-            "10.0.1.9 (i-1): no leader, 2 raft peers", "10.0.2.100 (i-3): unknown, connection refused",
+            "10.0.1.9 (i-1): no leader, 2 raft peers", "10.0.2.100 (i-3): no agent runs",
           ]))
     let message = "servers have raft state but no leader; an election may be in progress"
     #expect(Set(flow.log.progress.map(\.message)) == [message])
@@ -73,7 +73,7 @@ import Testing
       failed
         == Failure(
           .groupIncomplete, "no leader was elected in 20 s",
-          details: ["10.0.1.9 (i-1): no leader, 1 raft peer", "10.0.2.100 (i-3): unknown, connection refused"],
+          details: ["10.0.1.9 (i-1): no leader, 1 raft peer", "10.0.2.100 (i-3): no agent runs"],
           hint: "raise --wait-timeout above --leader-wait (40 s): after that this server joins without a leader"))
     #expect(flow.elapsed == .seconds(20))
   }

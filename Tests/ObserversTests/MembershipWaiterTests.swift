@@ -15,7 +15,7 @@ import Testing
   @Test func `a complete group needs no wait, and every other member's agent is queried`() async throws {
     let seen = try await flow.wait()
     #expect(seen.group?.instances.map(\.instanceID) == ["i-1", "i-2", "i-3"])
-    let refused = PeerAnswer.unknown(reason: "connection refused")
+    let refused = PeerAnswer.refused
     #expect(seen.peers == [address("10.0.1.9"): refused, address("10.0.2.100"): refused])
     #expect(!seen.leaderWaitIsOver && flow.elapsed == .zero && flow.log.all.isEmpty)
   }

@@ -60,7 +60,7 @@ import Testing
         == .newCluster(
           expect: 3,
           evidence: [
-            "10.0.1.9 (i-1): unknown, connection refused", "10.0.2.100 (i-3): unknown, connection refused",
+            "10.0.1.9 (i-1): no agent runs", "10.0.2.100 (i-3): no agent runs",
           ]))
     #expect(plan.identity.groupName == "web" && plan.peers == [address("10.0.1.9"), address("10.0.2.100")])
     #expect(plan.warnings == [] && plan.obstacle == nil)
@@ -78,7 +78,7 @@ import Testing
         == .wait(
           .groupIncomplete,
           evidence: [
-            "10.0.1.9 (i-1): unknown, connection refused", "10.0.2.100 (i-3): unknown, connection refused",
+            "10.0.1.9 (i-1): no agent runs", "10.0.2.100 (i-3): no agent runs",
           ]))
     #expect(flow.elapsed == .zero && flow.aws.calls("DescribeInstances").count == 1)
   }

@@ -41,7 +41,8 @@ package struct OptionParser: Sendable {
       if !values.isEmpty {
         given.insert(option.name)
         let isOfMachine = configPath == nil && line.values[option.name] == nil && variables[option.name] == nil
-        if !isOfMachine, option.section != .run || option.name.hasPrefix("log-") {
+        // A word about one moment is not said again later.
+        if !isOfMachine, option.section != .run || option.name.hasPrefix("log-"), option.name != "assume-dead" {
           options.settings.givenOptions[option.name] = option.json(values.map(\.text))
         }
       }

@@ -8,6 +8,8 @@ package struct HealthRequirements: Sendable, Equatable {
   package let raftAddress: String?
   /// Servers that must be in the raft configuration.
   package let servers: Int
+  /// The number of servers that Consul waits for before it bootstraps; nil for an agent that joins.
+  package let bootstrapExpect: Int?
   /// Nil without a WAN pool.
   package let wan: WAN?
   /// The agent's own token, if ACLs are enabled.
@@ -30,12 +32,14 @@ package struct HealthRequirements: Sendable, Equatable {
   }
 
   package init(
-    agentAddress: String, raftAddress: String?, servers: Int, wan: WAN?, token: Secret?, runner: AgentRunner,
+    agentAddress: String, raftAddress: String?, servers: Int, bootstrapExpect: Int? = nil, wan: WAN?, token: Secret?,
+    runner: AgentRunner,
     timeout: Duration
   ) {
     self.agentAddress = agentAddress
     self.raftAddress = raftAddress
     self.servers = servers
+    self.bootstrapExpect = bootstrapExpect
     self.wan = wan
     self.token = token
     self.runner = runner

@@ -25,6 +25,9 @@ package enum Step: Sendable, Equatable {
   case runContainer(DockerContainer)
   /// Makes a running agent reload its configuration. Changes of `restartKeys` take effect at its next restart.
   case reloadAgent(ReloadMethod, restartKeys: [String])
+  /// Kills an agent that waits for its first bootstrap, and starts it again: only a start reads `bootstrap_expect`, and
+  /// an agent without raft state has nothing to lose. (A stop would first leave the others.)
+  case restartEmptyAgent(AgentRunner)
   /// Starts the agent as a child process and restarts it after a crash.
   case superviseAgent(Command, owner: FileOwner?, mayBindLowPorts: Bool)
   case verify(HealthRequirements)
@@ -56,6 +59,7 @@ package enum Step: Sendable, Equatable {
     case .run(let command): command.text
     case .reloadAgent(_, let keys):
       "reload the running agent" + (keys.isEmpty ? "" : " (\(keys.joined(separator: ", ")) at its next restart)")
+    case .restartEmptyAgent: "restart the agent, which has no raft state, for its new bootstrap_expect"
     case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
     case .verify(let requirements): "verify: \(requirements.text)"
     case .resolveThroughAgent(let resolver):

@@ -26,11 +26,16 @@ package struct SidecarSteps: Sendable, Equatable {
   package let startContainer: Step?
   /// Restarts the agent; nil if the sidecar does not control it.
   package let restartAgent: Step?
+  /// Restarts an agent that waits for its first bootstrap.
+  package let restartEmptyAgent: Step
 
-  package init(configuration: ConfigurationFile, startContainer: Step?, restartAgent: Step?) {
+  package init(
+    configuration: ConfigurationFile, startContainer: Step?, restartAgent: Step?, restartEmptyAgent: Step
+  ) {
     self.configuration = configuration
     self.startContainer = startContainer
     self.restartAgent = restartAgent
+    self.restartEmptyAgent = restartEmptyAgent
   }
 
   package var writeConfiguration: Step { .writeConfiguration(configuration) }

@@ -20,9 +20,11 @@ package final class FakeConsulAgent: Sendable {
     /// serf's: 1 alive, 2 leaving, 3 left, 4 failed.
     package var status: Int64
     package var isServer: Bool
+    /// serf's tag; nil: the server joins.
+    package var expect: Int?
 
-    package init(_ name: String, _ ip: String, status: Int64 = 1, isServer: Bool = true) {
-      (self.name, self.ip, self.status, self.isServer) = (name, ip, status, isServer)
+    package init(_ name: String, _ ip: String, status: Int64 = 1, isServer: Bool = true, expect: Int? = nil) {
+      (self.name, self.ip, self.status, self.isServer, self.expect) = (name, ip, status, isServer, expect)
     }
   }
 
@@ -130,7 +132,10 @@ extension FakeConsulAgent.State {
         (isWAN ? wanMembers : members).map { member in
           [
             "Name": .string(member.name), "Addr": .string(member.ip), "Status": .integer(member.status),
-            "Tags": ["role": member.isServer ? "consul" : "node"],
+            "Tags": .object(
+              ["role": .string(member.isServer ? "consul" : "node")].merging(
+                member.expect.map { ["expect": .string(String($0))] } ?? [:]
+              ) { first, _ in first }),
           ]
         })
     default: return nil

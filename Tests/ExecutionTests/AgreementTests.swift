@@ -1,0 +1,93 @@
+import Base
+import Execution
+import Model
+import TestSupport
+import Testing
+
+/// Servers that were started with different values of `bootstrap_expect` never elect a leader: each looks again.
+@Suite(.timeLimit(.minutes(5))) struct AgreementTests {
+  private let test = TestContext()
+  private let agent: FakeConsulAgent
+
+  init() {
+    agent = FakeConsulAgent(test)
+    agent.setCluster([("a", "10.0.1.10"), ("b", "10.0.1.11")])
+    agent.set { state in
+      (state.leader, state.peers) = (nil, [])
+      state.members = [.init("a", "10.0.1.10", expect: 3), .init("b", "10.0.1.11", expect: 5)]
+    }
+  }
+
+  private func requirements(_ expect: Int?) -> HealthRequirements {
+    HealthRequirements(
+      agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 2, bootstrapExpect: expect, wan: nil,
+      token: nil, runner: .systemd, timeout: .seconds(20))
+  }
+
+  private func verify(_ expect: Int?, agreement: HealthCheck.Agreement? = nil) async -> Failure? {
+    do {
+      _ = try await HealthCheck(requirements(expect), context: test.context, agreement: agreement).verify(
+        agent: FixedMonitor())
+      return nil
+    } catch {
+      return error as? Failure
+    }
+  }
+
+  @Test func `a server that is given another number looks no further once it has a leader`() async {
+    let times = Watched<[Duration]>([])
+    let failure = await verify(3) { [test, agent, times] in
+      times.update { $0.append(test.clock.uptime()) }
+      agent.set { state in
+        (state.leader, state.members[0].expect) = ("10.0.1.10:8300", 5)
+      }
+      return requirements(5)
+    }
+    #expect(failure == nil && times.value.count == 1)
+    #expect((times.value.first ?? .zero) >= .seconds(2) && test.clock.uptime() < .seconds(3))
+    #expect(
+      test.sink.progress.map(\.message).contains("the servers disagree: bootstrap_expect is 3 here, but b has 5"))
+  }
+
+  @Test func `one whose number is right waits for the others, and looks every two seconds`() async {
+    let looks = Watched(0)
+    let failure = await verify(3) {
+      looks.update { $0 += 1 }
+      return nil
+    }
+    #expect(looks.value >= 8 && looks.value <= 10, "\(looks.value)")
+    #expect(
+      failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader; "
+        + "bootstrap_expect is 3 here, but b has 5")
+  }
+
+  @Test func `a look that fails is repeated`() async {
+    let looks = Watched(0)
+    let failure = await verify(3) { [agent] in
+      let count = looks.update { count in
+        count += 1
+        return count
+      }
+      if count == 1 { throw Failure(.awsFailed, "cannot describe the group") }
+      agent.set { $0.leader = "10.0.1.10:8300" }
+      return nil
+    }
+    #expect(failure == nil && looks.value == 2)
+    #expect(test.sink.lines.contains { $0.hasPrefix("warning cannot look again at how many servers there are") })
+  }
+
+  @Test(arguments: [
+    // A joining agent waits for none; members that are gone, clients and servers that join have no say.
+    (nil, FakeConsulAgent.Member("b", "10.0.1.11", expect: 5)), (3, .init("b", "10.0.1.11", status: 4, expect: 5)),
+    (3, .init("b", "10.0.1.11", isServer: false, expect: 5)), (3, .init("b", "10.0.1.11")),
+    (3, .init("b", "10.0.1.11", expect: 3)),
+  ])
+  func `without a disagreement no server looks again`(_ own: Int?, _ other: FakeConsulAgent.Member) async {
+    agent.set { $0.members = [.init("a", "10.0.1.10", expect: own), other] }
+    let failure = await verify(own) {
+      Issue.record("looked again")
+      return nil
+    }
+    #expect(failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader")
+  }
+}
