@@ -311,7 +311,9 @@ def boot_once(sandbox, kind):
     parts = {"whole": max(stamps(mark)) - min(started)}
     if kind == "ours":
         # The instances start one after another: the own time is each instance's.
-        parts["before"] = max(running - start for running, start in zip(stamps("the agent is running"), started))
+        parts["before"] = max(
+            running - start for running, start in zip(stamps("the agent is running"), started, strict=True)
+        )
         parts["after"] = max(0, max(stamps(mark)) - max(stamps("New leader elected")))
         parts["election"] = parts["whole"] - parts["before"] - parts["after"]
     return parts
