@@ -28,6 +28,8 @@ package final class MetadataClient: Sendable {
   private static let timeout = Duration.seconds(2)
   /// The service may be slow or answer 5xx while the instance boots.
   private static let attempts = 3
+  /// Seconds.
+  private static let longestRetryAfter: Int64 = 20
 
   /// - Parameter environment: `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`
   ///   (`IPv4` or `IPv6`) and `AWS_EC2_METADATA_DISABLED` are read.
@@ -108,8 +110,12 @@ package final class MetadataClient: Sendable {
       let isLast = attempt == Self.attempts - 1
       do {
         let response = try await transport.send(request)
-        guard response.status >= 500, !isLast else { return response }
+        guard response.status >= 500 || response.status == 429, !isLast else { return response }
         log.debug("metadata request failed", ["path": .string(what), "status": .integer(Int64(response.status))])
+        // The service limits packets a second; it may say how long it refuses them.
+        if let seconds = response.headers["retry-after"].flatMap({ Int64($0) }), seconds > 0 {
+          try await clock.sleep(for: .seconds(min(seconds, Self.longestRetryAfter)))
+        }
       } catch let error as TransportError {
         log.debug("metadata request failed", ["path": .string(what), "reason": .string(error.explanation)])
         if isLast {

@@ -78,7 +78,7 @@ package struct BootstrapRun: Sendable {
 
   private func locate() async throws -> LocatedInstance {
     do {
-      return try await planner.locate()
+      return try await planner.locate(waits: true)
     } catch let failure as Failure {
       finalError(failure)
       throw failure

@@ -12,8 +12,7 @@ struct MembershipWaiter: Sendable {
 
   /// A rejoin after a reboot uses AWS if it answers in this time, and the configuration on this machine otherwise.
   private static let rejoinTimeout = Duration.seconds(15)
-  /// Auto Scaling lists an instance before it boots, but a new one may be missing for some seconds.
-  private static let ownGroupTimeout = Duration.seconds(30)
+  /// Auto Scaling lists an instance before it boots, but a new one may be missing for some time.
   private static let ownGroupPause = Duration.seconds(2)
   /// Between two polls.
   private static let backoff = Backoff(base: .seconds(1), cap: .seconds(5))
@@ -31,19 +30,19 @@ struct MembershipWaiter: Sendable {
     guard settings.membership == .ownGroup else { return nil }
     let start = context.uptime()
     while true {
+      let call = PatientCall(
+        settings: settings, context: context, waits: waits,
+        limit: settings.waitTimeout - (context.uptime() - start))
       do {
-        if let name = try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID) { return name }
-        guard waits, context.uptime() - start < min(Self.ownGroupTimeout, settings.waitTimeout) else {
-          throw Failure.noGroup(of: identity)
+        let name = try await call("find the Auto Scaling group of this instance") {
+          try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID)
         }
-        context.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
+        if let name { return name }
       } catch {
-        guard let error = error as? AWSError, waits, error.isRetryable,
-          context.uptime() - start < settings.waitTimeout
-        else { throw error.asFailure("find the Auto Scaling group of \(identity.instanceID)") }
-        context.log.warning(
-          "cannot find the Auto Scaling group of this instance; retrying", ["reason": .string(error.explanation)])
+        throw error.asFailure("find the Auto Scaling group of \(identity.instanceID)")
       }
+      guard waits, context.uptime() - start < settings.waitTimeout else { throw Failure.noGroup(of: identity) }
+      context.log.progress("waiting for Auto Scaling to list \(identity.instanceID)")
       try await context.clock.sleep(for: Self.ownGroupPause)
     }
   }
@@ -63,42 +62,42 @@ struct MembershipWaiter: Sendable {
     var attempt = 0
     while true {
       defer { attempt += 1 }
+      let call = PatientCall(
+        settings: settings, context: context, waits: waits, isRejoin: rejoins,
+        limit: timeout - (context.uptime() - start))
+      let group: GroupObservation
       do {
-        observation.group = try await observer.observe(observation.identity, groupName: observation.identity.groupName)
-      } catch {
-        guard let error = error as? AWSError, waits, error.isRetryable, context.uptime() - start < timeout else {
-          throw error.asFailure("describe \(subject(observation.identity))")
+        group = try await call("describe \(subject(observation.identity))") {
+          try await observer.observe(observation.identity, groupName: observation.identity.groupName)
         }
-        context.log.warning(
-          "cannot describe \(subject(observation.identity)); retrying", ["reason": .string(error.explanation)])
+      } catch {
+        throw error.asFailure("describe \(subject(observation.identity))")
+      }
+      observation.group = group
+      let readiness = Readiness(group, identity: observation.identity, settings: settings)
+      if settings.role == .server, !rejoins, let failure = readiness.expectationFailure { throw failure }
+      observation.time = context.now()
+      let decision = try await decide(&observation, readiness)
+      guard waits else { return observation }
+      let now = context.uptime(), elapsed = now - start
+      leaderlessSince = isElection(decision) ? leaderlessSince ?? now : nil
+      guard case .wait = decision else {
+        guard waitsForOtherZones(decision, readiness, elapsed: elapsed) else { return observation }
+        reportOtherZones(readiness, elapsed: elapsed)
+        try await pause(attempt, limit: settings.wanWait - elapsed)
+        continue
       }
       // A poll never begins after the timeout that it waits for.
-      var limit = timeout - (context.uptime() - start)
-      if let group = observation.group {
-        let readiness = Readiness(group, identity: observation.identity, settings: settings)
-        if settings.role == .server, !rejoins, let failure = readiness.expectationFailure { throw failure }
-        observation.time = context.now()
-        let decision = try await decide(&observation, readiness)
-        guard waits else { return observation }
-        let now = context.uptime(), elapsed = now - start
-        leaderlessSince = isElection(decision) ? leaderlessSince ?? now : nil
-        guard case .wait = decision else {
-          guard waitsForOtherZones(decision, readiness, elapsed: elapsed) else { return observation }
-          reportOtherZones(readiness, elapsed: elapsed)
-          try await pause(attempt, limit: settings.wanWait - elapsed)
-          continue
+      var limit = timeout - elapsed
+      if let leaderlessSince {
+        guard now - leaderlessSince < settings.leaderWait else {
+          observation.leaderWaitIsOver = true
+          return observation
         }
-        limit = timeout - elapsed
-        if let leaderlessSince {
-          guard now - leaderlessSince < settings.leaderWait else {
-            observation.leaderWaitIsOver = true
-            return observation
-          }
-          limit = min(limit, Self.electionPause, settings.leaderWait - (now - leaderlessSince))
-        }
-        guard elapsed < timeout else { throw timeoutFailure(decision, readiness, observation, after: elapsed) }
-        report(decision, readiness, observation, elapsed: elapsed)
+        limit = min(limit, Self.electionPause, settings.leaderWait - (now - leaderlessSince))
       }
+      guard elapsed < timeout else { throw timeoutFailure(decision, readiness, observation, after: elapsed) }
+      report(decision, readiness, observation, elapsed: elapsed)
       try await pause(attempt, limit: limit)
     }
   }

@@ -23,7 +23,6 @@ package struct Planner: Sendable {
     Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
   }
 
-  private static let secretPause = Duration.seconds(2)
   /// Clients start in fleets: this spreads their first calls (`Settings.startJitter`).
   private static let clientJitter = Duration.seconds(10)
 
@@ -35,13 +34,20 @@ package struct Planner: Sendable {
     MembershipWaiter(settings: settings, context: context, client: client)
   }
 
+  private func patient(_ waits: Bool) -> PatientCall {
+    PatientCall(settings: settings, context: context, waits: waits)
+  }
+
   // MARK: Locate
 
+  /// - Parameter waits: whether this is a run, which waits for metadata that is not there yet.
   /// - Throws: `Failure` with status 10 or 15, or `CancellationError`.
-  package func locate() async throws -> LocatedInstance {
+  package func locate(waits: Bool = false) async throws -> LocatedInstance {
     async let binary = MachineObserver(settings: settings, context: context).binary()
     let identity: Identity
-    do { identity = try await identityObserver.observe() } catch {
+    do {
+      identity = try await patient(waits)("read this instance's metadata") { try await identityObserver.observe() }
+    } catch {
       throw error.asFailure("read this instance's metadata")
     }
     context.log.info(
@@ -147,7 +153,9 @@ package struct Planner: Sendable {
   ) async throws -> Observation {
     var observation = first
     do {
-      observation.identity.interfaces = try await identityObserver.interfaceKinds(of: observation.identity, client)
+      observation.identity.interfaces = try await patient(mode.waits && !rejoins)("describe the network interfaces") {
+        try await identityObserver.interfaceKinds(of: observation.identity, client)
+      }
     } catch {
       throw error.asFailure("describe the network interfaces of this instance")
     }
@@ -178,17 +186,14 @@ package struct Planner: Sendable {
 
   private func secrets(_ client: AWSClient, _ mode: Mode, rejoins: Bool) async throws -> Secrets {
     let reader = SecretReader(settings: settings, context: context, client: client)
-    let start = context.uptime(), timeout = MembershipWaiter.timeout(settings, rejoins: rejoins)
-    while true {
-      do {
-        return try await reader.read(missingKey: mode.missingKey)
-      } catch {
-        guard let error = error as? AWSError, mode.waits, error.isRetryable, context.uptime() - start < timeout else {
-          throw error.asFailure("read the secrets")
-        }
-        context.log.warning("cannot read the secrets; retrying", ["reason": .string(error.explanation)])
-        try await context.clock.sleep(for: Self.secretPause)
-      }
+    let limit = MembershipWaiter.timeout(settings, rejoins: rejoins)
+    let call = PatientCall(settings: settings, context: context, waits: mode.waits, isRejoin: rejoins, limit: limit)
+    do {
+      return try await call("read the secrets") { try await reader.attempt(mode.missingKey) }
+    } catch let error as SecretError {
+      throw error.failure
+    } catch {
+      throw error.asFailure("read the secrets")
     }
   }
 

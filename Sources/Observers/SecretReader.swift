@@ -34,6 +34,12 @@ package struct SecretReader: Sendable {
 
   /// - Throws: `Failure` with status 12 or 14; `CredentialError`, `MetadataError`, or an `AWSError` that is retryable.
   package func read(missingKey: MissingKey) async throws -> Secrets {
+    do { return try await attempt(missingKey) } catch let error as SecretError { throw error.failure }
+  }
+
+  /// As `read`.
+  /// - Throws: also `SecretError`.
+  func attempt(_ missingKey: MissingKey) async throws -> Secrets {
     var secrets = Secrets()
     if let reference = settings.gossipKey {
       if let key = try await gossipKey(reference, missingKey) {
@@ -66,11 +72,11 @@ package struct SecretReader: Sendable {
     if found == nil {
       switch missingKey {
       case .tolerate: return nil
-      case .refuse: throw missing(reference, purpose)
+      case .refuse: throw absence(of: reference, purpose)
       case .create: found = try await createGossipKey(reference, name, store, purpose)
       }
     }
-    guard let found else { throw missing(reference, purpose) }
+    guard let found else { throw absence(of: reference, purpose) }
     return try checked(found, reference)
   }
 
@@ -140,7 +146,7 @@ package struct SecretReader: Sendable {
           hint: "check the permissions of \(path)")
       }
     }
-    guard let found else { throw missing(reference, purpose) }
+    guard let found else { throw absence(of: reference, purpose) }
     guard !found.value.trimmed.isEmpty else {
       throw Failure(.configurationRejected, "\(reference), \(purpose), is empty", hint: "store \(purpose) there")
     }
@@ -163,6 +169,12 @@ package struct SecretReader: Sendable {
   }
 
   // MARK: Failures
+
+  /// A client may boot before the first server, which makes what all of them need.
+  private func absence(of reference: SecretReference, _ purpose: String) -> any Error {
+    let failure = missing(reference, purpose)
+    return settings.role == .client ? SecretError(failure: failure, patience: .wholeWait) : failure
+  }
 
   private func missing(_ reference: SecretReference, _ purpose: String) -> Failure {
     switch reference {
@@ -195,9 +207,19 @@ package struct SecretReader: Sendable {
       if error.message?.lowercased().contains("kms") == true {
         failure.hint = "allow kms:Decrypt on the key that encrypts \(reference)"
       }
+      if let patience = Patience(error) { throw SecretError(failure: failure, patience: patience) }
       throw failure
     }
   }
+}
+
+/// A secret that cannot be read now.
+struct SecretError: ExplainedError {
+  let failure: Failure
+  let patience: Patience
+
+  var explanation: String { failure.explanation }
+  var stableExplanation: String { failure.stableExplanation }
 }
 
 extension String {

@@ -114,12 +114,16 @@ import Testing
     flow.aws.refuse("DescribeInstances", .throttled, times: 2)
     _ = try await flow.wait()
     let reason = #"reason="EC2 DescribeInstances answered Throttling (HTTP 400, request request-1): Rate exceeded""#
-    let line = "warning cannot describe Auto Scaling group web; retrying " + reason
-    #expect(flow.lines == [line, line])
+    // Each reason once.
+    #expect(flow.lines == ["warning cannot describe Auto Scaling group web yet; retrying " + reason])
+    #expect(flow.log.progress.count == 1)
     #expect(flow.elapsed > .seconds(1) && flow.elapsed < .seconds(4))
   }
 
-  @Test func `a failure that is not retryable ends the wait at once, with the IAM action and the role`() async {
+  @Test
+  func `a permission that stays missing ends the wait after a minute and a half, with the IAM action and the role`()
+    async
+  {
     flow.aws.refuse("DescribeInstances", .accessDenied)
     let flow = flow
     let failed = await failure { _ = try await flow.wait() }
@@ -130,7 +134,7 @@ import Testing
           details: [
             "EC2 DescribeInstances answered AccessDenied (HTTP 403, request request-1): not authorized"
           ], hint: "allow ec2:DescribeInstances for role web-node"))
-    #expect(flow.elapsed == .zero)
+    #expect(flow.elapsed == .seconds(85))
   }
 
   @Test func `AWS that stays away ends the wait at --wait-timeout`() async {
@@ -335,7 +339,7 @@ import Testing
     #expect(flow.log.progress.map(\.message) == Array(repeating: "waiting for Auto Scaling to list i-2", count: 3))
   }
 
-  @Test func `an instance in no group is an error after 30 s`() async {
+  @Test func `an instance in no group is an error at --wait-timeout`() async {
     flow.aws.change("i-2") { $0.group = nil }
     let flow = flow
     let failed = await failure { _ = try await ownGroup(flow) }
@@ -345,7 +349,7 @@ import Testing
           .groupIncomplete, "this instance belongs to no Auto Scaling group",
           details: ["DescribeAutoScalingInstances does not list i-2"],
           hint: "name the servers' group with --group, or discover the servers with --tag KEY=VALUE"))
-    #expect(flow.elapsed == .seconds(30))
+    #expect(flow.elapsed >= .seconds(600) && flow.elapsed <= .seconds(602))
   }
 
   @Test func `a dry run does not wait for it`() async {
@@ -355,7 +359,7 @@ import Testing
     #expect(failed?.message == "this instance belongs to no Auto Scaling group" && flow.elapsed == .zero)
   }
 
-  @Test func `a retryable failure is retried up to --wait-timeout, and lasts longer than the listing`() async throws {
+  @Test func `a retryable failure is retried up to --wait-timeout`() async throws {
     var flow = flow
     flow.settings.waitTimeout = .seconds(60)
     flow.aws.fail("DescribeAutoScalingInstances", .unreachable)
@@ -364,16 +368,16 @@ import Testing
     #expect(flow.elapsed == .seconds(60))
     #expect(
       flow.lines.first
-        == "warning cannot find the Auto Scaling group of this instance; retrying "
+        == "warning cannot find the Auto Scaling group of this instance yet; retrying "
         + #"reason="AutoScaling DescribeAutoScalingInstances got no answer: "#
         + #"https://autoscaling.eu-west-1.amazonaws.com: host unreachable""#)
   }
 
-  @Test func `a refusal is an error at once`() async {
+  @Test func `a refusal may be of a new role: it is an error after a minute and a half`() async {
     flow.aws.refuse("DescribeAutoScalingInstances", .accessDenied)
     let flow = flow
     let failed = await failure { _ = try await ownGroup(flow) }
     #expect(failed?.hint == "allow autoscaling:DescribeAutoScalingInstances for role web-node")
-    #expect(flow.elapsed == .zero)
+    #expect(flow.elapsed == .seconds(85))
   }
 }

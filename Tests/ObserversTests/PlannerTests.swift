@@ -171,10 +171,11 @@ import Testing
     flow.aws.setParameter("/gossip", gossipKey)
     flow.aws.refuse("GetParameter", .internalFailure, times: 3)
     let plan = try await plan(flow, .run)
-    #expect(plan.configuration.document["encrypt"]?.string == gossipKey && flow.elapsed == .seconds(6))
+    #expect(plan.configuration.document["encrypt"]?.string == gossipKey)
+    #expect(flow.elapsed >= .milliseconds(3500) && flow.elapsed <= .seconds(7))
     let line =
-      #"warning cannot read the secrets; retrying reason="SSM GetParameter answered InternalFailure (HTTP 500)""#
-    #expect(flow.lines.dropFirst() == [line, line, line])
+      #"warning cannot read the secrets yet; retrying reason="SSM GetParameter answered InternalFailure (HTTP 500)""#
+    #expect(flow.lines.dropFirst() == [line])
   }
 
   @Test func `secrets that stay away end the run at --wait-timeout`() async {

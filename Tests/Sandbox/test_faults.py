@@ -10,6 +10,8 @@ from .aws import Fault
 from .waiting import until
 
 ONE = ["--expect", "1", "--start", "none"]
+# Of what is not there in the first minutes a run waits for a minute and a half, but no longer than for its group.
+BRIEFLY = [*ONE, "--wait-timeout", "1s"]
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_no_metadata(instance):
     fails(instance.bootstrap(*ONE), 10, "HTTP 403", "metadata options")
     instance.metadata.disabled = False
     instance.run("ip", "addr", "del", "169.254.169.254/32", "dev", "lo", check=True)
-    fails(instance.bootstrap(*ONE), 10, "no instance metadata service answers", "hint:")
+    fails(instance.bootstrap(*BRIEFLY), 10, "no instance metadata service answers", "hint:")
 
 
 def test_metadata_that_hangs_names_the_hop_limit(instance):
@@ -62,7 +64,21 @@ def test_metadata_of_version_1_only_with_permission(instance):
 
 def test_no_role(instance):
     instance.metadata.no_role = True
-    fails(instance.bootstrap(*ONE), 11, "this instance has no role", "instance profile")
+    fails(instance.bootstrap(*BRIEFLY), 11, "this instance has no role", "instance profile")
+
+
+def test_what_a_new_instance_does_not_have_yet_is_waited_for(sandbox, instance):
+    instance.metadata.no_role = True
+    run = instance.start_bootstrap(*ONE)
+    until(lambda: "this instance has no role" in run.output)
+    instance.metadata.no_role = False
+    output = run.finish()
+    assert run.returncode == 0 and output.count("warning cannot find the Auto Scaling group of this instance yet") == 1
+    for action in ("DescribeAutoScalingInstances", "DescribeInstances"):
+        sandbox.aws.faults[:] = [Fault("denied", action, times=2)]
+        result = instance.bootstrap(*ONE)
+        assert result.returncode == 0 and "access denied" not in result.stderr, result.stderr
+        assert "yet; retrying" in result.stderr
 
 
 def test_other_credentials(sandbox, instance):
@@ -93,7 +109,7 @@ def test_a_denied_action_is_named_with_the_role(sandbox, instance, action):
     )
     iam.put_role_policy(RoleName="consul-server", PolicyName="deny", PolicyDocument=deny)
     try:
-        fails(instance.bootstrap(*ONE), 12, "access denied", f"allow {service}:{action} for role consul-server")
+        fails(instance.bootstrap(*BRIEFLY), 12, "access denied", f"allow {service}:{action} for role consul-server")
     finally:
         iam.delete_role_policy(RoleName="consul-server", PolicyName="deny")
     assert instance.bootstrap(*ONE).returncode == 0

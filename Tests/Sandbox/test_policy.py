@@ -40,7 +40,7 @@ def dry(sandbox, instance, *options):
 
 def written(sandbox, instance, *options):
     """A run without an agent: everything up to its start, and the launch hook."""
-    result = instance.bootstrap("--start", "none", *options)
+    result = instance.bootstrap("--start", "none", "--wait-timeout", "1s", *options)
     return result.returncode == 0, result.stderr
 
 
@@ -59,7 +59,7 @@ def logged(sandbox, instance, *options):
     for group in logs.describe_log_groups()["logGroups"]:
         logs.delete_log_group(logGroupName=group["logGroupName"])
     instance.run("rm", "-rf", "/var/log/consul-bootstrap.log", "/var/lib/consul-bootstrap/log-checkpoints.json")
-    result = instance.bootstrap("--start", "none", "--flush-timeout", "1s", *options)
+    result = instance.bootstrap("--start", "none", "--flush-timeout", "1s", "--wait-timeout", "1s", *options)
     groups = logs.describe_log_groups()["logGroups"]
     good = result.returncode == 0 and [g.get("retentionInDays") for g in groups] == [7]
     good = good and logs.list_tags_log_group(logGroupName=groups[0]["logGroupName"])["tags"] == {"team": "platform"}

@@ -210,7 +210,7 @@ def test_a_secret_that_may_not_be_read_names_the_action_and_the_secret(sandbox):
         ("ssm", "PutParameter", "--gossip-key-create ssm:/k"),
     ):
         sandbox.aws.faults[:] = [Fault("denied", action=action)]
-        result = member.bootstrap("--expect", "1", *option.split())
+        result = member.bootstrap("--expect", "1", "--wait-timeout", "1s", *option.split())
         assert result.returncode == 12, result.stderr
         assert f"allow {service}:{action} for role consul-server" in result.stderr
         assert option.split()[1].removeprefix("--") in result.stderr
