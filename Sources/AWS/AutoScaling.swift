@@ -39,8 +39,11 @@ package struct AutoScalingGroup: Sendable, Equatable {
 extension AWSAction {
   package static let describeAutoScalingGroups = AWSAction(.autoScaling, "DescribeAutoScalingGroups", on: .any)
   package static let describeAutoScalingInstances = AWSAction(.autoScaling, "DescribeAutoScalingInstances", on: .any)
+  package static let describeLifecycleHooks = AWSAction(.autoScaling, "DescribeLifecycleHooks", on: .any)
   package static let completeLifecycleAction = AWSAction(
     .autoScaling, "CompleteLifecycleAction", on: .autoScalingGroup)
+  package static let recordLifecycleActionHeartbeat = AWSAction(
+    .autoScaling, "RecordLifecycleActionHeartbeat", on: .autoScalingGroup)
 }
 
 /// The Auto Scaling API (2011-01-01), the actions used here. Each throws `AWSError`, `CredentialError` or
@@ -78,13 +81,46 @@ package struct AutoScaling: Sendable {
       .describeAutoScalingGroups, "more than \(Self.maximumPages) pages", requestID: nil, role: nil, attempts: 1)
   }
 
-  /// The group that an instance belongs to; nil if it belongs to none.
-  package func groupName(ofInstance id: String) async throws -> String? {
+  /// An instance's place in Auto Scaling.
+  package struct Membership: Sendable, Equatable {
+    package let group: String
+    package let lifecycleState: String
+  }
+
+  /// The group that an instance belongs to, warm pools included, and its state there; nil if it belongs to none.
+  package func membership(ofInstance id: String) async throws -> Membership? {
     try await client.query(.describeAutoScalingInstances, [("InstanceIds.member.1", id)]) { root in
       let result = try root.requiredChild("DescribeAutoScalingInstancesResult", of: root.name)
       let list = try result.requiredList("AutoScalingInstances", of: root.name)
-      return try list.first { $0["InstanceId"] == id }?.required("AutoScalingGroupName", of: "instance \(id)")
+      return try list.first { $0["InstanceId"] == id }.map { instance in
+        Membership(
+          group: try instance.required("AutoScalingGroupName", of: "instance \(id)"),
+          lifecycleState: try instance.required("LifecycleState", of: "instance \(id)"))
+      }
     }
+  }
+
+  package func groupName(ofInstance id: String) async throws -> String? {
+    try await membership(ofInstance: id)?.group
+  }
+
+  /// For how long a hook holds an instance without a heartbeat, in seconds; nil if the group has no such hook.
+  package func heartbeatTimeout(ofHook hook: String, group: String) async throws -> Int? {
+    try await client.query(
+      .describeLifecycleHooks, [("AutoScalingGroupName", group), ("LifecycleHookNames.member.1", hook)]
+    ) { root in
+      let result = try root.requiredChild("DescribeLifecycleHooksResult", of: root.name)
+      return try result.requiredList("LifecycleHooks", of: root.name).first?
+        .requiredCount("HeartbeatTimeout", of: "lifecycle hook \(hook)")
+    }
+  }
+
+  /// Restarts the time-out of a hook that holds this instance.
+  package func recordLifecycleActionHeartbeat(hook: String, group: String, instanceID: String) async throws {
+    try await client.query(
+      .recordLifecycleActionHeartbeat,
+      [("LifecycleHookName", hook), ("AutoScalingGroupName", group), ("InstanceId", instanceID)]
+    ) { _ in }
   }
 
   /// The most that one call describes.
@@ -122,6 +158,18 @@ package struct AutoScaling: Sendable {
         ("LifecycleActionResult", result.rawValue),
       ]
     ) { _ in }
+  }
+
+  /// Whether the call would be allowed; throws if not.
+  package func tryRecordingHeartbeat(hook: String, group: String) async throws {
+    do {
+      try await client.query(
+        .recordLifecycleActionHeartbeat,
+        [
+          ("LifecycleHookName", hook), ("AutoScalingGroupName", group), ("LifecycleActionToken", Self.noToken),
+        ]
+      ) { _ in }
+    } catch let error as AWSError where error.code == "ValidationError" {}
   }
 
   /// No lifecycle action has this token: with the permission AWS answers that there is none, and nothing changes.

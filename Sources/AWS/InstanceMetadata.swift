@@ -47,6 +47,9 @@ extension MetadataClient {
       }
       return value
     }
+    if document["instanceId"] != nil, document["privateIp"] == nil || document["privateIp"] == .null {
+      throw MetadataError.noIPv4Address
+    }
     guard let address = IPv4Address(try member("privateIp")) else {
       throw MetadataError.malformed(what, path: path, reason: "privateIp is not an IPv4 address")
     }
@@ -60,6 +63,11 @@ extension MetadataClient {
 
   /// For example `euw1-az1`; nil if the service does not name it.
   package func zoneID() async throws -> String? { try await get("/latest/meta-data/placement/availability-zone-id") }
+
+  /// For example `InService` or `Warmed:Stopped`; nil outside of an Auto Scaling group.
+  package func targetLifecycleState() async throws -> String? {
+    try await get("/latest/meta-data/autoscaling/target-lifecycle-state")
+  }
 
   /// The networks of the primary interface's VPC; empty if the service lists none.
   package func vpcNetworks() async throws -> [IPv4Network] {

@@ -14,6 +14,8 @@ package enum MetadataError: ExplainedError, Sendable, Equatable {
   /// A path that every instance has answered 404.
   case missing(String, path: String)
   case malformed(String, path: String, reason: String)
+  /// An instance of a subnet with IPv6 only.
+  case noIPv4Address
 
   /// What failed.
   package var summary: String {
@@ -25,6 +27,7 @@ package enum MetadataError: ExplainedError, Sendable, Equatable {
     case .refused(_, let path, _): "the instance metadata service refused \(path)"
     case .missing(let what, _): "the instance metadata service has no \(what)"
     case .malformed(let what, _, _): "cannot read the instance's \(what)"
+    case .noIPv4Address: "this instance has no private IPv4 address"
     }
   }
 
@@ -32,6 +35,7 @@ package enum MetadataError: ExplainedError, Sendable, Equatable {
   package var cause: String? {
     switch self {
     case .disabled: nil
+    case .noIPv4Address: "its identity document has no privateIp: its subnet has IPv6 only"
     case .noTokenAnswer(let url, let error, let attempts), .noAnswer(let url, let error, let attempts):
       "\(url): \(error.explanation), tried \(attempts) times"
     case .noToken(let endpoint, let status): "\(endpoint) answered HTTP \(status)"
@@ -46,6 +50,7 @@ package enum MetadataError: ExplainedError, Sendable, Equatable {
   package var hint: String? {
     switch self {
     case .disabled: "unset AWS_EC2_METADATA_DISABLED"
+    case .noIPv4Address: "launch it in a subnet with IPv4 addresses; clusters of IPv6 addresses are not supported"
     case .noTokenAnswer:
       "inside a container without host networking the answer exceeds the hop limit; set the instance's "
         + "HttpPutResponseHopLimit to 2 (aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2)"

@@ -40,9 +40,16 @@ package struct IAMPermission: Sendable {
     ) {
       $0.membership == .ownGroup || $0.lifecycleHook != nil || $0.logNamesNeedGroup ? ["*"] : []
     },
+    IAMPermission(
+      "DiscoverServers", .describeLifecycleHooks, when: "with `--lifecycle-hook`, for a boot that takes long"
+    ) { $0.lifecycleHook == nil ? [] : ["*"] },
     IAMPermission("CompleteLifecycleHook", .completeLifecycleAction, when: "with `--lifecycle-hook`") {
       $0.lifecycleHook == nil ? [] : $0.ownGroups
     },
+    IAMPermission(
+      "CompleteLifecycleHook", .recordLifecycleActionHeartbeat,
+      when: "with `--lifecycle-hook`, for a boot that takes long"
+    ) { $0.lifecycleHook == nil ? [] : $0.ownGroups },
     IAMPermission("ReadParameters", .getParameter, when: "with a secret at `ssm:`") { settings in
       settings.secretReferences.compactMap { if case .ssm(let name) = $0 { name } else { nil } }
     },

@@ -47,6 +47,8 @@ package struct BootstrapRun: Sendable {
   private struct Parts {
     let instance: LocatedInstance
     let hooks: LifecycleHooks
+    /// Until the boot is a success.
+    let heartbeats: Task<Void, Never>?
     let executor: StepExecutor
     let sidecar: Sidecar
     let early: EarlyForwarding?
@@ -58,8 +60,12 @@ package struct BootstrapRun: Sendable {
   /// - Throws: `Failure`, or `CancellationError`.
   package func run(verified: @escaping @Sendable (Outcome) -> Void) async throws -> Outcome {
     let run = prepare(at: try await locate(), verified)
+    defer { run.heartbeats?.cancel() }
+    var waitsForRecovery = false
     do {
-      let outcome = try await carryOut(try await planner.plan(at: run.instance, .run), run)
+      let plan = try await planner.plan(at: run.instance, .run)
+      if case .joinWithoutLeader = plan.decision { waitsForRecovery = true }
+      let outcome = try await carryOut(plan, run)
       await run.early?.end()
       return outcome
     } catch let error as FailureAfterVerification {
@@ -68,7 +74,7 @@ package struct BootstrapRun: Sendable {
       throw error.failure
     } catch {
       if let failure = error as? Failure {
-        await abandon(run.hooks)
+        if waitsForRecovery || failure.needsRepair { keepHook() } else { await abandon(run.hooks) }
         finalError(failure)
       }
       await run.early?.end()
@@ -93,14 +99,17 @@ package struct BootstrapRun: Sendable {
         LogForwardingService(settings: settings, context: context, instance: instance, spool: spool),
         ended: isSupervised ? nil : ended)
     }
-    let hooks = LifecycleHooks(client: instance.client, instanceID: instance.identity.instanceID)
+    let hooks = LifecycleHooks(
+      context: context, client: instance.client, instanceID: instance.identity.instanceID)
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
     let executor = StepExecutor(
       context: context, lifecycleHooks: hooks, agreement: { try await agree(at: instance, $0) },
       agentOutput: spool,
       agentStarts: { supervisorStarted($0, sidecar) })
     return Parts(
-      instance: instance, hooks: hooks, executor: executor, sidecar: sidecar, early: early, verified: verified)
+      instance: instance, hooks: hooks,
+      heartbeats: settings.lifecycleHook.map { hook in Task { await hooks.keepAlive(hook) } }, executor: executor,
+      sidecar: sidecar, early: early, verified: verified)
   }
 
   private var isSupervised: Bool {
@@ -180,6 +189,7 @@ package struct BootstrapRun: Sendable {
   /// - Returns: the failure to complete the launch hook, which is for the caller to report.
   /// - Throws: `CancellationError`.
   private func followUp(_ plan: Plan, _ run: Parts) async throws -> Failure? {
+    run.heartbeats?.cancel()
     var hookFailure: Failure?
     for step in plan.steps.after {
       do {
@@ -256,11 +266,18 @@ package struct BootstrapRun: Sendable {
 
   // MARK: The launch hook
 
+  /// Terminating this instance would repair nothing, and take an empty server from a cluster that needs one.
+  private func keepHook() {
+    guard let hook = settings.lifecycleHook else { return }
+    context.log.warning(
+      "lifecycle hook \(hook) is left to its time-out: the cluster has to be repaired, not this instance")
+  }
+
   /// The failure that leads here is reported as an error; a failure to abandon the hook is only a warning.
   private func abandon(_ hooks: LifecycleHooks) async {
     guard let hook = settings.lifecycleHook else { return }
     do {
-      try await hooks.complete(hook, .abandon)
+      try await hooks.abandon(hook)
       context.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
     } catch {
       context.log.warning("cannot abandon lifecycle hook \(hook)", ["reason": .string(error.explained)])

@@ -19,13 +19,16 @@ package enum ClusterDecision: Sendable, Equatable {
   /// would lose data silently. This server joins without bootstrapping and becomes a voter once the cluster is
   /// recovered.
   case joinWithoutLeader(survivors: [IPv4Address], evidence: [String])
+  /// The instance is being prepared for a warm pool, in which it is stopped: a server there would join and leave again.
+  /// Nothing is set up; it boots normally once it leaves the pool.
+  case stayInWarmPool(evidence: [String])
   /// The observation does not suffice for a decision yet.
   case wait(WaitReason, evidence: [String])
 
   package var evidence: [String] {
     switch self {
     case .newCluster(_, let evidence), .join(_, let evidence), .joinAsClient(_, let evidence), .rejoin(let evidence),
-      .joinWithoutLeader(_, let evidence), .wait(_, let evidence):
+      .joinWithoutLeader(_, let evidence), .stayInWarmPool(let evidence), .wait(_, let evidence):
       evidence
     }
   }
@@ -38,6 +41,7 @@ package enum ClusterDecision: Sendable, Equatable {
     case .joinAsClient: "join as a client"
     case .rejoin: "rejoin"
     case .joinWithoutLeader: "join without a leader"
+    case .stayInWarmPool: "stay in the warm pool"
     case .wait: "wait"
     }
   }
@@ -46,6 +50,10 @@ package enum ClusterDecision: Sendable, Equatable {
   ///   - readiness: nil if AWS cannot be reached.
   ///   - keepsData: whether the agent will use the current content of the data directory.
   package init(_ observation: Observation, _ readiness: Readiness?, keepsData: Bool, _ settings: Settings) {
+    if let state = observation.warmPoolState {
+      self = .stayInWarmPool(evidence: ["lifecycle state \(state)"])
+      return
+    }
     if settings.role == .client {
       self.init(client: readiness)
       return

@@ -18,7 +18,7 @@ package func selectPeers(
     return through.min().map { [$0] } ?? []
   case (.leader, .rejoin):
     return others.min().map { [$0] } ?? []
-  case (.leader, .newCluster), (.leader, .wait):
+  case (.leader, .newCluster), (.leader, .wait), (.leader, .stayInWarmPool):
     // The same address on every member, including the server that has it.
     return members.map(\.address).min().map { [$0] } ?? []
   }

@@ -56,7 +56,11 @@ package struct Plan: Sendable, Equatable {
     configuration = try AgentConfiguration(settings, parts, version: machine.consulVersion)
     currentConfiguration = current
     start = settings.start(isBootedBySystemd: machine.isBootedBySystemd)
-    obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
+    if case .stayInWarmPool = decision {
+      obstacle = nil
+    } else {
+      obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
+    }
     let agentAddress =
       "\(AgentInterface.host(in: configuration.document, otherwise: addresses.bind)):\(settings.httpPort)"
     let requirements = HealthRequirements(
@@ -68,9 +72,11 @@ package struct Plan: Sendable, Equatable {
     let builder = StepBuilder(
       observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
       configuration: configuration, start: start, requirements: requirements)
-    steps = try builder.steps()
+    var isSetUp = true
+    if case .stayInWarmPool = decision { isSetUp = false }
+    steps = isSetUp ? try builder.steps() : builder.launchHookOnly
     sidecarSteps = builder.sidecarSteps
-    self.requirements = start == .none ? nil : requirements
+    self.requirements = start == .none || !isSetUp ? nil : requirements
     warnings = Self.warnings(
       observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, raftData: raftData,
       current: current)

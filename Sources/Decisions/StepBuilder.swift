@@ -189,7 +189,13 @@ struct StepBuilder {
               program: machine.programPath, settings: settings, environment: machine.sidecarEnvironment)))
       }
     }
-    if let hook = settings.lifecycleHook { steps.append(.completeLifecycleAction(hook: hook)) }
+    return steps + launchHookOnly.after
+  }
+
+  /// The steps of an instance on which nothing is set up.
+  var launchHookOnly: Steps {
+    var steps = Steps()
+    if let hook = settings.lifecycleHook { steps.after = [.completeLifecycleAction(hook: hook)] }
     return steps
   }
 

@@ -164,6 +164,17 @@ struct AWSChecks: Sendable {
     _ = await call(.completeLifecycleAction, "complete lifecycle hook \(hook)") {
       try await autoScaling.tryCompletingLifecycleAction(hook: hook, group: group)
     }
+    _ = await call(.recordLifecycleActionHeartbeat, "record a heartbeat of lifecycle hook \(hook)") {
+      try await autoScaling.tryRecordingHeartbeat(hook: hook, group: group)
+    }
+    let timeout = await call(.describeLifecycleHooks, "describe lifecycle hook \(hook)") {
+      try await autoScaling.heartbeatTimeout(ofHook: hook, group: group)
+    }
+    if timeout == .some(nil) {
+      report(
+        .problem(
+          subject, "Auto Scaling group \(group) has no lifecycle hook \(hook)", hint: "correct --lifecycle-hook"))
+    }
   }
 
   private func secrets() async {

@@ -1,29 +1,120 @@
 package import AWS
-internal import Base
+package import Base
 internal import Model
 
-/// Completes the launch hook of this instance.
+/// The launch hook that holds this instance: heartbeats during a long boot, and its completion.
 package struct LifecycleHooks: Sendable {
+  private let context: RuntimeContext
   private let client: AWSClient
   private let instanceID: String
 
-  package init(client: AWSClient, instanceID: String) {
+  package init(context: RuntimeContext, client: AWSClient, instanceID: String) {
+    self.context = context
     self.client = client
     self.instanceID = instanceID
   }
 
+  /// Auto Scaling starts the hook some seconds after the instance.
+  private static let pendingLimit = Duration.seconds(60)
+  private static let pendingPause = Duration.seconds(1)
+
+  package enum Completion: Sendable, Equatable {
+    case completed
+    /// There is no hook to complete (any more): the instance is in this state.
+    case alreadyOver(state: String)
+  }
+
+  /// Completes the hook with CONTINUE, once it holds this instance. One that is over already is no error.
   /// - Throws: `Failure` with status 10, 11 or 12, or `CancellationError`.
-  package func complete(_ hook: String, _ result: AutoScaling.LifecycleActionResult) async throws {
-    let api = AutoScaling(client: client)
+  package func proceed(_ hook: String) async throws -> Completion {
+    let api = AutoScaling(client: client), start = context.uptime()
     do {
-      guard let group = try await api.groupName(ofInstance: instanceID) else {
-        throw Failure(
-          .awsFailed, "cannot complete lifecycle hook \(hook): this instance is in no Auto Scaling group",
-          hint: "omit --lifecycle-hook")
+      while true {
+        let membership = try await membership(hook)
+        switch membership.lifecycleState {
+        case "Pending" where context.uptime() - start < Self.pendingLimit:
+          context.log.progress("waiting for lifecycle hook \(hook): the instance is in state Pending")
+          try await context.clock.sleep(for: Self.pendingPause)
+        case "Pending", "Pending:Wait", "Warmed:Pending:Wait":
+          do {
+            try await api.completeLifecycleAction(
+              hook: hook, group: membership.group, instanceID: instanceID, .proceed)
+            return .completed
+          } catch let error as AWSError where error.isWithoutAction {
+            return .alreadyOver(state: membership.lifecycleState)
+          }
+        default: return .alreadyOver(state: membership.lifecycleState)
+        }
       }
-      try await api.completeLifecycleAction(hook: hook, group: group, instanceID: instanceID, result)
     } catch {
       throw error.asFailure("complete lifecycle hook \(hook)")
     }
+  }
+
+  /// Completes the hook with ABANDON: Auto Scaling terminates the instance.
+  /// - Throws: `Failure` with status 10, 11 or 12, or `CancellationError`.
+  package func abandon(_ hook: String) async throws {
+    do {
+      try await AutoScaling(client: client).completeLifecycleAction(
+        hook: hook, group: try await membership(hook).group, instanceID: instanceID, .abandon)
+    } catch {
+      throw error.asFailure("complete lifecycle hook \(hook)")
+    }
+  }
+
+  private func membership(_ hook: String) async throws -> AutoScaling.Membership {
+    guard let membership = try await AutoScaling(client: client).membership(ofInstance: instanceID) else {
+      throw Failure(
+        .awsFailed, "cannot complete lifecycle hook \(hook): this instance is in no Auto Scaling group",
+        hint: "omit --lifecycle-hook")
+    }
+    return membership
+  }
+
+  // MARK: Heartbeats
+
+  /// A boot that is over by then needs no heartbeat: the shortest time-out that a hook may have is 30 s.
+  private static let firstHeartbeat = Duration.seconds(10)
+  private static let shortestTimeout = 30
+
+  /// Holds the hook open until cancelled: a heartbeat each third of its time-out. Failures are reported once each.
+  package func keepAlive(_ hook: String) async {
+    var reported = ReportedReason(), interval: Duration?
+    var pause = Self.firstHeartbeat
+    while !Task.isCancelled {
+      do {
+        try await context.clock.sleep(for: pause)
+        let group = try await membership(hook).group
+        if interval == nil { interval = await heartbeatInterval(hook, group) }
+        pause = interval ?? pause
+        try await AutoScaling(client: client).recordLifecycleActionHeartbeat(
+          hook: hook, group: group, instanceID: instanceID)
+        context.log.debug("recorded a heartbeat of lifecycle hook \(hook)")
+      } catch let error as AWSError where error.isWithoutAction {
+        // It does not hold the instance yet, or no longer.
+        context.log.debug("lifecycle hook \(hook) does not hold this instance")
+      } catch {
+        guard !Task.isCancelled, reported.isNew(error.stableReason) else { continue }
+        context.log.warning(
+          "cannot record a heartbeat of lifecycle hook \(hook)", ["reason": .string(error.explained)])
+      }
+    }
+  }
+
+  private func heartbeatInterval(_ hook: String, _ group: String) async -> Duration {
+    var timeout = Self.shortestTimeout
+    do {
+      timeout = try await AutoScaling(client: client).heartbeatTimeout(ofHook: hook, group: group) ?? timeout
+    } catch {
+      context.log.debug("cannot read the time-out of lifecycle hook \(hook)", ["reason": .string(error.explained)])
+    }
+    return .seconds(max(timeout, Self.shortestTimeout)) / 3
+  }
+}
+
+extension AWSError {
+  /// Auto Scaling's answer where no hook holds the instance.
+  fileprivate var isWithoutAction: Bool {
+    code == "ValidationError" && message?.contains("No active Lifecycle Action") == true
   }
 }

@@ -85,8 +85,12 @@ package struct StepExecutor: Sendable {
       return outcome(supervisedAgent.start(command, owner: owner, mayBindLowPorts: mayBindLowPorts))
     case .completeLifecycleAction(let hook):
       guard let lifecycleHooks else { throw Failure(.awsFailed, "cannot complete lifecycle hook \(hook) without AWS") }
-      try await lifecycleHooks.complete(hook, .proceed)
-      return .done
+      switch try await lifecycleHooks.proceed(hook) {
+      case .completed: return .done
+      case .alreadyOver(let state):
+        context.log.info("lifecycle hook \(hook) is already completed", ["lifecycle_state": .string(state)])
+        return .alreadyDone
+      }
     case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _):
       try await run(command)
       return .done

@@ -47,6 +47,8 @@ package struct Failure: ExplainedError, Sendable, Equatable {
   package var details: [String]
   /// What to do about it.
   package var hint: String?
+  /// Whether the cluster has to be repaired first: another instance in place of this one would fail in the same way.
+  package var needsRepair = false
 
   package init(_ status: ExitStatus, _ message: String, details: [String] = [], hint: String? = nil) {
     self.status = status

@@ -22,12 +22,14 @@ package struct IdentityObserver: Sendable {
     let needsZoneID = settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID
     let needsInterfaces = AddressDecision.needsInterfaces(settings)
     async let vpcID = metadata.vpcID()
+    async let targetState = metadata.targetLifecycleState()
     async let zoneID = needsZoneID ? metadata.zoneID() : nil
     async let networks = settings.resolvesReverse ? metadata.vpcNetworks() : []
     async let interfaces = needsInterfaces ? metadata.interfaces() : []
     var identity = Identity(
       instanceID: own.instanceID, region: own.region, availabilityZone: own.availabilityZone, privateIP: own.privateIP,
       vpcID: try await vpcID)
+    identity.targetLifecycleState = try await targetState
     identity.zoneID = try await zoneID
     identity.vpcNetworks = try await networks
     let names = needsInterfaces ? interfaceNames() : [:]

@@ -184,19 +184,20 @@ extension MembershipWaiter {
     guard case .wait(let reason, _) = decision else {
       return Failure(.groupIncomplete, "the wait ended after \(time)", details: decision.evidence)
     }
+    var failure: Failure
     switch reason {
     case .election:
-      return Failure(
+      failure = Failure(
         .groupIncomplete, "no leader was elected in \(time)", details: decision.evidence,
         hint: "raise --wait-timeout above --leader-wait (\(settings.leaderWait.humanReadable)): "
           + "after that this server joins without a leader")
     case .unknownServers(let servers):
-      return Failure(
+      failure = Failure(
         .groupIncomplete, "no new cluster was formed in \(time): \(reason.text)", details: decision.evidence,
         hint: "repair or terminate \(servers.count == 1 ? "that instance" : "those instances"); if the data will not "
           + "come back, say so with --assume-dead INSTANCE")
     case .twoClusters:
-      return Failure(
+      failure = Failure(
         .groupIncomplete, "no cluster was joined in \(time): \(reason.text)", details: decision.evidence,
         hint: "keep one of the two clusters, and terminate the servers of the other")
     case .noServer:
@@ -212,5 +213,7 @@ extension MembershipWaiter {
         hint: "check the activities of the group (aws autoscaling describe-scaling-activities), "
           + "lower --expect, or raise --wait-timeout")
     }
+    failure.needsRepair = true
+    return failure
   }
 }

@@ -27,7 +27,7 @@ enum Patience: Sendable {
       case .noAnswer, .missing: self = .firstMinutes
       case .noToken(_, let status) where Self.mayPass(status): self = .firstMinutes
       case .refused(_, _, let status) where Self.mayPass(status): self = .firstMinutes
-      case .disabled, .noTokenAnswer, .noToken, .refused, .malformed: return nil
+      case .disabled, .noTokenAnswer, .noToken, .refused, .malformed, .noIPv4Address: return nil
       }
     case let error as CredentialError:
       switch error {

@@ -106,6 +106,7 @@ package struct Planner: Sendable {
     let machine = try await MachineObserver(settings: settings, context: context).observe(
       instance.binary, identity: instance.identity)
     var observation = Observation(identity: instance.identity, machine: machine, group: nil, time: context.now())
+    if observation.warmPoolState != nil { return try Plan(observation, settings) }
     if mode != .dryRun, let file = machine.unreadable.first { throw file.failure }
     if mode.waits { try await delayFirstCall() }
 

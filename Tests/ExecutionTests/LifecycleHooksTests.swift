@@ -14,12 +14,12 @@ import Testing
     aws = FakeAWS(test)
     aws.setGroups([FakeGroup("web", desired: 3, hooks: ["launching"])])
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait")])
-    hooks = LifecycleHooks(client: aws.client(), instanceID: "i-0aaa")
+    hooks = LifecycleHooks(context: test.context, client: aws.client(), instanceID: "i-0aaa")
   }
 
   @Test func `the hook of this instance's group is completed with the result`() async throws {
-    try await hooks.complete("launching", .proceed)
-    try await hooks.complete("launching", .abandon)
+    #expect(try await hooks.proceed("launching") == .completed)
+    try await hooks.abandon("launching")
     #expect(aws.completedHooks == ["launching web i-0aaa CONTINUE", "launching web i-0aaa ABANDON"])
   }
 
@@ -35,21 +35,90 @@ import Testing
       throws: Failure(
         .awsFailed, "cannot complete lifecycle hook launching: this instance is in no Auto Scaling group",
         hint: "omit --lifecycle-hook")
-    ) { try await hooks.complete("launching", .proceed) }
+    ) { _ = try await hooks.proceed("launching") }
     #expect(aws.calls("CompleteLifecycleAction").isEmpty)
   }
 
-  @Test func `a hook that is over is named in AWS's words`() async throws {
-    let failure = await #expect(throws: Failure.self) { try await hooks.complete("other", .proceed) }
-    #expect(failure?.status == .awsFailed)
-    #expect(failure?.message == "cannot complete lifecycle hook other: refused")
-    #expect(failure?.details.joined().contains("ValidationError") == true)
-    #expect(failure?.details.joined().contains("No active Lifecycle Action found") == true)
+  // MARK: The own lifecycle state decides
+
+  /// The user-data runs again, or an operator has completed the hook.
+  @Test func `a hook that is over is no error`() async throws {
+    #expect(try await hooks.proceed("other") == .alreadyOver(state: "Pending:Wait"))
+    aws.change("i-0aaa") { $0.lifecycle = "InService" }
+    #expect(try await hooks.proceed("launching") == .alreadyOver(state: "InService"))
+    let executor = StepExecutor(context: test.context, lifecycleHooks: hooks)
+    #expect(try await executor.perform(.completeLifecycleAction(hook: "launching")) == .alreadyDone)
+    #expect(
+      test.sink.lines.contains(#"info lifecycle hook launching is already completed lifecycle_state="InService""#))
+    #expect(aws.completedHooks.isEmpty)
+  }
+
+  @Test func `a hook that does not hold the instance yet is waited for`() async throws {
+    aws.change("i-0aaa") { $0.lifecycle = "Pending" }
+    async let completion = hooks.proceed("launching")
+    try await test.sink.record(containing: "state Pending", number: 3)
+    aws.change("i-0aaa") { $0.lifecycle = "Pending:Wait" }
+    #expect(try await completion == .completed)
+    #expect(aws.completedHooks == ["launching web i-0aaa CONTINUE"] && test.clock.uptime() == .seconds(3))
+  }
+
+  @Test func `an instance that stays in Pending has no hook`() async throws {
+    aws.change("i-0aaa") { $0.lifecycle = "Pending" }
+    #expect(try await hooks.proceed("launching") == .alreadyOver(state: "Pending"))
+    #expect(test.clock.uptime() == .seconds(60))
+  }
+
+  @Test func `an instance of a warm pool completes its hook, too`() async throws {
+    aws.change("i-0aaa") { $0.lifecycle = "Warmed:Pending:Wait" }
+    #expect(try await hooks.proceed("launching") == .completed)
+  }
+
+  // MARK: Heartbeats
+
+  private func heartbeats(after time: Duration) async throws -> Int {
+    let task = Task { [hooks] in await hooks.keepAlive("launching") }
+    try await test.clock.sleep(for: time)
+    task.cancel()
+    await task.value
+    return aws.heartbeats
+  }
+
+  @Test func `a quick boot calls nothing`() async throws {
+    #expect(try await heartbeats(after: .seconds(9)) == 0 && aws.calls.isEmpty)
+  }
+
+  @Test func `a long boot records one each third of the hook's time-out`() async throws {
+    aws.setGroups(
+      [FakeGroup("web", desired: 3, hooks: ["launching"])].map { group in
+        var group = group
+        group.heartbeatTimeout = 300
+        return group
+      })
+    // After 10, 110, 210 and 310 s.
+    #expect(try await heartbeats(after: .seconds(400)) == 4)
+    #expect(aws.calls("DescribeLifecycleHooks").count == 1)
+  }
+
+  @Test func `without permission to read it, the shortest time-out is assumed`() async throws {
+    aws.refuse("DescribeLifecycleHooks", .accessDenied)
+    // After 10, 20, … 90 s.
+    #expect(try await heartbeats(after: .seconds(95)) == 9)
+    #expect(test.sink.records(.warning).isEmpty)
+  }
+
+  @Test func `a denied heartbeat is reported once, a hook that does not hold the instance not at all`() async throws {
+    aws.refuse("RecordLifecycleActionHeartbeat", .accessDenied)
+    #expect(try await heartbeats(after: .seconds(3000)) == 0)
+    #expect(test.sink.records(.warning).map(\.message) == ["cannot record a heartbeat of lifecycle hook launching"])
+    aws.recover("RecordLifecycleActionHeartbeat")
+    aws.change("i-0aaa") { $0.lifecycle = "Pending" }
+    #expect(try await heartbeats(after: .seconds(3000)) == 0)
+    #expect(test.sink.records(.warning).count == 1)
   }
 
   @Test func `a missing permission is named with the action and the role`() async throws {
     aws.refuse("CompleteLifecycleAction", .accessDenied)
-    let failure = await #expect(throws: Failure.self) { try await hooks.complete("launching", .proceed) }
+    let failure = await #expect(throws: Failure.self) { _ = try await hooks.proceed("launching") }
     #expect(failure?.message == "cannot complete lifecycle hook launching: access denied")
     #expect(failure?.hint == "allow autoscaling:CompleteLifecycleAction for role web-node")
   }

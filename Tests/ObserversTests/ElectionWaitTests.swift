@@ -69,12 +69,12 @@ import Testing
     flow.settings.waitTimeout = .seconds(20)
     flow.agent("10.0.1.9", peers: ["10.0.1.9:8300"])
     let failed = await failure { [flow] in _ = try await flow.wait() }
-    #expect(
-      failed
-        == Failure(
-          .groupIncomplete, "no leader was elected in 20 s",
-          details: ["10.0.1.9 (i-1): no leader, 1 raft peer", "10.0.2.100 (i-3): no agent runs"],
-          hint: "raise --wait-timeout above --leader-wait (40 s): after that this server joins without a leader"))
+    var expected = Failure(
+      .groupIncomplete, "no leader was elected in 20 s",
+      details: ["10.0.1.9 (i-1): no leader, 1 raft peer", "10.0.2.100 (i-3): no agent runs"],
+      hint: "raise --wait-timeout above --leader-wait (40 s): after that this server joins without a leader")
+    expected.needsRepair = true
+    #expect(failed == expected)
     #expect(flow.elapsed == .seconds(20))
   }
 

@@ -48,7 +48,7 @@ import Testing
     #expect(
       Set(flow.context.transport.requests.map { String($0.url.dropFirst(FakeMetadata.base.count)) }) == [
         "/latest/api/token", "/latest/dynamic/instance-identity/document", "/latest/meta-data/mac",
-        Self.macs + "02:00:00:00:00:01/vpc-id",
+        Self.macs + "02:00:00:00:00:01/vpc-id", "/latest/meta-data/autoscaling/target-lifecycle-state",
       ])
   }
 

@@ -51,10 +51,28 @@ POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": A
 lifecycle_actions = []
 
 
+def check_lifecycle_action(self):
+    """A hook takes an action only while it holds the instance, and the sandbox issues no tokens."""
+    if token := self._get_param("LifecycleActionToken"):
+        raise ValidationError(f"No active Lifecycle Action found with token {token}")
+    id = self._get_param("InstanceId")
+    states = [
+        member.lifecycle_state
+        for group in self.autoscaling_backend.autoscaling_groups.values()
+        for member in group.instance_states
+        if member.instance.id == id
+    ]
+    if not states or not states[0].endswith(":Wait"):
+        raise ValidationError(f"No active Lifecycle Action found with instance ID {id}")
+
+
+def record_lifecycle_action_heartbeat(self):
+    check_lifecycle_action(self)
+    return EmptyResult()
+
+
 def complete_lifecycle_action(self):
-    if self._get_param("LifecycleActionToken"):
-        # The sandbox issues no tokens.
-        raise ValidationError(f"No active Lifecycle Action found with token {self._get_param('LifecycleActionToken')}")
+    check_lifecycle_action(self)
     lifecycle_actions.append(
         {
             "hook": self._get_param("LifecycleHookName"),
@@ -67,6 +85,7 @@ def complete_lifecycle_action(self):
 
 
 AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
+AutoScalingResponse.record_lifecycle_action_heartbeat = record_lifecycle_action_heartbeat
 
 
 # moto checks the signature of a compressed body against the decompressed one.

@@ -74,7 +74,7 @@ import Testing
   @Test func `hooks are completed once, where they are set up`() async throws {
     let aws = FakeAWS(context)
     aws.setGroups([FakeGroup(desired: 1, hooks: ["launch"])])
-    aws.setInstances([FakeInstance("i-1", ip: "10.0.1.1")])
+    aws.setInstances([FakeInstance("i-1", ip: "10.0.1.1", lifecycle: "Pending:Wait")])
     let scaling = AutoScaling(client: aws.client())
     try await scaling.completeLifecycleAction(hook: "launch", group: "web", instanceID: "i-1", .proceed)
     #expect(aws.completedHooks == ["launch web i-1 CONTINUE"])

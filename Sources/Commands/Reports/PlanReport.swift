@@ -98,6 +98,7 @@ package struct PlanReport: Sendable {
       "join \(servers.count == 1 ? "the server" : "any of the \(servers.count) servers") as a client"
     case .rejoin: "rejoin with the state on this machine"
     case .joinWithoutLeader: "join without bootstrapping; the cluster has lost its quorum"
+    case .stayInWarmPool: "nothing is set up while the instance is in a warm pool"
     case .wait(let reason, _): "wait: \(reason.text)"
     }
   }

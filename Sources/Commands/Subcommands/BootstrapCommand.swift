@@ -100,6 +100,8 @@ struct BootstrapCommand: Sendable {
         attributes.append(("wan", .string("\(health.wanServers.map(String.init) ?? "?") of \(wan.addresses.count)")))
       }
       log.info("healthy", attributes: attributes)
+    } else if case .stayInWarmPool = outcome.plan.decision {
+      log.info("nothing is set up in a warm pool; the instance boots normally once it leaves the pool")
     } else {
       log.info("configuration written; the agent is not started (--start none)")
     }

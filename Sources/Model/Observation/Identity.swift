@@ -12,6 +12,9 @@ package struct Identity: Sendable, Equatable {
   package let vpcID: String?
   /// Auto Scaling group that the instance belongs to; nil if there is none, or the settings do not need it.
   package var groupName: String?
+  /// The state for which Auto Scaling prepares the instance, as metadata says: `InService`, `Warmed:Stopped`, …; nil
+  /// outside of a group.
+  package var targetLifecycleState: String?
   /// Networks of the VPC; empty unless the settings need them.
   package var vpcNetworks: [IPv4Network] = []
   /// In the order of their device numbers; empty unless the settings need more than the primary address.

@@ -14,6 +14,12 @@ package struct Observation: Sendable, Equatable {
   package var leaderWaitIsOver: Bool
   package var time: Timestamp
 
+  /// The state of an instance that is prepared for a warm pool, or in it; nil for any other.
+  package var warmPoolState: String? {
+    let listed = group?.instances.first { $0.instanceID == identity.instanceID }?.lifecycleState
+    return [identity.targetLifecycleState, listed].compactMap { $0 }.first { $0.hasPrefix("Warmed:") }
+  }
+
   package init(
     identity: Identity, machine: MachineObservation, group: GroupObservation?, peers: [IPv4Address: PeerAnswer] = [:],
     leaderWaitIsOver: Bool = false, time: Timestamp, secrets: Secrets = Secrets()

@@ -53,6 +53,7 @@ package final class FakeAWS: Sendable {
     var calls: [Call] = []
     /// `hook group instance result` of every hook that was completed.
     var completed: [String] = []
+    var heartbeats = 0
     fileprivate var faults: [Fault] = []
   }
 
@@ -140,6 +141,7 @@ package final class FakeAWS: Sendable {
 
   /// `HOOK GROUP INSTANCE CONTINUE`, in order.
   package var completedHooks: [String] { state.value.completed }
+  package var heartbeats: Int { state.value.heartbeats }
 
   package func messages(group: String, stream: String) -> [String] {
     state.value.logs[group]?[stream]?.events.map(\.message) ?? []

@@ -16,15 +16,33 @@ extension FakeAWS.State {
           + "\(QueryXML.element("LifecycleState", instance.lifecycle))</member>"
       }
       return result(action, "<AutoScalingInstances>\(members.joined())</AutoScalingInstances>")
+    case "DescribeLifecycleHooks":
+      let group = groups.first { $0.name == parameters["AutoScalingGroupName"] ?? "" }
+      let hook = parameters["LifecycleHookNames.member.1"] ?? ""
+      let found = group?.hooks.contains(hook) == true ? group?.heartbeatTimeout : nil
+      let member = found.map { "<member>\(QueryXML.element("HeartbeatTimeout", String($0)))</member>" } ?? ""
+      return result(action, "<LifecycleHooks>\(member)</LifecycleHooks>")
+    case "RecordLifecycleActionHeartbeat":
+      try checkHook(parameters)
+      heartbeats += 1
+      return result(action, "")
     case "CompleteLifecycleAction":
+      try checkHook(parameters)
       let group = parameters["AutoScalingGroupName"] ?? "", hook = parameters["LifecycleHookName"] ?? ""
-      guard let id = parameters["InstanceId"], instances.contains(where: { $0.id == id && $0.group == group }),
-        groups.first(where: { $0.name == group })?.hooks.contains(hook) == true
-      else { throw RefusalError(400, "ValidationError", "No active Lifecycle Action found") }
-      completed.append("\(hook) \(group) \(id) \(parameters["LifecycleActionResult"] ?? "")")
+      completed.append(
+        "\(hook) \(group) \(parameters["InstanceId"] ?? "") \(parameters["LifecycleActionResult"] ?? "")")
       return result(action, "")
     default: forgotten("an answer of AWS to \(action)")
     }
+  }
+
+  /// Only a hook that holds the instance takes an action.
+  private func checkHook(_ parameters: [String: String]) throws {
+    let group = groups.first { $0.name == parameters["AutoScalingGroupName"] ?? "" }
+    let instance = instances.first { $0.id == parameters["InstanceId"] && $0.group == group?.name }
+    guard group?.hooks.contains(parameters["LifecycleHookName"] ?? "") == true,
+      instance?.lifecycle.hasSuffix("Pending:Wait") == true
+    else { throw RefusalError(400, "ValidationError", "No active Lifecycle Action found") }
   }
 
   private func describeInstances(_ parameters: [String: String]) throws -> String {

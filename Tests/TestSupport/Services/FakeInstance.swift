@@ -74,6 +74,8 @@ package struct FakeGroup: Sendable, Equatable {
   package var zones: [String]
   /// Launch hooks that wait for CompleteLifecycleAction.
   package var hooks: Set<String> = []
+  /// Of the hooks, in seconds.
+  package var heartbeatTimeout = 3600
   package var suspendedProcesses: [String] = []
 
   package init(_ name: String = "web", desired: Int?, zones: [String] = ["eu-west-1a"], hooks: Set<String> = []) {

@@ -53,13 +53,13 @@ extension Option {
       .group, "wan-wait", .value("DURATION"), default: .value("60s"),
       "maximum time that a new datacenter waits to discover the servers of the other zones"
     ) { value, options throws(OptionValueError) in
-      options.settings.wanWait = try duration(value)
+      options.settings.wanWait = try duration(value, from: .zero)
     },
     Option(
       .group, "start-jitter", .value("DURATION"), default: .described("10s for clients, none for servers"),
       "maximum random delay before the first AWS call, to spread the calls of a fleet"
     ) { value, options throws(OptionValueError) in
-      options.settings.startJitter = try duration(value)
+      options.settings.startJitter = try duration(value, from: .zero)
     },
   ]
 }

@@ -1,0 +1,87 @@
+import AWS
+import Base
+import Bootstrap
+import Decisions
+import Execution
+import Model
+import TestSupport
+import Testing
+
+/// What the launch hook gets in the cases in which it is neither a plain success nor a plain failure.
+@Suite(.timeLimit(.minutes(5))) struct LaunchHookTests {
+  private static let target = "/latest/meta-data/autoscaling/target-lifecycle-state"
+
+  @Test func `an instance of a warm pool gets nothing but its hook completed`() async throws {
+    let fixture = BootstrapFixture(.systemd)
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "Warmed:Pending:Wait" }
+    fixture.metadata.set(Self.target, "Warmed:Stopped")
+    let outcome = try await fixture.start()
+    #expect(outcome.plan.decision == .stayInWarmPool(evidence: ["lifecycle state Warmed:Stopped"]))
+    #expect(outcome.health == nil && fixture.test.files.changes.isEmpty)
+    #expect(fixture.test.launcher.commands == ["/usr/bin/consul version"])
+    #expect(fixture.aws.completedHooks == ["launching web i-0aaa CONTINUE"])
+    // Out of the pool it boots normally.
+    fixture.metadata.set(Self.target, "InService")
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "Pending:Wait" }
+    #expect(try await fixture.start().plan.decision.name == "new cluster")
+  }
+
+  @Test func `the group's own word for it is enough`() async throws {
+    let fixture = BootstrapFixture(.supervise)
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "Warmed:Pending:Wait" }
+    let outcome = try await fixture.start()
+    #expect(outcome.plan.decision == .stayInWarmPool(evidence: ["lifecycle state Warmed:Pending:Wait"]))
+    #expect(fixture.test.files.changes.isEmpty && fixture.aws.completedHooks == ["launching web i-0aaa CONTINUE"])
+  }
+
+  @Test func `a second run after a completed hook succeeds`() async throws {
+    let fixture = BootstrapFixture(.systemd)
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "InService" }
+    _ = try await fixture.start()
+    #expect(fixture.aws.completedHooks.isEmpty)
+    #expect(fixture.test.sink.lines.contains { $0.hasPrefix("info lifecycle hook launching is already completed") })
+  }
+
+  /// Terminating an empty server would repair nothing, while the cluster waits for its recovery.
+  @Test func `a server that waits for a recovery does not abandon its hook`() async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.expect = 2
+    fixture.settings.leaderWait = .seconds(2)
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"), FakeInstance("i-0bbb", ip: "10.0.1.11"),
+    ])
+    _ = FakeConsulAgent(fixture.test, at: "10.0.1.11:8500") { $0.peers = ["10.0.1.11:8300", "10.0.1.12:8300"] }
+    fixture.test.launcher.run("/bin/systemctl", ["start", "consul.service"])
+    fixture.agent.set { state in (state.failure, state.leader) = (nil, nil) }
+    let failure = try await fixture.failure()
+    #expect(failure?.status == .agentUnhealthy)
+    #expect(fixture.aws.completedHooks.isEmpty)
+    #expect(
+      fixture.test.sink.lines.contains { $0.hasPrefix("warning lifecycle hook launching is left to its time-out") })
+  }
+
+  @Test func `nor does one that waits for servers that may hold data`() async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.waitTimeout = .seconds(2)
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"),
+      FakeInstance("i-0bbb", ip: "10.0.1.11", lifecycle: "Standby"),
+    ])
+    fixture.test.transport.silence("http://10.0.1.11:8500/")
+    let failure = try await fixture.failure()
+    #expect(failure?.status == .groupIncomplete && failure?.needsRepair == true)
+    #expect(fixture.aws.completedHooks.isEmpty)
+  }
+
+  @Test func `the hook is held open while a long boot goes on, and no longer`() async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.expect = 2
+    let run = Task { [fixture] in try await fixture.start() }
+    try await fixture.test.clock.sleep(for: .seconds(200))
+    #expect(fixture.aws.heartbeats == 1)
+    run.cancel()
+    _ = await run.result
+    try await fixture.test.clock.sleep(for: .seconds(4000))
+    #expect(fixture.aws.heartbeats == 1)
+  }
+}
