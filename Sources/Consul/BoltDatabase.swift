@@ -63,9 +63,11 @@ struct BoltDatabase {
     }
   }
 
-  /// The greatest key of a bucket of any size: one page of each level. Nil for an empty bucket.
-  func lastKey(of bucket: [UInt8]) throws(RaftFileError) -> [UInt8]? {
-    guard case .page(var number) = try location(of: bucket) else { return try elements(of: bucket).last?.key }
+  /// The element with the greatest key in a bucket of any size: one page of each level. Nil for an empty bucket.
+  func lastElement(of bucket: [UInt8]) throws(RaftFileError) -> (key: [UInt8], value: LargeValue)? {
+    guard case .page(var number) = try location(of: bucket) else {
+      return try elements(of: bucket).last.map { ($0.key, LargeValue(bytes: $0.value)) }
+    }
     for _ in 0..<Self.maximumDepth {
       let header = try header(ofPage: number)
       guard header.count > 0 else { throw file.invalid("has an empty page \(number)") }
@@ -75,10 +77,13 @@ struct BoltDatabase {
         number = element.number(UInt64.self, at: 8) ?? 0
         continue
       }
-      guard let position = element.number(UInt32.self, at: 4), let size = element.number(UInt32.self, at: 8),
-        size <= UInt32(meta.pageSize), offset + Int64(position) + Int64(size) <= header.start + header.size
+      guard let position = element.number(UInt32.self, at: 4), let keySize = element.number(UInt32.self, at: 8),
+        let valueSize = element.number(UInt32.self, at: 12), keySize <= UInt32(meta.pageSize),
+        offset + Int64(position) + Int64(keySize) + Int64(valueSize) <= header.start + header.size
       else { throw file.invalid("has an invalid element in page \(number)") }
-      return try file.bytes(at: offset + Int64(position), Int(size))
+      let start = offset + Int64(position)
+      let key = try file.bytes(at: start, Int(keySize))
+      return (key, LargeValue(file: file, start: start + Int64(keySize), size: Int64(valueSize)))
     }
     throw file.invalid("has a tree of more than \(Self.maximumDepth) levels")
   }

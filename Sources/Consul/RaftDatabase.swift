@@ -20,11 +20,15 @@ struct RaftDatabase {
     return false
   }
 
-  /// The index of the last entry; nil for an empty log. Keys are indexes, in network order.
-  func lastIndex() throws(RaftFileError) -> UInt64? {
+  /// Where the log ends; nil for an empty log. Keys are indexes, in network order.
+  func lastPosition() throws(RaftFileError) -> LogPosition? {
     let database = try BoltDatabase(file)
-    guard let logs = try database.buckets()?["logs"], let key = try database.lastKey(of: logs) else { return nil }
-    guard key.count == 8 else { throw file.invalid("has a log index of \(key.count) bytes") }
-    return key.reduce(0) { $0 << 8 | UInt64($1) }
+    guard let logs = try database.buckets()?["logs"], let last = try database.lastElement(of: logs) else { return nil }
+    guard last.key.count == 8 else { throw file.invalid("has a log index of \(last.key.count) bytes") }
+    guard let term = try EncodedLogEntry(last.value).term() else {
+      throw file.invalid("has a log entry without a term")
+    }
+    try database.confirm()
+    return LogPosition(term: term, index: last.key.reduce(0) { $0 << 8 | UInt64($1) })
   }
 }

@@ -27,6 +27,20 @@ package enum RaftState: Sendable, Equatable {
     }
     self = problem.map { .unknown(reason: $0.explanation) } ?? .none
   }
+
+  /// Where the log of a server with a BoltDB ends, or its newest snapshot, if that is later: of several servers, the
+  /// one with the latest position knows most. Nil if it is not known: without state, with a write-ahead log, or where a
+  /// file is damaged.
+  package static func lastPosition(dataDirectory: String, files: any FileReader & FileOpener) -> LogPosition? {
+    let raft = dataDirectory + "/raft", files = RaftFiles(files)
+    do throws(RaftFileError) {
+      guard try files.names(in: raft + "/wal") == nil, let file = try files.open(raft + "/raft.db") else { return nil }
+      let log = try RaftDatabase(file).lastPosition()
+      return ([log] + (try RaftPlace.snapshots(in: raft + "/snapshots", files)).map(\.position)).compactMap { $0 }.max()
+    } catch {
+      return nil
+    }
+  }
 }
 
 /// Where Consul keeps raft's state, in the order of reading: a running agent moves entries from the log to a snapshot.
@@ -61,7 +75,7 @@ private enum RaftPlace: CaseIterable {
     case .writeAheadLog:
       return try WriteAheadLog(raft + "/wal", files).holdsState() ? raft + "/wal" : nil
     case .snapshots:
-      return try Self.snapshot(in: raft + "/snapshots", files)
+      return try Self.snapshots(in: raft + "/snapshots", files).first?.path
     case .recovery:
       // An operator writes it for a server that has state (Consul, outage recovery).
       guard let file = try files.open(raft + "/peers.json") else { return nil }
@@ -69,17 +83,21 @@ private enum RaftPlace: CaseIterable {
     }
   }
 
-  private static func snapshot(in directory: String, _ files: RaftFiles) throws(RaftFileError) -> String? {
+  /// Each with the position that its name begins with.
+  static func snapshots(
+    in directory: String, _ files: RaftFiles
+  ) throws(RaftFileError) -> [(path: String, position: LogPosition)] {
     // Unfinished snapshots, and the file by which raft tests the directory (hashicorp/raft, file_snapshot.go).
     let names = try files.names(in: directory)?.filter { !$0.hasSuffix(".tmp") && $0 != "permTest" } ?? []
-    if let snapshot = names.first(where: isSnapshot) { return "\(directory)/\(snapshot)" }
-    guard let other = names.first else { return nil }
+    let snapshots = names.compactMap { name in position(ofSnapshot: name).map { ("\(directory)/\(name)", $0) } }
+    guard snapshots.isEmpty, let other = names.first else { return snapshots }
     throw .invalid(path: directory, reason: "contains \(other), which is not a snapshot")
   }
 
   /// The name of a snapshot: term, index, milliseconds since 1970.
-  private static func isSnapshot(_ name: String) -> Bool {
-    let numbers = name.split(separator: "-", omittingEmptySubsequences: false)
-    return numbers.count == 3 && numbers.allSatisfy { UInt64($0) != nil }
+  private static func position(ofSnapshot name: String) -> LogPosition? {
+    let numbers = name.split(separator: "-", omittingEmptySubsequences: false).map { UInt64($0) }
+    guard numbers.count == 3, let term = numbers[0], let index = numbers[1], numbers[2] != nil else { return nil }
+    return LogPosition(term: term, index: index)
   }
 }

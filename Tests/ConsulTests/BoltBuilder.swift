@@ -78,7 +78,7 @@ enum Bolt {
   static func index(_ number: UInt64) -> [UInt8] { little(number.byteSwapped) }
 
   static func entry(_ number: UInt64) -> Element {
-    (0, index(number), [0x85, 0xa4] + Array("Data".utf8) + [0xc0])
+    (0, index(number), [0x82, 0xa4] + Array("Data".utf8) + [0xc0, 0xa4] + Array("Term".utf8) + [3])
   }
 
   static func term(_ number: UInt64) -> Element { (0, Array("CurrentTerm".utf8), index(number)) }

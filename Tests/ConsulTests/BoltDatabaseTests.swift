@@ -1,3 +1,4 @@
+import Synchronization
 import TestSupport
 import Testing
 
@@ -79,8 +80,17 @@ import Testing
     #expect(answer(damaged, Bolt.meta(1, root: 3, pages: 4)) == nil)
     #expect(answer(damaged, Bolt.meta(1, root: 2, pages: 4)) == true)
     #expect(answer(damaged, damaged) == nil)
+    let almost = Bolt.meta(0, root: 2, transaction: 4, pages: 4, checksum: 1)
+    #expect(answer(almost, Bolt.meta(1, root: 3, pages: 4)) == nil)
     // Pages that the database has, and the file lacks.
     #expect(answer(Bolt.meta(0, root: 3, transaction: 4, pages: 5), Bolt.meta(1, root: 3, pages: 5)) == nil)
+  }
+
+  @Test func `a page that the database does not have yet is not read`() {
+    let full = Bolt.leaf(3, [Bolt.entry(1)])
+    #expect(holdsState(Bolt.database(logs: Bolt.own(3), more: [full])) == true)
+    // Left over from a longer database.
+    #expect(holdsState(Bolt.database(logs: Bolt.own(3)) + full) == nil)
   }
 
   @Test(arguments: [512 as UInt32, 1024, 16384, 65536])
@@ -127,22 +137,49 @@ import Testing
     let huge = Bolt.meta(0, transaction: .max, pages: number) + Bolt.meta(1, transaction: 0, pages: number)
     #expect(holdsState(huge + Bolt.leaf(2, buckets: [("conf", Bolt.untouched), ("logs", Bolt.inline())])) == nil)
     let branches = Bolt.database(logs: Bolt.own(3), more: [Bolt.branch(3, [(Bolt.index(1), number)])])
-    #expect(throws: RaftFileError.self) { try lastIndex(branches) }
+    #expect(throws: RaftFileError.self) { try lastPosition(branches) }
   }
 
-  private func lastIndex(_ bytes: [UInt8]) throws -> UInt64? {
-    try RaftDatabase(RaftFile("raft.db", DamagedFile(bytes))).lastIndex()
+  private func lastPosition(_ bytes: [UInt8]) throws -> LogPosition? {
+    try RaftDatabase(RaftFile("raft.db", DamagedFile(bytes))).lastPosition()
   }
 
-  @Test func `the last index is the greatest key`() throws {
-    for (name, expected) in [("fresh", nil), ("entries", 7), ("branches", 66), ("compacted", 67)] as [(String, UInt64?)]
-    {
-      #expect(try lastIndex(try realDatabase(name)) == expected, "\(name)")
+  @Test func `the log ends at its greatest key, with the term of that entry`() throws {
+    for (name, index) in [("entries", 7), ("branches", 66), ("compacted", 67)] as [(String, UInt64)] {
+      #expect(try lastPosition(try realDatabase(name)) == LogPosition(term: 2, index: index), "\(name)")
     }
+    #expect(try lastPosition(try realDatabase("fresh")) == nil)
     let leaf = Bolt.leaf(3, [Bolt.entry(8), Bolt.entry(1 << 40)])
-    #expect(try lastIndex(Bolt.database(logs: Bolt.own(3), more: [leaf])) == 1 << 40)
-    let short: Bolt.Element = (0, [1, 2], [])
-    #expect(throws: RaftFileError.self) { try lastIndex(Bolt.database(logs: Bolt.inline([short]))) }
+    #expect(
+      try lastPosition(Bolt.database(logs: Bolt.own(3), more: [leaf])) == LogPosition(term: 3, index: 1 << 40))
+    let short: Bolt.Element = (0, [1, 2], Bolt.entry(1).value)
+    #expect(throws: RaftFileError.self) { try lastPosition(Bolt.database(logs: Bolt.inline([short]))) }
+  }
+
+  @Test func `the term of an entry is found behind data of any size`() throws {
+    let index: [UInt8] = [0xa5] + Array("Index".utf8) + [9], name: [UInt8] = [0xa4] + Array("Term".utf8)
+    let data: [UInt8] = [0x83, 0xa4] + Array("Data".utf8)
+    let fields: [(data: [UInt8], size: Int)] = [
+      ([0xc0], 0), ([0xa3], 3), ([0xd9, 200], 200), ([0xda, 1, 0], 256), ([0xdb, 0, 1, 0, 0], 65536),
+      ([0xc4, 5], 5), ([0xc5, 1, 0], 256), ([0xc6, 0, 0, 0, 1], 1), ([0xc7, 12, 0xff], 12), ([0xd7, 0xff], 8),
+      ([0xd6, 0xff], 4), ([0xcf], 8), ([0xce], 4), ([0xcd], 2), ([0xcc], 1), ([0xe0], 0),
+    ]
+    let terms: [(encoded: [UInt8], term: UInt64)] = [
+      ([0], 0), ([127], 127), ([0xcc, 200], 200), ([0xcd, 1, 2], 258), ([0xce, 1, 0, 0, 0], 1 << 24),
+      ([0xcf, 128, 0, 0, 0, 0, 0, 0, 1], 1 << 63 | 1),
+    ]
+    for field in fields {
+      for (encoded, term) in terms {
+        let entry = data + field.data + [UInt8](repeating: 0xa4, count: field.size) + index + name + encoded
+        #expect(try EncodedLogEntry(LargeValue(bytes: entry)).term() == term)
+        // Every cut of it is unknown.
+        let cut = LargeValue(bytes: Array(entry.dropLast()))
+        #expect(try EncodedLogEntry(cut).term() == nil)
+      }
+    }
+    for other in [[], [0x90], data + [0x91, 0], data + [0xdb, 255, 255, 255, 255], [0x81, 1]] as [[UInt8]] {
+      #expect(try EncodedLogEntry(LargeValue(bytes: other)).term() == nil)
+    }
   }
 
   /// A walk over such trees takes 30^8 steps, uses up the stack, or never ends.
@@ -152,9 +189,11 @@ import Testing
       Bolt.branch(number, (0..<30).map { (Bolt.index(UInt64($0)), number + 1) }, size: 1024)
     }
     let bytes = Bolt.database(logs: Bolt.own(3), more: chain, pageSize: 1024)
-    #expect(throws: RaftFileError.self) { try lastIndex(bytes) }
+    #expect(throws: RaftFileError.self) { try lastPosition(bytes) }
     let loop = Bolt.database(logs: Bolt.own(3), more: [Bolt.branch(3, [(Bolt.index(1), 3)])])
-    #expect(throws: RaftFileError.self) { try lastIndex(loop) }
+    let file = DamagedFile(loop, records: true)
+    #expect(throws: RaftFileError.self) { try RaftDatabase(RaftFile("raft.db", file)).lastPosition() }
+    #expect(file.reads?.withLock { $0.count } ?? .max < 100)
     // The same above the buckets.
     let root = Bolt.branch(2, (0..<30).map { (Bolt.index(UInt64($0)), 2) }, size: 1024)
     #expect(holdsState(Bolt.metas(pageSize: 1024) + root) == nil)

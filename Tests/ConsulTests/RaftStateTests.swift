@@ -59,6 +59,24 @@ import Testing
     #expect(state == .present(evidence: "/data/raft/snapshots/2-67-1795628722995"))
   }
 
+  @Test func `the last position is that of the log or of a later snapshot`() throws {
+    func position() -> LogPosition? { RaftState.lastPosition(dataDirectory: "/data", files: files) }
+    #expect(position() == nil)
+    files.put("/data/raft/raft.db", bytes: try realDatabase("fresh"))
+    #expect(position() == nil)
+    files.makeDirectory("/data/raft/snapshots/2-60-1795628722995")
+    #expect(position() == LogPosition(term: 2, index: 60))
+    files.put("/data/raft/raft.db", bytes: try realDatabase("branches"))
+    #expect(position() == LogPosition(term: 2, index: 66))
+    files.makeDirectory("/data/raft/snapshots/3-61-1795628722999")
+    #expect(position() == LogPosition(term: 3, index: 61))
+    files.makeDirectory("/data/raft/wal")
+    #expect(position() == nil)
+    files.delete("/data/raft/wal")
+    files.put("/data/raft/raft.db", "damaged")
+    #expect(position() == nil)
+  }
+
   @Test func `what is not a snapshot among the snapshots is unknown`() {
     for name in ["2-67", "2-67-x", "state.bin", "2-67-1795628722995-1"] {
       files.put("/data/raft/snapshots/\(name)", "")

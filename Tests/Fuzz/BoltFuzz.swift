@@ -7,7 +7,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   do throws(RaftFileError) {
     let holdsState = try database.holdsState()
     // An entry is state.
-    if try database.lastIndex() != nil, !holdsState { fatalError("entries without state") }
+    if try database.lastPosition() != nil, !holdsState { fatalError("entries without state") }
   } catch {
     // Unknown.
   }
