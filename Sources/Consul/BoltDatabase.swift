@@ -1,173 +1,251 @@
 internal import Base
 
-/// The part of the BoltDB format (go.etcd.io/bbolt, page.go, bucket.go, db.go; little-endian) that shows whether a
-/// top-level bucket is empty.
+/// The part of the BoltDB format (go.etcd.io/bbolt, page.go, node.go, bucket.go, db.go; little-endian) that shows what
+/// the top-level buckets hold.
 ///
-/// The file is not trusted: every offset is checked, a walk has a budget of elements. The answer is "empty" only if
-/// every part that was read is valid, so that no flipped bit makes entries disappear.
+/// The file is not trusted. Only the two meta pages have a checksum. Every other page is compared with all that bbolt
+/// writes: number, type, order, gapless layout, zeros after the last byte. Reads are few and bounded, whatever the size
+/// of the file.
 struct BoltDatabase {
-  private let bytes: [UInt8]
+  private let file: RaftFile
+  private let metaPages: MetaPages
+  private let meta: Meta
 
-  private static let magic: UInt32 = 0xED0C_DAED
-  private static let metaFlag: UInt16 = 4, branchFlag: UInt16 = 1, leafFlag: UInt16 = 2
   private static let pageHeaderSize = 16, elementSize = 16, bucketHeaderSize = 16
-  /// Of a meta page, up to its checksum.
-  private static let metaSize = 56
+  private static let metaFlag: UInt16 = 4, branchFlag: UInt16 = 1, leafFlag: UInt16 = 2
   private static let bucketElementFlag: UInt32 = 1
-  private static let pageSizes = 512...65536
-  /// A path from the root is a handful of pages long; a longer one would use up the stack.
+  /// A page with its overflow pages, of those that are read whole: the largest holds the metadata of a write-ahead log,
+  /// some 200 bytes for each segment of 64 MB.
+  private static let longestLeaf = 256 << 10
+  /// A path from the root is a handful of pages long.
   private static let maximumDepth = 32
 
-  init(_ bytes: [UInt8]) { self.bytes = bytes }
+  init(_ file: RaftFile) throws(RaftFileError) {
+    self.file = file
+    metaPages = try MetaPages(file)
+    guard let newest = metaPages.newest else { throw file.invalid("has no valid meta page") }
+    meta = newest
+  }
 
-  /// Nil if this is not a valid database with such a bucket. False for a database without any bucket, which has just
-  /// been created.
-  func hasEntries(inBucket name: String) -> Bool? {
-    guard let meta = newestMeta() else { return nil }
-    var walk = Walk(elementsLeft: bytes.count / Self.elementSize)
-    guard let found = bucket(named: Array(name.utf8), inPage: meta.root, pageSize: meta.pageSize, &walk) else {
-      return nil
+  // MARK: Buckets
+
+  /// An element of a leaf page.
+  struct Element {
+    let isBucket: Bool
+    let key: [UInt8]
+    let value: [UInt8]
+  }
+
+  /// The values of the top-level buckets, by name. Nil for a database that has just been created, with no bucket yet.
+  func buckets() throws(RaftFileError) -> [String: [UInt8]]? {
+    let root = try elements(ofPage: meta.root)
+    if root.isEmpty, metaPages.areNew { return nil }
+    guard root.allSatisfy(\.isBucket) else { throw file.invalid("has a key outside its buckets") }
+    return Dictionary(root.map { (String(decoding: $0.key, as: UTF8.self), $0.value) }) { first, _ in first }
+  }
+
+  /// All elements of a small bucket: one leaf page, within its value or its own.
+  func elements(of bucket: [UInt8]) throws(RaftFileError) -> [Element] {
+    switch try location(of: bucket) {
+    case .inline(let page): try elements(in: page, isInline: true)
+    case .page(let number): try elements(ofPage: number)
     }
-    let hasEntries: Bool?
-    switch found {
-    case .value(let value): hasEntries = self.hasEntries(value, pageSize: meta.pageSize)
-    case .none: hasEntries = walk.sawElements ? nil : isBlank(meta.root, pageSize: meta.pageSize) ? false : nil
+  }
+
+  /// Whether a bucket of any size has a key.
+  func hasElements(_ bucket: [UInt8]) throws(RaftFileError) -> Bool {
+    switch try location(of: bucket) {
+    case .inline(let page): return try !elements(in: page, isInline: true).isEmpty
+    case .page(let number):
+      // bbolt keeps an empty bucket inline: an empty page of its own is damage.
+      guard try header(ofPage: number).count > 0 else { throw file.invalid("has an empty page \(number)") }
+      return true
     }
-    // An older meta page does not have the newest entries.
-    return hasEntries == false && !meta.isConfirmed ? nil : hasEntries
   }
 
-  // MARK: Meta pages
-
-  private struct Meta {
-    let pageSize: Int
-    let root: UInt64
-    let transaction: UInt64
-    /// The other meta page is valid, too.
-    var isConfirmed = false
-  }
-
-  /// The two meta pages are written in turn; the one with the higher transaction is the newer.
-  private func newestMeta() -> Meta? {
-    let first = meta(at: 0)
-    let second =
-      first.map { meta(at: $0.pageSize) }
-      ?? Self.pageSizes.lazy.filter { $0.nonzeroBitCount == 1 }.compactMap { meta(at: $0) }.first
-    guard var newest = [first, second].compactMap({ $0 }).max(by: { $0.transaction < $1.transaction }) else {
-      return nil
+  /// The element with the greatest key in a bucket of any size: one page of each level. Nil for an empty bucket.
+  func lastElement(of bucket: [UInt8]) throws(RaftFileError) -> (key: [UInt8], value: LargeValue)? {
+    guard case .page(var number) = try location(of: bucket) else {
+      return try elements(of: bucket).last.map { ($0.key, LargeValue(bytes: $0.value)) }
     }
-    newest.isConfirmed = first != nil && second != nil
-    return newest
+    for _ in 0..<Self.maximumDepth {
+      let header = try header(ofPage: number)
+      guard header.count > 0 else { throw file.invalid("has an empty page \(number)") }
+      let offset = header.start + Int64(Self.pageHeaderSize + (header.count - 1) * Self.elementSize)
+      let element = try file.bytes(at: offset, Self.elementSize)
+      if header.flags == Self.branchFlag {
+        number = element.number(UInt64.self, at: 8) ?? 0
+        continue
+      }
+      guard let position = element.number(UInt32.self, at: 4), let keySize = element.number(UInt32.self, at: 8),
+        let valueSize = element.number(UInt32.self, at: 12), keySize <= UInt32(meta.pageSize),
+        offset + Int64(position) + Int64(keySize) + Int64(valueSize) <= header.start + header.size
+      else { throw file.invalid("has an invalid element in page \(number)") }
+      let start = offset + Int64(position)
+      let key = try file.bytes(at: start, Int(keySize))
+      return (key, LargeValue(file: file, start: start + Int64(keySize), size: Int64(valueSize)))
+    }
+    throw file.invalid("has a tree of more than \(Self.maximumDepth) levels")
   }
 
-  private func meta(at page: Int) -> Meta? {
-    let start = page + Self.pageHeaderSize
-    guard integer(UInt16.self, page, 8) == Self.metaFlag, integer(UInt32.self, start) == Self.magic,
-      let size = integer(UInt32.self, start, 8).map({ Int($0) }), Self.pageSizes.contains(size),
-      page == 0 || page == size,
-      let root = integer(UInt64.self, start, 16), let transaction = integer(UInt64.self, start, 48),
-      integer(UInt64.self, start, UInt64(Self.metaSize)) == checksum(start..<start + Self.metaSize)
-    else { return nil }
-    return Meta(pageSize: size, root: root, transaction: transaction)
+  /// Whether both meta pages are valid, belong to successive transactions and are still those that this value rests on,
+  /// and no page is missing. Without it nothing proves that a bucket is empty: an older meta page does not know the
+  /// newest entries, and the pages that a running agent frees are written again.
+  func confirm() throws(RaftFileError) {
+    guard metaPages.areComplete else { throw file.invalid("has a damaged meta page") }
+    guard try MetaPages(file) == metaPages else { throw .changed(path: file.path) }
+    guard meta.pageCount <= UInt64(metaPages.fileSize / Int64(meta.pageSize)) else {
+      throw file.invalid("is shorter than \(meta.pageCount) pages")
+    }
   }
 
-  /// FNV-1a with 64 bits, as db.go has it. The range lies inside the file.
-  private func checksum(_ range: Range<Int>) -> UInt64 {
-    FNV1a(bytes[range]).value
+  private enum Location {
+    case inline([UInt8])
+    case page(UInt64)
+  }
+
+  private func location(of bucket: [UInt8]) throws(RaftFileError) -> Location {
+    guard let root = bucket.number(UInt64.self, at: 0), bucket.count >= Self.bucketHeaderSize else {
+      throw file.invalid("has a bucket of \(bucket.count) bytes")
+    }
+    // Root page 0: the bucket is small, and its only page follows its header.
+    if root == 0 { return .inline(Array(bucket[Self.bucketHeaderSize...])) }
+    guard bucket.count == Self.bucketHeaderSize else { throw file.invalid("has a bucket of \(bucket.count) bytes") }
+    return .page(root)
   }
 
   // MARK: Pages
 
-  /// What is left of the budget of one walk through the tree.
-  private struct Walk {
-    /// Each element has 16 bytes of its own, and each page but the root is an element of another: a loop, or a tree
-    /// that repeats its pages, has more than the file can hold.
-    var elementsLeft: Int
-    var sawElements = false
+  private struct PageHeader {
+    let start: Int64
+    /// With the overflow pages.
+    let size: Int64
+    let flags: UInt16
+    let count: Int
   }
 
-  private enum Found {
-    /// The offset and the size of the bucket's value.
-    case value(Range<Int>)
-    case none
+  private func header(ofPage number: UInt64) throws(RaftFileError) -> PageHeader {
+    let last = min(meta.pageCount, UInt64(metaPages.fileSize / Int64(meta.pageSize)))
+    guard number > 1, number < last else { throw file.invalid("lacks page \(number)") }
+    let start = Int64(number) * Int64(meta.pageSize)
+    let bytes = try file.bytes(at: start, Self.pageHeaderSize)
+    guard bytes.number(UInt64.self, at: 0) == number, let flags = bytes.number(UInt16.self, at: 8),
+      flags == Self.leafFlag || flags == Self.branchFlag, let count = bytes.number(UInt16.self, at: 10),
+      let overflow = bytes.number(UInt32.self, at: 12), UInt64(overflow) < last - number
+    else { throw file.invalid("has an invalid page \(number)") }
+    let size = (Int64(overflow) + 1) * Int64(meta.pageSize)
+    guard Self.pageHeaderSize + Int(count) * Self.elementSize <= size else {
+      throw file.invalid("has too many elements in page \(number)")
+    }
+    return PageHeader(start: start, size: size, flags: flags, count: Int(count))
   }
 
-  /// Where a page begins; nil if it is not there or is not the page of that number.
-  private func start(ofPage number: UInt64, pageSize: Int) -> Int? {
-    guard number > 1, number < UInt64(bytes.count / pageSize) else { return nil }
-    let start = Int(number) * pageSize
-    return integer(UInt64.self, start) == number ? start : nil
+  private func elements(ofPage number: UInt64) throws(RaftFileError) -> [Element] {
+    let header = try header(ofPage: number)
+    // Bbolt splits a page from four keys on, and no bucket that is read whole has so many.
+    guard header.flags == Self.leafFlag, header.size <= Self.longestLeaf else {
+      throw file.invalid("has too many keys in page \(number)")
+    }
+    return try elements(in: try file.bytes(at: header.start, Int(header.size)), isInline: false)
   }
 
-  /// Nil if the pages are malformed.
-  private func bucket(
-    named name: [UInt8], inPage page: UInt64, pageSize: Int, depth: Int = 0, _ walk: inout Walk
-  ) -> Found? {
-    guard depth < Self.maximumDepth, let start = start(ofPage: page, pageSize: pageSize),
-      let flags = integer(UInt16.self, start, 8), let count = integer(UInt16.self, start, 10).map({ Int($0) }),
-      flags == Self.leafFlag || flags == Self.branchFlag, count <= walk.elementsLeft
-    else { return nil }
-    walk.elementsLeft -= count
-    if count > 0 { walk.sawElements = true }
-    for index in 0..<count {
-      let element = start + Self.pageHeaderSize + index * Self.elementSize
-      if flags == Self.leafFlag {
-        guard let elementFlags = integer(UInt32.self, element), let position = integer(UInt32.self, element, 4),
-          let keySize = integer(UInt32.self, element, 8), let valueSize = integer(UInt32.self, element, 12),
-          let key = range(element, UInt64(position), UInt64(keySize)),
-          let value = range(key.upperBound, 0, UInt64(valueSize))
-        else { return nil }
-        if elementFlags == Self.bucketElementFlag, bytes[key].elementsEqual(name) { return .value(value) }
-      } else {
-        guard let child = integer(UInt64.self, element, 8),
-          let found = bucket(named: name, inPage: child, pageSize: pageSize, depth: depth + 1, &walk)
-        else { return nil }
-        if case .value = found { return found }
+  /// - Parameter page: a leaf page as bbolt writes it: elements, then each key and value, in order and without a gap.
+  private func elements(in page: [UInt8], isInline: Bool) throws(RaftFileError) -> [Element] {
+    guard page.number(UInt16.self, at: 8) == Self.leafFlag, let count = page.number(UInt16.self, at: 10),
+      page.count >= Self.pageHeaderSize + Int(count) * Self.elementSize
+    else { throw file.invalid("has an invalid leaf page") }
+    var elements: [Element] = []
+    var end = Self.pageHeaderSize + Int(count) * Self.elementSize
+    for index in 0..<Int(count) {
+      let start = Self.pageHeaderSize + index * Self.elementSize
+      guard let flags = page.number(UInt32.self, at: start), flags <= Self.bucketElementFlag,
+        let position = page.number(UInt32.self, at: start + 4), Int(position) == end - start,
+        let keySize = page.number(UInt32.self, at: start + 8), keySize > 0, Int(keySize) <= page.count - end,
+        let valueSize = page.number(UInt32.self, at: start + 12), Int(valueSize) <= page.count - end - Int(keySize)
+      else { throw file.invalid("has an invalid element in a leaf page") }
+      let value = end + Int(keySize)
+      let element = Element(
+        isBucket: flags == Self.bucketElementFlag, key: Array(page[end..<value]),
+        value: Array(page[value..<value + Int(valueSize)]))
+      if let last = elements.last, !last.key.lexicographicallyPrecedes(element.key) {
+        throw file.invalid("has keys that are not in order")
       }
+      elements.append(element)
+      end = value + Int(valueSize)
     }
-    return Found.none
-  }
-
-  /// Nil if the bucket is malformed.
-  private func hasEntries(_ value: Range<Int>, pageSize: Int) -> Bool? {
-    guard value.count >= Self.bucketHeaderSize, let root = integer(UInt64.self, value.lowerBound) else { return nil }
-    // Root page 0: the bucket is small, and its only page follows its header.
-    let isInline = root == 0
-    if isInline, value.count < Self.bucketHeaderSize + Self.pageHeaderSize { return nil }
-    guard let page = isInline ? value.lowerBound + Self.bucketHeaderSize : start(ofPage: root, pageSize: pageSize),
-      let flags = integer(UInt16.self, page, 8), let count = integer(UInt16.self, page, 10)
-    else { return nil }
-    switch flags {
-    case Self.branchFlag where !isInline: return true
-    case Self.leafFlag where count > 0: return true
-    // Bolt keeps an empty bucket inline, and nothing follows its page header.
-    case Self.leafFlag where isInline && value.count == Self.bucketHeaderSize + Self.pageHeaderSize: return false
-    default: return nil
+    // Bbolt zeroes a page before it writes it; a bucket's value ends with its last element.
+    guard isInline ? end == page.count : page[end...].isZero else {
+      throw file.invalid("has more in a leaf page than its elements")
     }
+    return elements
+  }
+}
+
+// MARK: - Meta pages
+
+/// One of the two pages that name the current root.
+private struct Meta: Equatable {
+  let pageSize: Int
+  let root: UInt64
+  /// Of the whole database: a page with this number has never been used.
+  let pageCount: UInt64
+  let transaction: UInt64
+}
+
+/// The meta pages are written in turn: the one with the higher transaction is the newer, and the other one is the last
+/// before it.
+private struct MetaPages: Equatable {
+  let first: Meta?
+  let second: Meta?
+  let fileSize: Int64
+
+  private static let magic: UInt32 = 0xED0C_DAED, version: UInt32 = 2, metaFlag: UInt16 = 4
+  private static let headerSize = 16
+  /// Up to the checksum.
+  private static let summedSize = 56
+  private static let pageSizes = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
+
+  init(_ file: RaftFile) throws(RaftFileError) {
+    fileSize = try file.size()
+    first = try Self.meta(in: file, 0)
+    if let first {
+      second = try Self.meta(in: file, first.pageSize)
+      return
+    }
+    var found: Meta?
+    for size in Self.pageSizes where found == nil { found = try Self.meta(in: file, size) }
+    second = found
   }
 
-  /// Whether nothing follows the header of a page.
-  private func isBlank(_ page: UInt64, pageSize: Int) -> Bool {
-    guard let start = start(ofPage: page, pageSize: pageSize) else { return false }
-    return bytes[start + Self.pageHeaderSize..<start + pageSize].allSatisfy { $0 == 0 }
+  var newest: Meta? {
+    guard let first, let second else { return first ?? second }
+    return first.transaction > second.transaction ? first : second
   }
 
-  // MARK: Checked reading
+  var areComplete: Bool {
+    guard let first, let second, first.pageSize == second.pageSize else { return false }
+    // Both are smaller than 2^64.
+    return max(first.transaction, second.transaction) - min(first.transaction, second.transaction) == 1
+  }
 
-  /// `base + offset` and so many bytes from there on; nil if they are not all inside the file.
-  private func range(_ base: Int, _ offset: UInt64, _ count: UInt64) -> Range<Int>? {
-    let length = UInt64(bytes.count)
-    guard base >= 0, UInt64(base) <= length, offset <= length - UInt64(base),
-      count <= length - UInt64(base) - offset
+  /// As bbolt creates them, before the first transaction: four pages, the last of them the root.
+  var areNew: Bool {
+    guard let first, let second else { return false }
+    return first.transaction == 0 && second.transaction == 1 && first.root == 3 && second.root == 3
+      && first.pageCount == 4 && second.pageCount == 4
+  }
+
+  private static func meta(in file: RaftFile, _ page: Int) throws(RaftFileError) -> Meta? {
+    let bytes = try file.prefix(at: Int64(page), headerSize + summedSize + 8)
+    let summed = bytes.dropFirst(headerSize).prefix(summedSize)
+    guard bytes.number(UInt16.self, at: 8) == metaFlag, summed.number(UInt32.self, at: 0) == magic,
+      summed.number(UInt32.self, at: 4) == version,
+      let pageSize = summed.number(UInt32.self, at: 8).map({ Int($0) }), pageSizes.contains(pageSize),
+      page == 0 || page == pageSize, bytes.number(UInt64.self, at: 0) == (page == 0 ? 0 : 1),
+      let root = summed.number(UInt64.self, at: 16), let pageCount = summed.number(UInt64.self, at: 40),
+      let transaction = summed.number(UInt64.self, at: 48),
+      bytes.number(UInt64.self, at: headerSize + summedSize) == FNV1a(summed).value
     else { return nil }
-    let start = base + Int(offset)
-    return start..<start + Int(count)
-  }
-
-  private func integer<Number: FixedWidthInteger>(_: Number.Type, _ base: Int, _ offset: UInt64 = 0) -> Number? {
-    guard let range = range(base, offset, UInt64(MemoryLayout<Number>.size)) else { return nil }
-    var number: Number = 0
-    for index in range.reversed() { number = number << 8 | Number(truncatingIfNeeded: bytes[index]) }
-    return number
+    return Meta(pageSize: pageSize, root: root, pageCount: pageCount, transaction: transaction)
   }
 }

@@ -44,6 +44,23 @@ import Testing
     }
   }
 
+  // A FIFO in the place of a raft database stopped a run for ever.
+  @Test func `an open follows links only where it may, and never blocks`() async throws {
+    try await withDirectory { directory in
+      let file = directory + "/file", link = directory + "/link", pipe = directory + "/pipe"
+      try files.write(file, Array("one".utf8), mode: 0o600, owner: nil)
+      try #require(symlink("file", link) == 0)
+      try #require(mkfifo(pipe, 0o600) == 0)
+      #expect(try files.open(file, followsLinks: false)?.read(at: 1, count: 9) == Array("ne".utf8))
+      #expect(try files.open(link)?.size() == 3)
+      #expect(throws: FileError("open", link, number: ELOOP)) { try files.open(link, followsLinks: false) }
+      #expect(try files.open(pipe, followsLinks: false) == nil)
+      #expect(try files.open("/dev/null", followsLinks: false) == nil)
+      #expect(try files.open(directory, followsLinks: false) == nil)
+      #expect(try files.open(directory + "/absent", followsLinks: false) == nil)
+    }
+  }
+
   // Unreadable counted as "no link", and a managed /etc/resolv.conf as one that may be replaced.
   @Test func `a path that cannot be checked is an error, not an absent file`() async throws {
     try await withDirectory { directory in

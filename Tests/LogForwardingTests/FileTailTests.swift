@@ -240,7 +240,7 @@ import Testing
       func read(at offset: Int64, count: Int) -> [UInt8] { Array("x\n".utf8.prefix(count)) }
     }
 
-    func open(_ path: String) -> (any OpenFile)? {
+    func open(_ path: String, followsLinks: Bool) -> (any OpenFile)? {
       guard let index = names.firstIndex(where: { path.hasSuffix("/" + $0) }) else { return nil }
       return Huge(identity: FileIdentity(device: 1, inode: UInt64(index)), claimed: size)
     }

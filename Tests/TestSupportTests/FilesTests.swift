@@ -110,6 +110,10 @@ import Testing
     #expect(try !files.isLink("/data/real"))
     #expect(try files.status("/dangling") == nil)
     #expect(try files.isLink("/dangling"))
+    #expect(try files.open("/data/link/a", followsLinks: false)?.size() == 1)
+    check(40, "open /data/link: Too many levels of symbolic links") {
+      _ = try files.open("/data/link", followsLinks: false)
+    }
     check(40, "append to /dangling: Too many levels of symbolic links") { _ = try files.append(to: "/dangling") }
     try files.write("/dangling", [1], mode: 0o600, owner: nil)
     #expect(try !files.isLink("/dangling"))

@@ -100,12 +100,18 @@ package protocol OpenFile: Sendable {
   func read(at offset: Int64, count: Int) throws(FileError) -> [UInt8]
 }
 
-/// Opens files that grow and are renamed. The real one is `LocalFileStore` in Host.
+/// Opens files that other processes write or rename. The real one is `LocalFileStore` in Host.
 package protocol FileOpener: Sendable {
-  /// Nil if there is no regular file at the path.
-  func open(_ path: String) throws(FileError) -> (any OpenFile)?
+  /// Nil if there is no regular file at the path. Never blocks.
+  /// - Parameter followsLinks: whether the path may be a symbolic link; without, a link is an error (ELOOP).
+  func open(_ path: String, followsLinks: Bool) throws(FileError) -> (any OpenFile)?
   /// Names in a directory, sorted, without `.` and `..`.
   func list(_ directory: String) throws(FileError) -> [String]
+}
+
+extension FileOpener {
+  /// Follows symbolic links.
+  package func open(_ path: String) throws(FileError) -> (any OpenFile)? { try open(path, followsLinks: true) }
 }
 
 /// A file that grows at its end; other processes may append to it, too. Closed when it is released.

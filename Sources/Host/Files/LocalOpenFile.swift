@@ -8,9 +8,9 @@ final class LocalOpenFile: OpenFile {
   private let file: Descriptor
 
   /// Nil if there is no regular file. Throws `FileError`.
-  init?(_ path: String) throws(FileError) {
+  init?(_ path: String, followsLinks: Bool) throws(FileError) {
     // Non-blocking: the open of a named pipe would wait for a writer.
-    let number = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    let number = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (followsLinks ? 0 : O_NOFOLLOW))
     guard number >= 0 else {
       if errno == ENOENT || errno == ENOTDIR { return nil }
       throw FileError("open", path, number: errno)
@@ -98,7 +98,9 @@ final class LocalAppendFile: AppendFile {
 extension LocalFileStore {
   package func append(to path: String) throws(FileError) -> any AppendFile { try LocalAppendFile(path) }
 
-  package func open(_ path: String) throws(FileError) -> (any OpenFile)? { try LocalOpenFile(path) }
+  package func open(_ path: String, followsLinks: Bool) throws(FileError) -> (any OpenFile)? {
+    try LocalOpenFile(path, followsLinks: followsLinks)
+  }
 }
 
 extension FileError {

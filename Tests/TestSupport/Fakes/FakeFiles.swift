@@ -223,11 +223,15 @@ extension FakeFiles {
     }
   }
 
-  package func open(_ path: String) throws(FileError) -> (any OpenFile)? {
+  package func open(_ path: String, followsLinks: Bool) throws(FileError) -> (any OpenFile)? {
     let number: UInt64? = try perform(.open, path) { state in
       do {
-        guard let number = try state.tree.lookup(path), case .file = state.tree.node(number).content else { return nil }
-        return number
+        guard let number = try state.tree.lookup(path, followsLast: followsLinks) else { return nil }
+        switch state.tree.node(number).content {
+        case .file: return number
+        case .link: throw Errno(40)
+        case .directory, .other: return nil
+        }
       } catch let error as Errno where error.number == 20 {
         return nil
       }
