@@ -44,6 +44,11 @@ def test_all_is_well(sandbox, instance):
     sandbox.aws.client("ssm").put_parameter(
         Name="/consul/fixed", Value="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", Type="SecureString"
     )
+    sandbox.aws.client("autoscaling").put_lifecycle_hook(
+        LifecycleHookName="ready",
+        AutoScalingGroupName="consul",
+        LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING",
+    )
     result = instance.bootstrap("doctor", *LOGS, "--lifecycle-hook", "ready", "--gossip-key", "ssm:/consul/fixed")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.endswith("all checks passed\n") and "\x1b" not in result.stdout
