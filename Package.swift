@@ -39,7 +39,7 @@ let package = Package(
     target("Base", []),
     target("AWS", ["Base", "COpenSSL", "CExpat", "CDeflate"]),
     smallTarget("Consul", ["Base"]),
-    target("Host", ["Base", "CAres", "CCurl", "CSpawn"]),
+    target("Host", ["Base", "CAres", "CCurl", "COpenSSL", "CSpawn"]),
     smallTarget("Model", ["Base", "AWS", "Consul"]),
     smallTarget("Artifacts", ["Base", "AWS", "Consul", "Model"]),
     smallTarget("Decisions", ["Base", "Consul", "Model", "Artifacts"]),
@@ -87,7 +87,7 @@ let package = Package(
     test("LogForwardingTests", ["AWS", "Base", "LogForwarding", "Host", "TestSupport"]),
     test("ConsulTests", ["Base", "Consul", "TestSupport"]),
     test("AWSTests", ["Base", "AWS", "TestSupport"]),
-    test("HostTests", ["Base", "AWS", "Host"]),
+    test("HostTests", ["Base", "AWS", "COpenSSL", "Host"]),
     test("CommandsTests", ["Base", "AWS", "Commands", "Decisions", "Model", "Artifacts", "Observers", "TestSupport"]),
     test("HouseTests", []),
   ]

@@ -56,7 +56,7 @@ extension RaftDataDecision {
     let identity = observation.identity, current = observation.machine.configuration
     let interfaces = identity.interfaces.flatMap { $0.privateIPs + $0.publicIPs.keys }
     let own = [identity.privateIP, current.bindAddress, current.advertiseAddress].compactMap { $0 } + interfaces
-    let port = settings.port("server", otherwise: 8300)
+    let port = settings.serverPort
     self.init(
       ownAddresses: Set(own.map { "\($0):\(port)" }),
       answers: observation.peers.filter { !own.contains($0.key) }, port: port)

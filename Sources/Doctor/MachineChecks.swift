@@ -135,7 +135,7 @@ struct MachineChecks: Sendable {
       (lan, false, [own]), (lan, true, [own]),
     ]
     if settings.role == .server {
-      wanted += [(settings.port("server", otherwise: 8300), false, [own]), (wan, false, [own]), (wan, true, [own])]
+      wanted += [(settings.serverPort, false, [own]), (wan, false, [own]), (wan, true, [own])]
     }
     wanted += [
       (settings.httpPort, false, [loopback, own]), (settings.dnsPort, false, [loopback, own]),

@@ -74,7 +74,7 @@ struct PeerChecks: Sendable {
 
   /// Consul documentation, "Required Ports".
   private func ports(ofOtherZone: Bool) -> [Port] {
-    let server = Port(number: settings.port("server", otherwise: 8300), name: "server RPC", isUDP: false)
+    let server = Port(number: settings.serverPort, name: "server RPC", isUDP: false)
     let lan = settings.port("serf_lan", otherwise: 8301), wan = settings.port("serf_wan", otherwise: 8302)
     let wanGossip = [
       Port(number: wan, name: "WAN gossip", isUDP: false), Port(number: wan, name: "WAN gossip", isUDP: true),

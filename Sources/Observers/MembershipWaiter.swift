@@ -110,7 +110,7 @@ struct MembershipWaiter: Sendable {
   /// Queries the other members' agents, if the decision depends on them, and decides.
   private func decide(_ observation: inout Observation, _ readiness: Readiness) async throws -> ClusterDecision {
     if settings.role == .server {
-      observation.peers = await PeerObserver(context: context, httpPort: settings.httpPort).query(
+      observation.peers = await PeerObserver(observation, settings: settings, context: context).query(
         readiness.asked.compactMap(\.address))
       try Task.checkCancellation()
     }

@@ -123,7 +123,7 @@ package struct Planner: Sendable {
         "cannot discover the group; rejoining with the configuration and data on this machine",
         ["reason": .string(error.lines.joined(separator: " "))])
       if settings.role == .server, observation.peers.isEmpty {
-        observation.peers = await PeerObserver(context: context, httpPort: settings.httpPort).query(
+        observation.peers = await PeerObserver(observation, settings: settings, context: context).query(
           machine.configuration.peers)
       }
     }

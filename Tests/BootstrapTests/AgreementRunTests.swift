@@ -22,7 +22,7 @@ import Testing
     fixture.aws.setInstances([
       FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"), FakeInstance("i-0bbb", ip: "10.0.1.11"),
     ])
-    fixture.test.transport.fail("http://10.0.1.11:8500/", .refused)
+    fixture.test.refuseAgent(at: "10.0.1.11")
     fixture.agent.set { state in
       (state.failure, state.leader, state.peers) = (nil, nil, [])
       state.members = [.init("i-0aaa", "10.0.1.10", expect: 1), .init("i-0bbb", "10.0.1.11", expect: 2)]

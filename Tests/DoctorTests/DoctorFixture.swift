@@ -40,6 +40,7 @@ struct DoctorFixture {
     context.resolver.answer("ec2.eu-west-1.amazonaws.com", ["52.1.1.1"])
     context.transport.fail("http://127.0.0.1:8500/", .refused)
     context.transport.fail("http://10.0.1.", .refused)
+    context.streams.fail("10.0.1.", .refused)
   }
 
   /// Every finding, in order.

@@ -5,7 +5,7 @@ import Testing
 @Suite struct FuzzTests {
   static let parsers = [
     "Bolt", "CheckpointStore", "ConsulVersion", "HTTPDate", "ISO8601", "JSON", "Journal", "LineSplitter",
-    "LogTimestamp", "SharedConfiguration", "WriteAheadLog", "XML",
+    "LogTimestamp", "MessagePack", "SharedConfiguration", "WriteAheadLog", "XML",
   ]
 
   @Test func `make fuzz runs a target for every parser of foreign input`() throws {

@@ -28,7 +28,8 @@ struct Flow {
     metadata.setRole(expiration: context.clock.wall() + .seconds(86_400))
     aws.setGroups([FakeGroup("web", desired: 3)])
     aws.setInstances(Self.three)
-    for host in ["127.0.0.1", "10.0.1.10"] + Self.peers { context.transport.fail("http://\(host):8500/", .refused) }
+    for host in ["127.0.0.1", "10.0.1.10"] { context.transport.fail("http://\(host):8500/", .refused) }
+    for host in Self.peers { context.refuseAgent(at: host) }
     context.files.put("/usr/bin/consul", "", mode: 0o755)
     context.launcher.run("/usr/bin/consul", ["version"], output: "Consul v1.8.7+dfsg1\nProtocol 2\n")
     context.system.setOwner("consul", 8500)

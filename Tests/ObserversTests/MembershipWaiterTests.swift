@@ -59,7 +59,7 @@ import Testing
       var flow = Flow()
       flow.settings.waitTimeout = .seconds(20)
       flow.aws.setGroups([FakeGroup("web", desired: 5)])
-      for ip in Flow.peers { flow.context.transport.silence("http://\(ip):8500/") }
+      for ip in Flow.peers { flow.context.silenceAgent(at: ip) }
       let failed = await failure { [flow] in _ = try await flow.wait() }
       #expect(failed?.message.hasSuffix(": 3 of 5 servers") == true)
       #expect(flow.elapsed >= .seconds(20) && flow.elapsed <= .seconds(21))
@@ -73,7 +73,7 @@ import Testing
       FakeInstance("i-1", ip: "10.0.1.9"), FakeInstance("i-3", ip: "10.0.2.100"),
       FakeInstance("i-4", ip: "10.0.1.4"),
     ])
-    flow.context.transport.fail("http://10.0.1.4:8500/", .refused)
+    flow.context.refuseAgent(at: "10.0.1.4")
     let failed = await failure { [flow] in _ = try await flow.wait() }
     #expect(failed?.message == "the group was not complete after 10 s: 3 of 3 servers")
     #expect(failed?.details == ["missing: i-2 (this instance is not listed)"])
@@ -85,7 +85,8 @@ import Testing
     let seen = try await flow.wait()
     #expect(
       seen.peers[address("10.0.1.9")]
-        == .status(ClusterStatus(leader: "10.0.1.9:8300", peers: ["10.0.1.9:8300"])))
+        == .status(
+          ClusterStatus(leader: "10.0.1.9:8300", peers: ["10.0.1.9:8300"], lastLog: LogPosition(term: 0, index: 0))))
     #expect(flow.elapsed == .zero)
   }
 
@@ -269,7 +270,7 @@ import Testing
     flow.aws.setInstances([FakeInstance("i-1", ip: "10.0.1.9")])
     let seen = try await flow.wait()
     #expect(seen.peers.isEmpty && flow.elapsed == .zero)
-    #expect(flow.context.transport.requests(to: "http://10.").isEmpty)
+    #expect(flow.context.streams.requests.isEmpty)
   }
 
   @Test func `a client waits for a server up to --wait-timeout`() async {

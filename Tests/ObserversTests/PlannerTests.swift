@@ -203,7 +203,7 @@ import Testing
     let instance = try await flow.planner.locate()
     let readiness = try await flow.planner.readiness(at: instance)
     #expect(readiness.members.map(\.instanceID) == ["i-1", "i-2", "i-3"] && readiness.isComplete)
-    #expect(flow.context.transport.requests(to: "http://10.0.").isEmpty && flow.elapsed == .zero)
+    #expect(flow.context.streams.requests.isEmpty && flow.elapsed == .zero)
   }
 
   @Test func `readiness fails as a run does, without a retry`() async throws {

@@ -14,7 +14,7 @@ import Testing
     var flow = flow
     flow.settings.waitTimeout = .seconds(20)
     flow.aws.setInstances(Flow.three + [FakeInstance("i-9", ip: "10.0.1.99", lifecycle: "Standby")])
-    flow.context.transport.silence("http://10.0.1.99:8500/")
+    flow.context.silenceAgent(at: "10.0.1.99")
     let failed = await failure { [flow] in _ = try await flow.wait() }
     let reason = "not known whether i-9 (lifecycle state Standby) has a cluster's data"
     #expect(failed?.status == .groupIncomplete && failed?.message.hasSuffix(": \(reason)") == true)
@@ -23,14 +23,15 @@ import Testing
         + "--assume-dead INSTANCE")
     #expect(flow.elapsed >= .seconds(20) && flow.elapsed <= .seconds(22))
     #expect(
-      failed?.details.contains("10.0.1.99 (i-9, lifecycle state Standby): unknown, no connection in time") == true)
+      failed?.details.contains("10.0.1.99 (i-9, lifecycle state Standby): unknown, port 8300: no connection in time")
+        == true)
     #expect(flow.log.progress.first?.message == reason)
   }
 
   @Test func `once it is terminated, the new cluster is formed`() async throws {
     let standby = FakeInstance("i-9", ip: "10.0.1.99", lifecycle: "Standby")
     flow.aws.setInstances(Flow.three + [standby])
-    flow.context.transport.silence("http://10.0.1.99:8500/")
+    flow.context.silenceAgent(at: "10.0.1.99")
     let flow = flow
     async let seen = flow.wait()
     try await flow.log.record(containing: "not known whether", number: 2)

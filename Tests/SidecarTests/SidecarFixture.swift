@@ -30,6 +30,7 @@ struct SidecarFixture: Sendable {
     metadata = FakeMetadata(context)
     aws = FakeAWS(context)
     context.transport.fail("http://10.0.", .refused)
+    context.streams.fail("10.0.", .refused)
     agent = FakeConsulAgent(context)
     agent.set { $0.members = [.init("own", "10.0.1.10")] }
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])

@@ -9,6 +9,7 @@ package struct TestContext: Sendable {
   package let system = FakeSystem()
   package let resolver: FakeResolver
   package let ports: FakePorts
+  package let streams: FakeStreams
   package let textServer = FakeTextServer()
   package let sink = RecordingSink()
   package var environment: [String: String]
@@ -26,6 +27,19 @@ package struct TestContext: Sendable {
     launcher = FakeLauncher(clock: clock)
     resolver = FakeResolver(clock: clock)
     ports = FakePorts(clock: clock)
+    streams = FakeStreams(clock: clock)
+  }
+
+  /// No agent runs on another instance: port 8300 and the HTTP API refuse connections.
+  package func refuseAgent(at ip: String) {
+    streams.fail("\(ip):8300", .refused)
+    transport.fail("http://\(ip):8500/", .refused)
+  }
+
+  /// Another instance that cannot be reached.
+  package func silenceAgent(at ip: String) {
+    streams.fail("\(ip):8300", .silent)
+    transport.silence("http://\(ip):8500/")
   }
 
   package var log: Logger { Logger(level: logLevel, sink: sink) }
@@ -34,7 +48,7 @@ package struct TestContext: Sendable {
   package var context: RuntimeContext {
     RuntimeContext(
       environment: environment, transport: transport, files: files, launcher: launcher, system: system,
-      resolver: resolver, ports: ports, clock: clock, now: clock.wall, uptime: clock.uptime, log: log,
-      textServer: textServer, pattern: { FakePattern($0) })
+      resolver: resolver, ports: ports, streams: streams, clock: clock, now: clock.wall, uptime: clock.uptime,
+      log: log, textServer: textServer, pattern: { FakePattern($0) })
   }
 }

@@ -86,6 +86,14 @@ import Testing
     try expectForgotten(result, "a probe of")
   }
 
+  @Test func `an exchange of bytes`() async throws {
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let peer = try #require(IPv4Address("10.0.1.5"))
+      _ = try await TestContext().streams.exchange(StreamRequest(peer, port: 8300) { _ in true })
+    }
+    try expectForgotten(result, "an exchange with 10.0.1.5:8300")
+  }
+
   @Test func `a port of this machine`() async throws {
     let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
       let own = try #require(IPv4Address("127.0.0.1"))

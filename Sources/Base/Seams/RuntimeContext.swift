@@ -8,6 +8,7 @@ package struct RuntimeContext: Sendable {
   package let system: any System
   package let resolver: any NameResolver
   package let ports: any PortProber
+  package let streams: any StreamTransport
   /// For sleeping.
   package let clock: any Clock<Duration>
   /// The wall clock, for time stamps only.
@@ -21,9 +22,8 @@ package struct RuntimeContext: Sendable {
 
   package init(
     environment: [String: String], transport: any HTTPTransport, files: any FileStore, launcher: any ProcessLauncher,
-    system: any System, resolver: any NameResolver, ports: any PortProber, clock: any Clock<Duration>,
-    now: @escaping WallClock,
-    uptime: @escaping MonotonicTime,
+    system: any System, resolver: any NameResolver, ports: any PortProber,
+    streams: any StreamTransport, clock: any Clock<Duration>, now: @escaping WallClock, uptime: @escaping MonotonicTime,
     log: Logger, textServer: any TextServer, pattern: @escaping @Sendable (String) -> (any TextPattern)?
   ) {
     self.environment = environment
@@ -33,6 +33,7 @@ package struct RuntimeContext: Sendable {
     self.system = system
     self.resolver = resolver
     self.ports = ports
+    self.streams = streams
     self.clock = clock
     self.now = now
     self.uptime = uptime

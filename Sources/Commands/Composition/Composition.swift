@@ -22,8 +22,8 @@ enum Composition {
       environment: environment, transport: transport, files: files,
       launcher: PosixProcessLauncher(environment: environment), system: LocalSystem(environment: environment),
       resolver: AresResolver(),
-      ports: SocketProber(), clock: clock, now: Machine.now, uptime: Machine.uptime, log: log,
-      textServer: LocalTextServer(), pattern: { PosixPattern($0) })
+      ports: SocketProber(), streams: SocketTransport(), clock: clock, now: Machine.now, uptime: Machine.uptime,
+      log: log, textServer: LocalTextServer(), pattern: { PosixPattern($0) })
     let metadata = MetadataClient(
       environment: environment, allowsVersion1: options.allowsIMDSv1, transport: transport, clock: clock, log: log)
     let credentials = CredentialCache(

@@ -43,6 +43,9 @@ extension Settings {
   /// Port of the agent's DNS interface.
   package var dnsPort: Int64 { port("dns", otherwise: dns == .port53 ? 53 : 8600) }
 
+  /// Port of every server's RPC, which raft uses, too.
+  package var serverPort: Int64 { port("server", otherwise: 8300) }
+
   /// Port of every server's HTTP API: the servers of a group are configured alike.
   package var httpPort: Int64 { port("http", otherwise: 8500) }
 }

@@ -1,6 +1,7 @@
 package import Base
+package import Consul
 
-/// The HTTP API of one Consul agent, with a state that the test changes.
+/// One Consul agent, with a state that the test changes: its HTTP API, and its server's port 8300 where it has one.
 package final class FakeConsulAgent: Sendable {
   package struct Server: Sendable, Equatable {
     package var id: String
@@ -32,6 +33,8 @@ package final class FakeConsulAgent: Sendable {
     package var nodeName = "node"
     /// `address:8300`; nil is the answer without a leader.
     package var leader: String?
+    /// The end of the raft log.
+    package var lastLog = LogPosition(term: 0, index: 0)
     /// `address:8300` of each raft peer.
     package var peers: [String] = []
     package var servers: [Server] = []
@@ -53,13 +56,19 @@ package final class FakeConsulAgent: Sendable {
   /// `10.0.1.5:8500`.
   package let address: String
 
-  /// Known under the transport of `context` at once.
+  /// Known under the transport of `context` at once, unless on the loopback address also under its streams.
   package init(
     _ context: TestContext, at address: String = "127.0.0.1:8500", _ set: @Sendable (inout State) -> Void = { _ in }
   ) {
     self.address = address
     state.update(set)
     context.transport.on("http://\(address)/") { try self.answer($0) }
+    guard let host = address.split(separator: ":").first, host != "127.0.0.1" else { return }
+    context.streams.on("\(host):8300") { _ in
+      let state = self.state.value
+      guard state.failure == nil else { throw StreamError.refused }
+      return RaftPortAnswer.status(ClusterStatus(leader: state.leader, peers: state.peers, lastLog: state.lastLog))
+    }
   }
 
   package func set(_ change: @Sendable (inout State) -> Void) { state.update(change) }
