@@ -108,12 +108,12 @@ package struct AgentConfiguration: Sendable, Equatable {
       keys.set(.advertiseAddressWAN, .string(wan.description))
       keys.set(.translateWANAddresses, true)
     }
-    if let chosen = settings.clientAddress {
-      keys.set(.clientAddress, .string(chosen))
-    } else if keys.supports(.clientAddresses) {
-      keys.set(.clientAddresses, .string("127.0.0.1 \(addresses.bind)"))
-    } else {
-      keys.set(.clientAddress, .string(addresses.bind.description))
+    switch settings.clientAddress {
+    case .loopback: keys.set(.clientAddress, .string(AgentInterface.loopback.description))
+    case .private where keys.supports(.clientAddresses):
+      keys.set(.clientAddresses, .string("\(AgentInterface.loopback) \(addresses.bind)"))
+    case .private: keys.set(.clientAddress, .string(addresses.bind.description))
+    case .addresses(let chosen): keys.set(.clientAddress, .string(chosen))
     }
   }
 

@@ -29,6 +29,11 @@ extension Plan {
       warnings.append(
         "\(gossipKey) has changed since this agent was configured; \(CurrentConfiguration.gossipKeyHint)")
     }
+    if settings.opensHTTPAPI, settings.effectiveACLPolicy != "deny" {
+      warnings.append(
+        "other machines can reach the HTTP API (port \(settings.httpPort)) without ACLs, which gives them the "
+          + "gossip key and every value: add --acl-default-policy deny, or let only a load balancer reach the port")
+    }
     if settings.dnsAddress == .dockerBridge, settings.dnsPort != 53 {
       warnings.append("containers query port 53, the agent's DNS listens on \(settings.dnsPort): add --dns port-53")
     }

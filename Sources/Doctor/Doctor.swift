@@ -46,7 +46,10 @@ package struct Doctor: Sendable {
       if let readiness { aws.evaluate(readiness) }
       names(identity)
       if let readiness {
-        await PeerChecks(settings: settings, context: context, identity: identity, report: report).ports(readiness)
+        let secrets = await tlsSecrets(client)
+        await PeerChecks(
+          settings: settings, context: context, identity: identity, secrets: secrets, report: report
+        ).ports(readiness)
       }
     }
     try Task.checkCancellation()
@@ -86,6 +89,20 @@ package struct Doctor: Sendable {
     } catch {
       report(.problem("metadata", error))
       return nil
+    }
+  }
+
+  /// The certificate with which this server asks others; empty if it has none. Why it cannot be read is a finding of
+  /// its own.
+  private func tlsSecrets(_ client: AWSClient?) async -> Secrets {
+    guard let client, settings.role == .server, settings.tls.cert != nil else { return Secrets() }
+    var tlsOnly = Settings()
+    tlsOnly.tls = settings.tls
+    do {
+      return try await SecretReader(settings: tlsOnly, context: context, client: client).read(missingKey: .tolerate)
+    } catch {
+      report(.note("peers", "asked without a certificate: \(error.explained)"))
+      return Secrets()
     }
   }
 

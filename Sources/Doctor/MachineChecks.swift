@@ -137,9 +137,9 @@ struct MachineChecks: Sendable {
     if settings.role == .server {
       wanted += [(settings.serverPort, false, [own]), (wan, false, [own]), (wan, true, [own])]
     }
+    let client = settings.clientAddress == .loopback ? [loopback] : [loopback, own]
     wanted += [
-      (settings.httpPort, false, [loopback, own]), (settings.dnsPort, false, [loopback, own]),
-      (settings.dnsPort, true, [loopback, own]),
+      (settings.httpPort, false, client), (settings.dnsPort, false, client), (settings.dnsPort, true, client),
     ]
     var areFree = true
     for (number, isUDP, addresses) in wanted where number > 0 {

@@ -9,6 +9,8 @@ struct PeerChecks: Sendable {
   let settings: Settings
   let context: RuntimeContext
   let identity: Identity
+  /// With the certificate of this server.
+  let secrets: Secrets
   let report: @Sendable (Finding) -> Void
 
   /// In the VPC an answer takes a millisecond.
@@ -29,26 +31,30 @@ struct PeerChecks: Sendable {
   private struct Probe: Sendable {
     let address: IPv4Address
     let port: Port
+    /// By a call of Consul's RPC, as a run does, not by a connection only.
+    var asksServer = false
   }
 
   private struct ProbedPort: Sendable {
     let port: Port
     let result: ProbeResult
+    /// Why the server that listens there gives no answer; nil if it does, or was not asked.
+    var failure: String?
   }
 
   func ports(_ readiness: Readiness) async {
     let probes = probes(readiness)
     guard !probes.isEmpty else { return report(.note("peers", "no peers to probe yet")) }
-    let results = await withTaskGroup(of: (Int, ProbeResult).self) { group in
+    let results = await withTaskGroup(of: (Int, ProbedPort).self) { group in
       for (index, probe) in probes.enumerated() { group.addTask { (index, await result(of: probe)) } }
-      var results = [ProbeResult](repeating: .silent, count: probes.count)
+      var results = probes.map { ProbedPort(port: $0.port, result: .silent) }
       for await (index, result) in group { results[index] = result }
       return results
     }
     var peers: [(address: IPv4Address, ports: [ProbedPort])] = []
     for (probe, result) in zip(probes, results) {
       if peers.last?.address != probe.address { peers.append((probe.address, [])) }
-      peers[peers.count - 1].ports.append(ProbedPort(port: probe.port, result: result))
+      peers[peers.count - 1].ports.append(result)
     }
     for (address, ports) in peers { evaluate(address, ports) }
   }
@@ -61,7 +67,11 @@ struct PeerChecks: Sendable {
       report(.note("peers", "there are \(others.count) peers; only the first \(Self.maximumPeers) are probed"))
     }
     var probes = others.prefix(Self.maximumPeers).flatMap { member in
-      ports(ofOtherZone: false).map { Probe(address: member.address, port: $0) }
+      ports(ofOtherZone: false).map { port in
+        Probe(
+          address: member.address, port: port,
+          asksServer: settings.role == .server && !port.isUDP && port.number == settings.serverPort)
+      }
     }
     if settings.role == .server {
       let remote = readiness.otherZones.flatMap(\.members).prefix(Self.maximumPeers)
@@ -84,20 +94,40 @@ struct PeerChecks: Sendable {
       server, Port(number: lan, name: "LAN gossip", isUDP: false), Port(number: lan, name: "LAN gossip", isUDP: true),
     ]
     if settings.role == .client { return gossip }
-    return gossip + (settings.layout == .datacenterPerAZ ? wanGossip : []) + [
-      Port(number: settings.httpPort, name: "HTTP API", isUDP: false)
-    ]
+    // The servers of a group are configured alike.
+    let http = settings.opensHTTPAPI ? [Port(number: settings.httpPort, name: "HTTP API", isUDP: false)] : []
+    return gossip + (settings.layout == .datacenterPerAZ ? wanGossip : []) + http
   }
 
-  private func result(of probe: Probe) async -> ProbeResult {
+  private func result(of probe: Probe) async -> ProbedPort {
     let (address, number) = (probe.address, probe.port.number)
-    guard probe.port.isUDP else { return await context.ports.connect(address, port: number, timeout: Self.timeout) }
+    if probe.asksServer { return await askServer(probe) }
+    guard probe.port.isUDP else {
+      let result = await context.ports.connect(address, port: number, timeout: Self.timeout)
+      return ProbedPort(port: probe.port, result: result)
+    }
     var result = ProbeResult.silent
     for _ in 0..<Self.udpAttempts where result == .silent {
       result = await context.ports.probeDatagram(
         address, port: number, datagram: Memberlist.ping, timeout: Self.timeout)
     }
-    return result
+    return ProbedPort(port: probe.port, result: result)
+  }
+
+  private func askServer(_ probe: Probe) async -> ProbedPort {
+    let server = RaftPortObserver(identity, secrets: secrets, settings: settings, context: context)
+    do {
+      _ = try await server.clusterStatus(of: probe.address)
+      return ProbedPort(port: probe.port, result: .open)
+    } catch RaftPortError.stream(.refused) {
+      return ProbedPort(port: probe.port, result: .refused)
+    } catch RaftPortError.stream(.silent) {
+      return ProbedPort(port: probe.port, result: .silent)
+    } catch RaftPortError.stream(.unreachable(let words)) {
+      return ProbedPort(port: probe.port, result: .unreachable(words))
+    } catch {
+      return ProbedPort(port: probe.port, result: .open, failure: error.explained)
+    }
   }
 
   // MARK: What it means
@@ -122,8 +152,16 @@ struct PeerChecks: Sendable {
           hint: "allow these ports in the security groups of both instances and in the network ACLs of their subnets; "
             + "a port that is not filtered answers or refuses"))
     }
+    for port in ports {
+      guard let failure = port.failure else { continue }
+      report(
+        .problem(
+          subject, "\(port.port.text) (\(port.port.name)) gives no answer: \(failure)",
+          hint: "until it does, a run does not know whether this server has a cluster: check that Consul listens "
+            + "there, and that --tls-ca, --tls-cert and --tls-key are of the same authority as the peer's"))
+    }
     let list = { (result: ProbeResult) in
-      ports.filter { $0.result == result }.map(\.port.text).joined(separator: ", ")
+      ports.filter { $0.result == result && $0.failure == nil }.map(\.port.text).joined(separator: ", ")
     }
     let open = list(.open), refused = list(.refused)
     var parts: [String] = []

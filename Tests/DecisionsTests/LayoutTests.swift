@@ -267,8 +267,11 @@ import Testing
   }
 
   @Test func `before 1.0 one client address and raft protocol 3 are written`() throws {
-    let value = try configuration(ConsulVersion(0, 8)) { _, _ in }
+    let value = try configuration(ConsulVersion(0, 8)) { settings, _ in settings.clientAddress = .private }
     #expect(value["client_addr"] == "10.0.1.10" && value["raft_protocol"] == 3)
+    #expect(try configuration(ConsulVersion(0, 8)) { _, _ in }["client_addr"] == "127.0.0.1")
+    let new = try configuration(ConsulVersion(1, 8)) { settings, _ in settings.clientAddress = .private }
+    #expect(new["client_addr"] == "127.0.0.1 10.0.1.10")
     #expect(try configuration(ConsulVersion(1, 0)) { _, _ in }["raft_protocol"] == nil)
   }
 

@@ -79,6 +79,30 @@ import Testing
     return try Plan(seen, settings).warnings
   }
 
+  private static let openAPI =
+    "other machines can reach the HTTP API (port 8500) without ACLs, which gives them the gossip key and every value: "
+    + "add --acl-default-policy deny, or let only a load balancer reach the port"
+
+  /// An open API without ACLs hands out the gossip key (`/v1/operator/keyring`).
+  @Test(
+    arguments: [
+      (.private, nil, [:], true), (.addresses("0.0.0.0"), nil, [:], true), (.addresses("127.0.0.1"), nil, [:], false),
+      (.addresses("127.0.0.1 {{ GetPrivateIP }}"), nil, [:], true), (.addresses("unix:///run/consul"), nil, [:], false),
+      (.private, "allow", [:], true), (.private, "deny", [:], false),
+      (.private, nil, ["acl": ["default_policy": "deny"]], false), (.private, nil, ["ports": ["http": -1]], false),
+      (.loopback, nil, ["client_addr": "0.0.0.0"], true), (.private, nil, ["addresses": ["http": "127.0.0.1"]], false),
+    ] as [(Settings.ClientAddress, String?, JSONValue, Bool)])
+  func `an HTTP API that is open without ACLs is named`(
+    _ address: Settings.ClientAddress, _ policy: String?, _ overlay: JSONValue, _ warns: Bool
+  ) throws {
+    let found = try warnings(observation()) { settings in
+      settings.clientAddress = address
+      settings.aclDefaultPolicy = policy
+      settings.overlays = [.init(origin: "--set", value: overlay)]
+    }
+    #expect(found == (warns ? [Self.openAPI] : []))
+  }
+
   @Test func `a healthy first boot has none`() throws { #expect(try warnings(observation()) == []) }
 
   @Test func `renamed data`() throws {

@@ -24,7 +24,7 @@ import Testing
           },
           "bind_addr": "10.0.1.10",
           "bootstrap_expect": 3,
-          "client_addr": "127.0.0.1 10.0.1.10",
+          "client_addr": "127.0.0.1",
           "data_dir": "/opt/consul",
           "datacenter": "dc1",
           "leave_on_terminate": true,
@@ -72,7 +72,7 @@ import Testing
         settings.retryInterval = .milliseconds(1500)
         settings.serverStabilizationTime = .seconds(90)
         settings.leaveOnTerminate = false
-        settings.clientAddress = "0.0.0.0"
+        settings.clientAddress = .addresses("0.0.0.0")
         settings.nodeName = NameTemplate("c-{az}-{instance_suffix}-{private_ip}")!
       })
     #expect(value["performance"]?["raft_multiplier"] == 5)

@@ -154,6 +154,14 @@ import Testing
       ])
   }
 
+  @Test func `the HTTP API's port matters where it is opened`() async throws {
+    context.ports.setListenError(IPv4Address("10.0.1.10")!, port: 8500, .tcp, "Address already in use")
+    #expect(try await doctor.findings("ports") == ["ok ports: the agent's ports are free"])
+    var doctor = doctor
+    doctor.settings.clientAddress = .private
+    #expect(try await doctor.findings("ports").first?.contains("port 8500 tcp on 10.0.1.10") == true)
+  }
+
   @Test func `a client needs no port of a server, and none that an overlay switches off`() async throws {
     var doctor = doctor
     doctor.settings.role = .client

@@ -1,5 +1,6 @@
 import AWS
 import Base
+import Consul
 import Model
 import TestSupport
 import Testing
@@ -18,22 +19,33 @@ import Testing
     doctor.aws.setGroups([FakeGroup(desired: 2)])
     doctor.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10"), FakeInstance("i-0bbb", ip: "10.0.1.11")])
     ports.set("10.0.1.11", to: .open)
+    answers("10.0.1.11")
   }
+
+  /// A server without data, whose HTTP API listens on the loopback address only.
+  private func answers(_ ip: String, port: Int64 = 8300) {
+    doctor.context.streams.answer("\(ip):\(port)", RaftPortAnswer.status(ClusterStatus(leader: nil, peers: [])))
+  }
+
+  private func fails(_ error: StreamError) { doctor.context.streams.fail("10.0.1.11:8300", error) }
 
   private func findings(_ address: String = "10.0.1.11") async throws -> [String] {
     try await doctor.findings("peer \(address)")
   }
 
   @Test func `every port of a peer that runs is open`() async throws {
-    #expect(try await findings() == ["ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8301 udp, 8500 tcp"])
-    #expect(ports.probes.sorted() == [8300, 8301, 8500].map { "tcp 10.0.1.11:\($0)" } + ["udp 10.0.1.11:8301"])
+    #expect(try await findings() == ["ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8301 udp"])
+    #expect(ports.probes.sorted() == ["tcp 10.0.1.11:8301", "udp 10.0.1.11:8301"])
+    // By the doctor and by the dry run of the plan.
+    #expect(Set(doctor.context.streams.requests.map { "\($0.address):\($0.port)" }) == ["10.0.1.11:8300"])
   }
 
   @Test func `a peer that still boots refuses`() async throws {
     ports.set("10.0.1.11", to: .refused)
+    fails(.refused)
     #expect(
       try await findings() == [
-        "ok peer 10.0.1.11: refused, nothing listens yet: 8300 tcp, 8301 tcp, 8301 udp, 8500 tcp"
+        "ok peer 10.0.1.11: refused, nothing listens yet: 8300 tcp, 8301 tcp, 8301 udp"
       ])
   }
 
@@ -43,18 +55,20 @@ import Testing
     #expect(
       try await findings() == [
         "problem peer 10.0.1.11: filtered: 8301 udp (LAN gossip): no answer; \(Self.hint)",
-        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8500 tcp",
+        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp",
       ])
     // A datagram may be lost.
     #expect(ports.probes.count { $0 == "udp 10.0.1.11:8301" } == 3)
   }
 
   @Test func `a filtered tcp port is named beside refused ones`() async throws {
+    var doctor = doctor
+    doctor.settings.clientAddress = .private
     ports.set("10.0.1.11", to: .refused)
-    ports.set("10.0.1.11", .tcp, port: 8300, to: .silent)
+    fails(.silent)
     ports.set("10.0.1.11", .tcp, port: 8500, to: .unreachable("No route to host"))
     #expect(
-      try await findings() == [
+      try await doctor.findings("peer 10.0.1.11") == [
         "problem peer 10.0.1.11: filtered: 8300 tcp (server RPC), 8500 tcp (HTTP API): no answer; \(Self.hint)",
         "ok peer 10.0.1.11: refused, nothing listens yet: 8301 tcp, 8301 udp",
       ])
@@ -62,10 +76,11 @@ import Testing
 
   @Test func `a peer of which nothing answers may not run yet`() async throws {
     ports.set("10.0.1.11", to: .unreachable("No route to host"))
+    fails(.unreachable("No route to host"))
     #expect(
       try await findings() == [
         "problem peer 10.0.1.11: filtered, or the instance is not running yet: 8300 tcp (server RPC), 8301 tcp (LAN "
-          + "gossip), 8301 udp (LAN gossip), 8500 tcp (HTTP API): no route to host; \(Self.hint)"
+          + "gossip), 8301 udp (LAN gossip): no route to host; \(Self.hint)"
       ])
   }
 
@@ -77,14 +92,14 @@ import Testing
     ports.set("10.0.1.11", .udp, port: 8301, to: .silent)
     #expect(
       try await doctor.findings("peer 10.0.1.11") == [
-        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8500 tcp; unknown: 8301 udp, as encrypted gossip does not answer "
+        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp; unknown: 8301 udp, as encrypted gossip does not answer "
           + "the probe"
       ])
     ports.set("10.0.1.11", .tcp, port: 8301, to: .silent)
     #expect(
       try await doctor.findings("peer 10.0.1.11") == [
         "problem peer 10.0.1.11: filtered: 8301 tcp (LAN gossip), 8301 udp (LAN gossip): no answer; \(Self.hint)",
-        "ok peer 10.0.1.11: open: 8300 tcp, 8500 tcp",
+        "ok peer 10.0.1.11: open: 8300 tcp",
       ])
   }
 
@@ -115,7 +130,7 @@ import Testing
     let findings = try await doctor.run().filter { $0.subject.hasPrefix("peer ") }
     #expect(
       lines(findings) == [
-        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8301 udp, 8302 tcp, 8302 udp, 8500 tcp",
+        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8301 udp, 8302 tcp, 8302 udp",
         "ok peer 52.1.1.9: open: 8300 tcp, 8302 tcp, 8302 udp",
       ])
   }
@@ -125,6 +140,8 @@ import Testing
     doctor.settings.overlays = [
       .init(origin: "--set", value: ["ports": ["serf_lan": 9301, "server": 9300, "http": 9500]])
     ]
+    doctor.settings.clientAddress = .private
+    answers("10.0.1.11", port: 9300)
     doctor.context.transport.fail("http://127.0.0.1:9500/", .refused)
     #expect(
       try await doctor.findings("peer 10.0.1.11") == [
@@ -136,9 +153,50 @@ import Testing
     let members = (10..<50).map { FakeInstance("i-\($0)", ip: "10.0.1.\($0)") }
     doctor.aws.setGroups([FakeGroup(desired: 40)])
     doctor.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")] + members.dropFirst())
-    for member in 11..<50 { ports.set("10.0.1.\(member)", to: .open) }
+    for member in 11..<50 {
+      ports.set("10.0.1.\(member)", to: .open)
+      answers("10.0.1.\(member)")
+    }
     #expect(
       try await doctor.findings("peers") == ["note peers: there are 39 peers; only the first 25 are probed"])
     #expect(Set(ports.probes.map { $0.split(separator: " ")[1].prefix { $0 != ":" } }).count == 25)
+  }
+
+  /// The agents' own port may be open and yet of no use: a run then waits, for it takes no answer for no cluster.
+  @Test(arguments: [
+    (StreamError.closed(after: 0), "connection closed without an answer"),
+    (.handshake("certificate has expired"), "TLS: certificate has expired"), (.noAnswer, "no answer in time"),
+  ])
+  func `a server that listens and gives no answer is a problem`(_ error: StreamError, _ words: String) async throws {
+    fails(error)
+    #expect(
+      try await findings() == [
+        "problem peer 10.0.1.11: 8300 tcp (server RPC) gives no answer: \(words); hint: until it does, a run does "
+          + "not know whether this server has a cluster: check that Consul listens there, and that --tls-ca, "
+          + "--tls-cert and --tls-key are of the same authority as the peer's",
+        "ok peer 10.0.1.11: open: 8301 tcp, 8301 udp",
+      ])
+  }
+
+  @Test func `an HTTP API that servers open is probed`() async throws {
+    var doctor = doctor
+    doctor.settings.clientAddress = .private
+    #expect(
+      try await doctor.findings("peer 10.0.1.11") == [
+        "ok peer 10.0.1.11: open: 8300 tcp, 8301 tcp, 8301 udp, 8500 tcp"
+      ])
+  }
+
+  @Test func `a server with a certificate asks with it`() async throws {
+    var doctor = doctor
+    for (name, text) in [("ca", "CERTIFICATE"), ("cert", "CERTIFICATE"), ("key", "PRIVATE KEY")] {
+      doctor.context.files.put("/\(name)", "-----BEGIN \(text)-----\nAAAA\n-----END \(text)-----\n")
+    }
+    doctor.settings.tls.ca = .file(path: "/ca")
+    doctor.settings.tls.cert = .file(path: "/cert")
+    doctor.settings.tls.key = .file(path: "/key")
+    _ = try await doctor.findings("peer 10.0.1.11")
+    let request = try #require(doctor.context.streams.requests.first)
+    #expect(request.tls?.serverName == "server.dc1.consul" && request.announcement == [3])
   }
 }

@@ -261,7 +261,7 @@ def tuned(address, joins):
         "datacenter": "dc1",
         "data_dir": "/opt/consul",
         "bind_addr": address,
-        "client_addr": f"127.0.0.1 {address}",
+        "client_addr": "127.0.0.1",
         "server": True,
         "bootstrap_expect": 5,
         "retry_join": joins,

@@ -233,17 +233,16 @@ def test_peers_ports_open_refused_and_filtered(sandbox):
     findings = examine(here, *options)
     for peer in (booting, filtered):
         assert of_subject(findings, f"peer {peer.address}") == [
-            ("ok", "refused, nothing listens yet: 8300 tcp, 8301 tcp, 8301 udp, 8500 tcp")
+            ("ok", "refused, nothing listens yet: 8300 tcp, 8301 tcp, 8301 udp")
         ]
     # Linux limits the rate of its refusals: repeated probes must not report a firewall.
     for _ in range(8):
         assert not problems(examine(here, *options))
-    filter(filtered, "udp dport 8301 drop; tcp dport { 8300, 8500 } drop;")
+    filter(filtered, "udp dport 8301 drop; tcp dport 8300 drop;")
     found = problems(examine(here, *options))
     message = found[f"peer {filtered.address}"]
     assert (
-        "filtered: 8300 tcp (server RPC), 8301 udp (LAN gossip), 8500 tcp (HTTP API): no answer" in message
-        and "security groups" in message
+        "filtered: 8300 tcp (server RPC), 8301 udp (LAN gossip): no answer" in message and "security groups" in message
     )
     assert f"peer {booting.address}" not in found
 
@@ -256,7 +255,7 @@ def test_peers_that_run(sandbox):
     layout = ["--layout", "datacenter-per-az", "--expect", "3"]
     findings = examine(here, *layout)
     assert not problems(findings) and ("ok", "an agent is running here") in of_subject(findings, "ports")
-    everything = ("ok", "open: 8300 tcp, 8301 tcp, 8301 udp, 8302 tcp, 8302 udp, 8500 tcp")
+    everything = ("ok", "open: 8300 tcp, 8301 tcp, 8301 udp, 8302 tcp, 8302 udp")
     assert of_subject(findings, f"peer {good.address}") == [everything]
     filter(bad, "udp dport 8302 drop;")
     findings = examine(here, *layout)

@@ -27,7 +27,6 @@ PORTS = {
     ("servers", "servers", "tcp", 8300),
     ("servers", "servers", "tcp", 8301),
     ("servers", "servers", "udp", 8301),
-    ("servers", "servers", "tcp", 8500),
 }
 PORTS |= {
     ("servers", "clients", "tcp", 8300),

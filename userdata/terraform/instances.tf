@@ -16,7 +16,7 @@ locals {
 
   server_user_data = <<-EOT
     #!/bin/sh
-    exec consul-bootstrap ${local.layout_options}${local.group_options} --lifecycle-hook launching --gossip-key-create ssm:${local.gossip} ${local.log_options}
+    exec consul-bootstrap ${local.layout_options}${local.group_options} --lifecycle-hook launching --client-addr private --gossip-key-create ssm:${local.gossip} ${local.log_options}
   EOT
 
   client_user_data = <<-EOT

@@ -38,7 +38,6 @@ locals {
     servers_from_servers_rpc     = { to = "servers", from = "servers", protocol = "tcp", port = 8300 }
     servers_from_servers_lan_tcp = { to = "servers", from = "servers", protocol = "tcp", port = 8301 }
     servers_from_servers_lan_udp = { to = "servers", from = "servers", protocol = "udp", port = 8301 }
-    servers_from_servers_http    = { to = "servers", from = "servers", protocol = "tcp", port = 8500 }
     servers_from_clients_rpc     = { to = "servers", from = "clients", protocol = "tcp", port = 8300 }
     servers_from_clients_lan_tcp = { to = "servers", from = "clients", protocol = "tcp", port = 8301 }
     servers_from_clients_lan_udp = { to = "servers", from = "clients", protocol = "udp", port = 8301 }

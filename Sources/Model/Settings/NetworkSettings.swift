@@ -19,6 +19,35 @@ extension Settings {
     case address(IPv4Address)
   }
 
+  /// Addresses of the agent's HTTP and DNS interfaces.
+  package enum ClientAddress: Sendable, Equatable {
+    case loopback
+    /// Loopback, and the address that the agent binds.
+    case `private`
+    /// As Consul's `client_addr` takes them.
+    case addresses(String)
+  }
+
+  /// Whether other machines can reach the agent's HTTP API, as far as this machine decides.
+  package var opensHTTPAPI: Bool {
+    guard httpPort > 0 else { return false }
+    let chosen = overlays.reduce(clientAddress) { chosen, overlay in
+      (overlay.value["addresses"]?["http"] ?? overlay.value["client_addr"])?.string.map { .addresses($0) } ?? chosen
+    }
+    switch chosen {
+    case .loopback: return false
+    case .private: return true
+    // What is no address is a template, of a private address for example, or the path of a socket.
+    case .addresses(let text):
+      return text.split(separator: " ").contains { IPv4Address($0)?.isLoopback != true && !$0.hasPrefix("unix:") }
+    }
+  }
+
+  /// Consul's default policy for requests without a token; nil without ACLs.
+  package var effectiveACLPolicy: String? {
+    overlays.reduce(aclDefaultPolicy) { policy, overlay in overlay.value["acl"]?["default_policy"]?.string ?? policy }
+  }
+
   /// How this machine resolves Consul's names.
   package enum DNS: String, Sendable, CaseIterable {
     case none

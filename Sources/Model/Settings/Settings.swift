@@ -50,8 +50,8 @@ package struct Settings: Sendable, Equatable {
   package var advertise: AddressChoice?
   /// Kind of address under which servers of different datacenters reach each other.
   package var wanAddress = WANAddress.private
-  /// Addresses of the agent's HTTP and DNS interfaces, separated by blanks; nil: loopback and the private address.
-  package var clientAddress: String?
+  /// Addresses of the agent's HTTP and DNS interfaces.
+  package var clientAddress = ClientAddress.loopback
   /// How this machine resolves Consul's names.
   package var dns = DNS.none
   /// Reverse lookups of the VPC's addresses go to the agent, too.

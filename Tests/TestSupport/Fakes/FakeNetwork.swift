@@ -97,6 +97,10 @@ package final class FakePorts: PortProber {
     state.update { $0.listenErrors["\(kind) \(port)"] = reason }
   }
 
+  package func setListenError(_ address: IPv4Address, port: Int64, _ kind: Kind, _ reason: String) {
+    state.update { $0.listenErrors["\(kind) \(address):\(port)"] = reason }
+  }
+
   package func connect(_ address: IPv4Address, port: Int64, timeout: Duration) async -> ProbeResult {
     await probe(.tcp, address, port, timeout)
   }
@@ -122,7 +126,9 @@ package final class FakePorts: PortProber {
   package func listenError(_ address: IPv4Address, port: Int64, datagrams: Bool) -> String? {
     let kind: Kind = datagrams ? .udp : .tcp
     let state = state.value
-    if let reason = state.listenErrors["\(kind) \(port)"] { return reason }
+    if let reason = state.listenErrors["\(kind) \(port)"] ?? state.listenErrors["\(kind) \(address):\(port)"] {
+      return reason
+    }
     guard state.mayListen else { forgotten("whether \(kind) port \(port) of this machine is free") }
     return nil
   }

@@ -26,11 +26,16 @@ extension Option {
       options.settings.nodeName = try template(value)
     },
     Option(
-      .configuration, "client-addr", .value("ADDRESSES"), default: .described("loopback and the private address"),
-      example: "0.0.0.0",
-      "addresses of the agent's HTTP and DNS interfaces; servers query each other there"
+      .configuration, "client-addr", .value("ADDRESSES"), default: .value("127.0.0.1"), example: "private",
+      "addresses of the agent's HTTP and DNS interfaces; private: 127.0.0.1 and the private address"
     ) { value, options throws(OptionValueError) in
-      options.settings.clientAddress = try nonEmpty(value)
+      let text = try nonEmpty(value)
+      options.settings.clientAddress =
+        switch text {
+        case "private": .private
+        case "127.0.0.1": .loopback
+        default: .addresses(text)
+        }
     },
     Option(
       .configuration, "ui", .flag, default: .value("false"), example: "true",

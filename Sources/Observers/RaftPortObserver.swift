@@ -1,0 +1,71 @@
+package import Base
+package import Consul
+package import Model
+
+/// Asks servers over raft's own port, as this server's agent would: by TLS where it has a certificate.
+package struct RaftPortObserver: Sendable {
+  private let settings: Settings
+  private let transport: any StreamTransport
+  /// Nil without TLS.
+  private let tls: Result<TLSClient, RaftPortError>?
+
+  /// Peers are in the same VPC: an answer takes a millisecond, and an instance that has no network yet never answers.
+  private static let timeout = Duration.milliseconds(750)
+
+  /// - Parameter secrets: with the certificate of this server.
+  package init(_ identity: Identity, secrets: Secrets, settings: Settings, context: RuntimeContext) {
+    self.settings = settings
+    transport = context.streams
+    do {
+      tls = try settings.raftPortTLS(identity, secrets, context.files).map { .success($0) }
+    } catch {
+      tls = .failure(.stream(.local(error.explained)))
+    }
+  }
+
+  /// A server that verifies incoming connections closes one in plain text; then it is asked by TLS, if this server has
+  /// a certificate. Where the agents speak TLS only to each other, so does this.
+  /// - Throws: `RaftPortError`, or `CancellationError`.
+  package func clusterStatus(of address: IPv4Address) async throws -> ClusterStatus {
+    let plain = port(address, tls: nil)
+    guard let tls else { return try await plain.clusterStatus() }
+    if settings.verifiesOutgoing { return try await port(address, tls: try tls.get()).clusterStatus() }
+    do {
+      return try await plain.clusterStatus()
+    } catch RaftPortError.stream(.closed) {
+      return try await port(address, tls: try tls.get()).clusterStatus()
+    }
+  }
+
+  private func port(_ address: IPv4Address, tls: TLSClient?) -> RaftPort {
+    RaftPort(address: address, port: settings.serverPort, tls: tls, transport: transport, timeout: Self.timeout)
+  }
+}
+
+extension Settings {
+  /// Consul's `verify_outgoing`, as the configuration has it.
+  fileprivate var verifiesOutgoing: Bool { tls.ca != nil && (tls.verifyOutgoing ?? true) }
+
+  /// - Returns: nil unless this server has CA, certificate and key.
+  /// - Throws: `FileError`, or `Failure` if the datacenter has no name.
+  fileprivate func raftPortTLS(
+    _ identity: Identity, _ secrets: Secrets, _ files: any FileReader
+  ) throws -> TLSClient? {
+    guard let ca = secrets.ca, let certificate = secrets.cert, let key = secrets.key else { return nil }
+    let domain = overlays.reduce("consul") { domain, overlay in overlay.value["domain"]?.string ?? domain }
+    return TLSClient(
+      ca: try ca.text(files), certificate: try certificate.text(files), key: try key.text(files),
+      serverName: "server.\(try datacenterName(for: identity)).\(domain)",
+      verifiesName: tls.verifyServerHostname ?? isProduction)
+  }
+}
+
+extension Secrets.TLSMaterial {
+  /// A certificate with its chain has some 10 KB.
+  fileprivate func text(_ files: any FileReader) throws(FileError) -> Secret {
+    switch self {
+    case .pem(let secret): secret
+    case .file(let path): Secret(String(decoding: try files.read(path, limit: 1 << 20), as: UTF8.self))
+    }
+  }
+}
