@@ -56,6 +56,11 @@ package struct IAMPermission: Sendable {
     IAMPermission("CreateGossipKey", .putParameter, when: "with `--gossip-key-create`") {
       if $0.createsGossipKey, case .ssm(let name)? = $0.gossipKey { [name] } else { [] }
     },
+    IAMPermission("KeepClusterRecord", .getParameter, when: "with `--cluster-record`") { $0.clusterRecordPattern },
+    IAMPermission("KeepClusterRecord", .getParametersByPath, when: "with `--cluster-record`") {
+      $0.clusterRecordPattern
+    },
+    IAMPermission("KeepClusterRecord", .putParameter, when: "with `--cluster-record`") { $0.clusterRecordPattern },
     IAMPermission("ReadSecrets", .getSecretValue, when: "with a secret at `secretsmanager:`") { settings in
       settings.secretReferences.compactMap { if case .secretsManager(let id, _) = $0 { id } else { nil } }
     },
@@ -81,6 +86,9 @@ extension Settings {
   fileprivate var ownGroups: [String] {
     if role == .server, case .groups(let groups) = membership { groups } else { ["*"] }
   }
+
+  /// The parameters of the cluster record, in every zone.
+  fileprivate var clusterRecordPattern: [String] { clusterRecord.map { ["\($0)/*"] } ?? [] }
 
   /// The names of the log groups; `*` for the parts that differ between instances.
   fileprivate var logGroupPatterns: [String] {
