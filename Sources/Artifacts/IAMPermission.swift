@@ -50,17 +50,20 @@ package struct IAMPermission: Sendable {
       "CompleteLifecycleHook", .recordLifecycleActionHeartbeat,
       when: "with `--lifecycle-hook`, for a boot that takes long"
     ) { $0.lifecycleHook == nil ? [] : $0.ownGroups },
-    IAMPermission("ReadParameters", .getParameter, when: "with a secret at `ssm:`") { settings in
+    IAMPermission("ReadParameters", .getParameter, when: "with a secret at `ssm:`; with `--cluster-record`") {
+      settings in
       settings.secretReferences.compactMap { if case .ssm(let name) = $0 { name } else { nil } }
+        + settings.clusterRecordPattern
     },
-    IAMPermission("CreateGossipKey", .putParameter, when: "with `--gossip-key-create`") {
-      if $0.createsGossipKey, case .ssm(let name)? = $0.gossipKey { [name] } else { [] }
+    IAMPermission("CreateParameters", .putParameter, when: "with `--gossip-key-create`; with `--cluster-record`") {
+      settings in
+      var names: [String] = []
+      if settings.createsGossipKey, case .ssm(let name)? = settings.gossipKey { names.append(name) }
+      return names + settings.clusterRecordPattern
     },
-    IAMPermission("KeepClusterRecord", .getParameter, when: "with `--cluster-record`") { $0.clusterRecordPattern },
-    IAMPermission("KeepClusterRecord", .getParametersByPath, when: "with `--cluster-record`") {
+    IAMPermission("ListClusterRecord", .getParametersByPath, when: "with `--cluster-record`") {
       $0.clusterRecordPattern
     },
-    IAMPermission("KeepClusterRecord", .putParameter, when: "with `--cluster-record`") { $0.clusterRecordPattern },
     IAMPermission("ReadSecrets", .getSecretValue, when: "with a secret at `secretsmanager:`") { settings in
       settings.secretReferences.compactMap { if case .secretsManager(let id, _) = $0 { id } else { nil } }
     },

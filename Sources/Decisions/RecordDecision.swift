@@ -137,9 +137,9 @@ extension RecordRefusal {
   package var failure: Failure {
     let servers = (unreachable + empty).joined(separator: ", ")
     let restart =
-      "start anew, without the old data: \(isTotalLoss ? "" : "terminate all of them and ")set --on-total-loss new, "
+      "start over, without the old data: \(isTotalLoss ? "" : "terminate all of them and ")set --on-total-loss new, "
       + "or close the record (docs/operations.md)"
-    return Failure(
+    var failure = Failure(
       .clusterExisted, text,
       details: [
         "cluster \(record.cluster), epoch \(record.epoch), last recorded by \(record.by ?? "an operator")"
@@ -147,7 +147,10 @@ extension RecordRefusal {
       ],
       hint: isTotalLoss
         ? "all its servers are terminated: restore a snapshot into a new cluster, or \(restart)"
-        : "bring \(servers) back with \(servers.contains(",") ? "their" : "its") data, or restore a snapshot, or \(restart)"
+        : "bring \(servers) back with \(servers.contains(",") ? "their" : "its") data, or restore a snapshot, "
+          + "or \(restart)"
     )
+    failure.needsRepair = true
+    return failure
   }
 }

@@ -48,14 +48,15 @@ package struct RecordObserver: Sendable {
   /// cluster. An entry that would forbid that is younger than the list, and so is the cluster that it is of: its
   /// servers run, and Consul itself asks each that joins.
   /// - Throws: as `ParameterStore`; `Failure` with status 14 for an entry that is not understood.
-  package func newest(below path: String, for instance: String) async throws -> RecordEntry? {
+  /// - Parameter instance: one that would found a cluster; nil reads to the end in any case.
+  package func newest(below path: String, for instance: String?) async throws -> RecordEntry? {
     let store = ParameterStore(client: client)
     var newest: (number: Int, text: String)?
     for (name, value) in try await store.parameters(below: path + "/") {
       guard let number = try number(of: name, below: path), number > newest?.number ?? 0 else { continue }
       newest = (number, value)
     }
-    if let newest, let record = try? ClusterRecord(parsing: newest.text), record.state == .forming,
+    if let newest, let instance, case .success(let record) = parse(newest.text), record.state == .forming,
       record.names(instance)
     {
       return RecordEntry(number: newest.number, record: record)
@@ -68,11 +69,15 @@ package struct RecordObserver: Sendable {
       newest = (number, next.value)
     }
     guard let newest else { return nil }
-    do {
-      return RecordEntry(number: newest.number, record: try ClusterRecord(parsing: newest.text))
-    } catch {
-      throw Self.notUnderstood("\(path)/\(RecordEntry.name(newest.number))", error.explained)
+    switch parse(newest.text) {
+    case .success(let record): return RecordEntry(number: newest.number, record: record)
+    case .failure(let error):
+      throw Self.notUnderstood("\(path)/\(RecordEntry.name(newest.number))", error.explanation)
     }
+  }
+
+  private func parse(_ text: String) -> Result<ClusterRecord, ClusterRecord.Malformed> {
+    do { return .success(try ClusterRecord(parsing: text)) } catch { return .failure(error) }
   }
 
   /// Nil for a parameter with a name that is no number. A number of another form is an error: it was meant as an entry.

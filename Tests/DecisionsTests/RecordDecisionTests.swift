@@ -108,7 +108,7 @@ private func entry(
   }
 
   @Test(arguments: Settings.OnTotalLoss.allCases)
-  func `a formed cluster whose servers may live is never formed anew`(_ policy: Settings.OnTotalLoss) throws {
+  func `a formed cluster whose servers may live is never formed again`(_ policy: Settings.OnTotalLoss) throws {
     let formed = entry(.formed, ["i-1", "i-3", "i-8", "i-9"], number: 2)
     let found = try #require(
       refusal(
@@ -117,26 +117,27 @@ private func entry(
           empty: ["i-1"])))
     #expect(found.unreachable == ["i-3", "i-8"] && found.empty == ["i-1"] && found.gone == ["i-9"])
     #expect(!found.isTotalLoss)
-    #expect(
-      found.failure
-        == Failure(
-          .clusterExisted,
-          "/consul/web/cluster/000002 says that a cluster exists, but none answers: "
-            + "i-3, i-8 neither reachable nor terminated; i-1 running without the cluster's data; i-9 terminated",
-          details: ["cluster \(uuid), epoch 1, last recorded by i-1 at 2026-01-02T03:00:00.000Z"],
-          hint: "bring i-3, i-8, i-1 back with their data, or restore a snapshot, or start anew, without the old data: "
-            + "terminate all of them and set --on-total-loss new, or close the record (docs/operations.md)"))
+    var expected = Failure(
+      .clusterExisted,
+      "/consul/web/cluster/000002 says that a cluster exists, but none answers: "
+        + "i-3, i-8 neither reachable nor terminated; i-1 running without the cluster's data; i-9 terminated",
+      details: ["cluster \(uuid), epoch 1, last recorded by i-1 at 2026-01-02T03:00:00.000Z"],
+      hint: "bring i-3, i-8, i-1 back with their data, or restore a snapshot, or start over, without the old data: "
+        + "terminate all of them and set --on-total-loss new, or close the record (docs/operations.md)")
+    // The hook waits for a person: an instance in the place of this one would stop for the same reason.
+    expected.needsRepair = true
+    #expect(found.failure == expected)
   }
 
-  @Test func `all servers gone is refused, or starts anew where the option says so`() throws {
+  @Test func `all servers gone is refused, or starts over where the option says so`() throws {
     let formed = entry(.formed, ["i-8", "i-9"], number: 7, epoch: 2)
     let standings = ["i-8": Self.gone, "i-9": RecordObservation.Standing.unknownToEC2]
     let found = try #require(refusal(decide(.entry(formed), standings)))
     #expect(found.isTotalLoss && found.gone == ["i-8", "i-9"])
     #expect(
       found.failure.hint
-        == "all its servers are terminated: restore a snapshot into a new cluster, or start anew, without the old data: "
-        + "set --on-total-loss new, or close the record (docs/operations.md)")
+        == "all its servers are terminated: restore a snapshot into a new cluster, "
+        + "or start over, without the old data: set --on-total-loss new, or close the record (docs/operations.md)")
     #expect(decide(.entry(formed), standings, onTotalLoss: .new) == claim(8, epoch: 3))
   }
 
@@ -258,7 +259,7 @@ private func entry(
   }
 }
 
-/// The text of an entry: what this program writes, what an operator may write, and what anybody else may.
+/// The text of an entry: what this program writes, what an operator may write, and what is neither.
 @Suite struct ClusterRecordTests {
   @Test(arguments: ClusterRecord.State.allCases)
   func `an entry is read as it was written`(_ state: ClusterRecord.State) throws {

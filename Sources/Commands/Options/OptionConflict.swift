@@ -22,7 +22,7 @@ package struct OptionConflict: Sendable {
   private static let serverOptions: [(name: String, reason: String)] = [
     ("expect", "a client does not wait for a number of servers"), ("join", "a client joins any server"),
     ("assume-dead", "a client never forms a cluster"), ("leader-wait", "a client never forms a cluster"),
-    ("cluster-record", "a client never forms a cluster"), ("on-total-loss", "a client never forms a cluster"),
+    ("on-total-loss", "a client never forms a cluster"), ("cluster-record", "a client never forms a cluster"),
     ("wan-wait", "only servers join the WAN pool"),
     ("require-wan", "only servers join the WAN pool"), ("wan-address", "only servers join the WAN pool"),
     ("gossip-key-create", "only servers create the key"), ("raft-multiplier", "a client does not run raft"),

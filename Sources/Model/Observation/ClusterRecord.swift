@@ -20,10 +20,13 @@ package struct ClusterRecord: Sendable, Equatable {
     /// Nil for a server that is no known instance of EC2.
     package let instance: String?
     package let address: IPv4Address
+    /// Consul's node ID, which a server keeps under another address; nil before its agent has started.
+    package let node: String?
 
-    package init(instance: String?, address: IPv4Address) {
+    package init(instance: String?, address: IPv4Address, node: String? = nil) {
       self.instance = instance
       self.address = address
+      self.node = node
     }
 
     package var text: String { instance ?? address.description }
@@ -100,6 +103,7 @@ extension ClusterRecord {
         servers.map { server in
           var members: [String: JSONValue] = ["address": .string(server.address.description)]
           members["instance"] = server.instance.map(JSONValue.string)
+          members["node_id"] = server.node.map(JSONValue.string)
           return .object(members)
         })
     }
@@ -164,7 +168,7 @@ extension ClusterRecord {
       guard let address = try text("address", server).flatMap({ IPv4Address($0) }) else {
         throw Malformed(explanation: "a server of it has no IPv4 address")
       }
-      return Server(instance: try text("instance", server), address: address)
+      return Server(instance: try text("instance", server), address: address, node: try text("node_id", server))
     }
   }
 }

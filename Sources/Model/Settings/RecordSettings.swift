@@ -1,4 +1,8 @@
 extension Settings {
+  /// What a server without a record cannot know.
+  package static let withoutRecord =
+    "no --cluster-record: a loss of all servers, and servers that AWS no longer lists, cannot be told from a first boot"
+
   /// What a boot does when every server that the cluster's record names is gone.
   package enum OnTotalLoss: String, Sendable, CaseIterable {
     /// It stops: its data may be in a backup.

@@ -18,8 +18,8 @@ extension Option {
     },
     Option(
       .cluster, "cluster-record", .value("ssm:PATH"), example: "ssm:/c",
-      "record of the cluster in Parameter Store: a cluster that it names is never formed anew silently, even after all "
-        + "its servers are lost"
+      "record of the cluster in Parameter Store: a cluster that it names is never formed a second time silently, even "
+        + "after all its servers are lost"
     ) { value, options throws(OptionValueError) in
       options.settings.clusterRecord = try parameterPath(value)
     },
