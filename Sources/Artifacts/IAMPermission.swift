@@ -50,11 +50,19 @@ package struct IAMPermission: Sendable {
       "CompleteLifecycleHook", .recordLifecycleActionHeartbeat,
       when: "with `--lifecycle-hook`, for a boot that takes long"
     ) { $0.lifecycleHook == nil ? [] : $0.ownGroups },
-    IAMPermission("ReadParameters", .getParameter, when: "with a secret at `ssm:`") { settings in
+    IAMPermission("ReadParameters", .getParameter, when: "with a secret at `ssm:`; with `--cluster-record`") {
+      settings in
       settings.secretReferences.compactMap { if case .ssm(let name) = $0 { name } else { nil } }
+        + settings.clusterRecordPattern
     },
-    IAMPermission("CreateGossipKey", .putParameter, when: "with `--gossip-key-create`") {
-      if $0.createsGossipKey, case .ssm(let name)? = $0.gossipKey { [name] } else { [] }
+    IAMPermission("CreateParameters", .putParameter, when: "with `--gossip-key-create`; with `--cluster-record`") {
+      settings in
+      var names: [String] = []
+      if settings.createsGossipKey, case .ssm(let name)? = settings.gossipKey { names.append(name) }
+      return names + settings.clusterRecordPattern
+    },
+    IAMPermission("ListClusterRecord", .getParametersByPath, when: "with `--cluster-record`") {
+      $0.clusterRecordPattern
     },
     IAMPermission("ReadSecrets", .getSecretValue, when: "with a secret at `secretsmanager:`") { settings in
       settings.secretReferences.compactMap { if case .secretsManager(let id, _) = $0 { id } else { nil } }
@@ -81,6 +89,9 @@ extension Settings {
   fileprivate var ownGroups: [String] {
     if role == .server, case .groups(let groups) = membership { groups } else { ["*"] }
   }
+
+  /// The parameters of the cluster record, in every zone.
+  fileprivate var clusterRecordPattern: [String] { clusterRecord.map { ["\($0)/*"] } ?? [] }
 
   /// The names of the log groups; `*` for the parts that differ between instances.
   fileprivate var logGroupPatterns: [String] {

@@ -63,7 +63,7 @@ package struct BootstrapRun: Sendable {
     defer { run.heartbeats?.cancel() }
     var waitsForRecovery = false
     do {
-      let plan = try await planner.plan(at: run.instance, .run)
+      let plan = try await claimRecord(try await planner.plan(at: run.instance, .run), run)
       if case .joinWithoutLeader = plan.decision { waitsForRecovery = true }
       let outcome = try await carryOut(plan, run)
       await run.early?.end()
@@ -103,7 +103,8 @@ package struct BootstrapRun: Sendable {
       context: context, client: instance.client, instanceID: instance.identity.instanceID)
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
     let executor = StepExecutor(
-      context: context, lifecycleHooks: hooks, agreement: { try await agree(at: instance, $0) },
+      context: context, lifecycleHooks: hooks, record: RecordWriter(client: instance.client),
+      agreement: { try await agree(at: instance, $0) },
       agentOutput: spool,
       agentStarts: { supervisorStarted($0, sidecar) })
     return Parts(
@@ -124,6 +125,40 @@ package struct BootstrapRun: Sendable {
       log: context.log)
   }
 
+  // MARK: The cluster's record
+
+  /// Between two attempts to claim the record.
+  private static let claimBackoff = Backoff(base: .seconds(1), cap: .seconds(5))
+  /// Each lost claim is an entry of another server, and each server creates few.
+  private static let maximumClaims = 20
+
+  /// Carries out the plan's claim, and plans again until none is lost.
+  /// - Returns: a plan whose claim, if it has one, is carried out.
+  /// - Throws: `Failure`, with status 12 if the record cannot be written for `--wait-timeout`.
+  private func claimRecord(_ first: Plan, _ run: Parts) async throws -> Plan {
+    var plan = first, attempt = 0, lost = 0
+    let start = context.uptime()
+    var generator = SystemRandomNumberGenerator()
+    while lost < Self.maximumClaims {
+      guard plan.obstacle == nil, let claim = plan.claim else { return plan }
+      do {
+        guard try await run.executor.perform(claim) == .lost else { return plan }
+        lost += 1
+        plan = try await planner.plan(at: run.instance, afterLosing: plan)
+      } catch let failure as Failure where [.awsFailed, .noCredentials, .noMetadata].contains(failure.status) {
+        let left = settings.waitTimeout - (context.uptime() - start)
+        guard left > .zero else { throw failure }
+        context.log.progress("waiting for the cluster's record: \(failure.explanation)")
+        try await context.clock.sleep(for: min(left, Self.claimBackoff.halfJitter(attempt, using: &generator)))
+        attempt += 1
+        plan = try await planner.plan(at: run.instance, .run)
+      }
+    }
+    throw Failure(
+      .awsFailed, "cannot claim the cluster's record: other servers were first \(Self.maximumClaims) times",
+      hint: "check whether several groups have the same --cluster-record")
+  }
+
   // MARK: The phases
 
   private func carryOut(_ plan: Plan, _ run: Parts) async throws -> Outcome {
@@ -131,7 +166,9 @@ package struct BootstrapRun: Sendable {
     if let obstacle = plan.obstacle { throw obstacle }
     let agent = run.executor.supervisedAgent
     do {
-      for step in plan.steps.prepare + plan.steps.start { try await run.executor.perform(step) }
+      for step in plan.steps.prepare + plan.steps.start where step != plan.claim {
+        try await run.executor.perform(step)
+      }
       if let supervisor = agent.supervisor { return try await supervise(plan, supervisor, run) }
       return try await finish(plan, run)
     } catch {

@@ -87,14 +87,29 @@ package enum ClusterDecision: Sendable, Equatable {
         : .wait(.election, evidence: evidence)
     } else if let readiness, readiness.isComplete, let expected = readiness.expected {
       let left = asked.filter { $0.isLeftOut(isFull: readiness.members.count <= expected) }
-      self =
-        left.isEmpty
-        ? .newCluster(
-          expect: max(expected, readiness.members.count),
-          evidence: evidence.isEmpty ? ["this is the only member"] : evidence)
-        : .wait(.unknownServers(left.map(\.instance.text)), evidence: evidence)
+      let evidence = evidence.isEmpty ? ["this is the only member"] : evidence
+      if !left.isEmpty {
+        self = .wait(.unknownServers(left.map(\.instance.text)), evidence: evidence)
+      } else if let record = RecordDecision(observation, readiness, settings) {
+        self.init(record, evidence: evidence)
+      } else {
+        self = .newCluster(expect: max(expected, readiness.members.count), evidence: evidence)
+      }
     } else {
       self = .wait(.groupIncomplete, evidence: evidence)
+    }
+  }
+
+  /// Where nothing but the record speaks against a new cluster. All founders that the record names wait for each other.
+  private init(_ record: RecordDecision, evidence: [String]) {
+    switch record {
+    case .claim(_, _, let founders): self = .newCluster(expect: founders.count, evidence: evidence)
+    case .found(let entry):
+      let names = "the cluster's record names this server among \(counted(entry.record.servers.count, "founder"))"
+      self = .newCluster(expect: entry.record.servers.count, evidence: evidence + [names])
+    case .wait(let reason): self = .wait(.record(reason), evidence: evidence)
+    case .unavailable(let failure): self = .wait(.recordUnavailable(failure), evidence: evidence)
+    case .refuse(let refusal): self = .wait(.clusterExisted(refusal), evidence: evidence)
     }
   }
 
@@ -130,6 +145,12 @@ package enum WaitReason: Sendable, Equatable {
   case unknownServers([String])
   /// The servers report two clusters; one server of each.
   case twoClusters([String])
+  /// The cluster's record does not let this server found a cluster now.
+  case record(String)
+  /// The cluster's record cannot be read.
+  case recordUnavailable(Failure)
+  /// A cluster exists by its record, and does not answer.
+  case clusterExisted(RecordRefusal)
   /// A client knows no server.
   case noServer
 
@@ -140,8 +161,22 @@ package enum WaitReason: Sendable, Equatable {
     case .unknownServers(let servers):
       "not known whether \(servers.joined(separator: ", ")) \(servers.count == 1 ? "has" : "have") a cluster's data"
     case .twoClusters(let servers): "the servers belong to two clusters: \(servers.joined(separator: "; "))"
+    case .record(let reason): reason
+    case .recordUnavailable(let failure): failure.message
+    case .clusterExisted(let refusal): refusal.text
     case .noServer: "no server is running"
     }
+  }
+}
+
+extension RecordDecision {
+  /// The decision where nothing else speaks against a new cluster; nil without a record.
+  package init?(_ observation: Observation, _ readiness: Readiness, _ settings: Settings) {
+    guard let record = observation.record else { return nil }
+    let asked = readiness.asked.map { AskedServer($0, observation.peers) }
+    self.init(
+      record, identity: observation.identity, members: readiness.members,
+      asked: asked.map { ($0.instance.instanceID, $0.answersEmpty) }, settings)
   }
 }
 
@@ -180,6 +215,9 @@ private struct AskedServer {
     case .unknown: return instance.isCounted ? !isFull : !instance.isWarm
     }
   }
+
+  /// Whether its agent runs and has no data.
+  var answersEmpty: Bool { status?.isEmpty ?? false }
 
   var answerText: String {
     switch answer {

@@ -6,6 +6,8 @@ internal import Consul
 /// The steps of a run, with the decisions behind them. `--dry-run` prints the plan; a run carries out its steps.
 package struct Plan: Sendable, Equatable {
   package let identity: Identity
+  /// What the plan was made from.
+  package let observation: Observation
   package let datacenter: String
   /// Nil if AWS could not be reached.
   package let readiness: Readiness?
@@ -33,6 +35,7 @@ package struct Plan: Sendable, Equatable {
   package init(_ observation: Observation, _ settings: Settings) throws(Failure) {
     let machine = observation.machine
     identity = observation.identity
+    self.observation = observation
     readiness = observation.group.map { Readiness($0, identity: observation.identity, settings: settings) }
     dataDirectory = DataDirectoryDecision(observation, settings)
     decision = ClusterDecision(observation, readiness, keepsData: dataDirectory.keepsData, settings)
@@ -71,7 +74,8 @@ package struct Plan: Sendable, Equatable {
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
       observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
-      configuration: configuration, start: start, requirements: requirements)
+      configuration: configuration, start: start, requirements: requirements,
+      recordSteps: try Self.recordSteps(observation, readiness, decision, datacenter: datacenter, settings))
     var isSetUp = true
     if case .stayInWarmPool = decision { isSetUp = false }
     steps = isSetUp ? try builder.steps() : builder.launchHookOnly
@@ -80,6 +84,20 @@ package struct Plan: Sendable, Equatable {
     warnings = Self.warnings(
       observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, raftData: raftData,
       current: current)
+  }
+
+  /// What this run does to the cluster's record before the agent starts; nil if nothing.
+  package var claim: Step? {
+    steps.prepare.first { if case .claimRecord = $0 { true } else { false } }
+  }
+
+  private static func recordSteps(
+    _ observation: Observation, _ readiness: Readiness?, _ decision: ClusterDecision, datacenter: String,
+    _ settings: Settings
+  ) throws(Failure) -> RecordSteps {
+    guard case .newCluster = decision, let readiness else { return try RecordSteps(observation, nil, datacenter: "") }
+    return try RecordSteps(
+      observation, RecordDecision(observation, readiness, settings), datacenter: datacenter)
   }
 
   /// Whether a sidecar takes over once the agent is healthy.

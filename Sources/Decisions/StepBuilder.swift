@@ -12,6 +12,7 @@ struct StepBuilder {
   let configuration: AgentConfiguration
   let start: Settings.Start
   let requirements: HealthRequirements
+  let recordSteps: RecordSteps
 
   private var machine: MachineObservation { observation.machine }
   private var owner: FileOwner? { machine.agentOwner }
@@ -24,7 +25,7 @@ struct StepBuilder {
 
   func steps() throws(Failure) -> Steps {
     var steps = Steps()
-    steps.prepare = prepare()
+    steps.prepare = (recordSteps.claim.map { [$0] } ?? []) + prepare()
     steps.start = startAgent()
     if start != .none { steps.verify = [.verify(requirements)] }
     steps.after = try followUps()
@@ -189,6 +190,7 @@ struct StepBuilder {
               program: machine.programPath, settings: settings, environment: machine.sidecarEnvironment)))
       }
     }
+    if start != .none, let formed = recordSteps.formed { steps.append(formed) }
     return steps + launchHookOnly.after
   }
 

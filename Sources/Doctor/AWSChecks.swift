@@ -84,6 +84,7 @@ struct AWSChecks: Sendable {
     if described == nil { isKnown = false }
     if let hook = settings.lifecycleHook { await tryHook(hook, autoScaling, identity, knowsName: knowsName) }
     await secrets()
+    await record()
     await logs(identity, knowsName: knowsName)
     reportUntried()
     guard isKnown else { return nil }
@@ -192,6 +193,34 @@ struct AWSChecks: Sendable {
       } catch {
         report(.problem("secret", error.asFailure("read \(reference)")))
       }
+    }
+  }
+
+  /// Reads the cluster's record as a boot does that would form a new cluster.
+  private func record() async {
+    guard settings.role == .server else { return }
+    guard let path = settings.clusterRecordPath(for: identity) else {
+      return report(.note("record", Settings.withoutRecord, hint: "name a record with --cluster-record ssm:PATH"))
+    }
+    let newest: RecordEntry?
+    do {
+      let start = context.uptime()
+      newest = try await RecordObserver(context: context, client: client).newest(below: path, for: nil)
+      report(.ok(AWSAction.getParametersByPath.iamAction, "allowed", time: context.uptime() - start))
+    } catch {
+      let action = (error as? AWSError)?.action?.iamAction
+      return report(.problem(action ?? "record", error.asFailure("read the cluster's record \(path)")))
+    }
+    guard let entry = newest else {
+      report(.ok("record", "\(path) has no entry yet: the first boot creates one"))
+      return report(.note(AWSAction.putParameter.iamAction, "not tried for \(path): it would create the record"))
+    }
+    let record = entry.record
+    let servers = record.servers.isEmpty ? "" : ": \(record.servers.map(\.text).joined(separator: ", "))"
+    report(.ok("record", "\(path)/\(entry.name) is \(record.state.rawValue)\(servers)"))
+    // AWS refuses a name that exists once it has checked the permission.
+    _ = await call(.putParameter, "write the cluster's record \(path)") {
+      try await ParameterStore(client: client).create("\(path)/\(entry.name)", text: try record.text())
     }
   }
 

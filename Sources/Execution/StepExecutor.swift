@@ -9,6 +9,7 @@ package struct StepExecutor: Sendable {
   let context: RuntimeContext
   private let lifecycleHooks: LifecycleHooks?
   private let agreement: Agreement?
+  private let record: RecordWriter?
 
   /// As `HealthCheck.Agreement`, with this executor.
   package typealias Agreement = @Sendable (StepExecutor) async throws -> HealthRequirements?
@@ -17,23 +18,28 @@ package struct StepExecutor: Sendable {
 
   /// - Parameters:
   ///   - lifecycleHooks: for `.completeLifecycleAction`; nil where no plan has that step.
+  ///   - record: for the steps of the cluster's record; nil where no plan has them.
   ///   - agreement: for `.verify`; nil where the servers' `bootstrap_expect` is only reported.
   ///   - agentOutput: receives a copy of a supervised agent's output.
   ///   - agentStarts: called before a supervised agent starts, so that signals reach it from its first moment.
   package init(
-    context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, agreement: Agreement? = nil,
+    context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, record: RecordWriter? = nil,
+    agreement: Agreement? = nil,
     agentOutput: (any OutputSink)? = nil,
     agentStarts: @escaping @Sendable (Supervisor) -> Void = { _ in }
   ) {
     self.context = context
     self.lifecycleHooks = lifecycleHooks
     self.agreement = agreement
+    self.record = record
     supervisedAgent = SupervisedAgent(context: context, output: agentOutput, starts: agentStarts)
   }
 
   package enum Outcome: Sendable, Equatable {
     case done
     case alreadyDone
+    /// Another server has created the entry of the cluster's record first.
+    case lost
     case healthy(Health)
   }
 
@@ -47,6 +53,7 @@ package struct StepExecutor: Sendable {
       switch outcome {
       case .done: context.log.info(step.title)
       case .alreadyDone: context.log.debug("already done: \(step.title)")
+      case .lost: context.log.info("another server was first: \(step.title)")
       case .healthy: break
       }
       return outcome
@@ -91,6 +98,8 @@ package struct StepExecutor: Sendable {
         context.log.info("lifecycle hook \(hook) is already completed", ["lifecycle_state": .string(state)])
         return .alreadyDone
       }
+    case .claimRecord(let parameter, let text): return try await create(parameter, text) ? .done : .lost
+    case .recordFormed(let parameter, let text): return outcome(try await create(parameter, text))
     case .stopAgent(let command), .run(let command), .reloadAgent(.command(let command), _):
       try await run(command)
       return .done
@@ -115,6 +124,11 @@ package struct StepExecutor: Sendable {
     case .resolveThroughAgent(let resolver):
       return outcome(try await ResolverConfigurator(context: context).apply(resolver))
     }
+  }
+
+  private func create(_ parameter: String, _ text: String) async throws -> Bool {
+    guard let record else { throw Failure(.awsFailed, "cannot create \(parameter) without AWS") }
+    return try await record.create(parameter, text)
   }
 
   private func check(_ requirements: HealthRequirements) -> HealthCheck {

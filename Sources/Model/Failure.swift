@@ -13,6 +13,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
   case agentNotStarted = 15
   case agentUnhealthy = 16
   case anotherRun = 17
+  case clusterExisted = 18
   /// EX_SOFTWARE of sysexits.h.
   case internalError = 70
 
@@ -30,6 +31,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
     case .agentNotStarted: "the Consul agent did not start"
     case .agentUnhealthy: "the agent started but is not healthy"
     case .anotherRun: "another consul-bootstrap is running on this machine"
+    case .clusterExisted: "a cluster existed, and no new one is formed silently in its place"
     case .internalError: "an internal error"
     }
   }

@@ -9,6 +9,8 @@ struct MembershipWaiter: Sendable {
   let settings: Settings
   let context: RuntimeContext
   let client: AWSClient
+  /// Whether a new cluster's record is read first: a first boot claims it without reading.
+  var readsRecord = true
 
   /// A rejoin after a reboot uses AWS if it answers in this time, and the configuration on this machine otherwise.
   private static let rejoinTimeout = Duration.seconds(15)
@@ -87,6 +89,8 @@ struct MembershipWaiter: Sendable {
         try await pause(attempt, limit: settings.wanWait - elapsed)
         continue
       }
+      // What is gone does not come back.
+      if case .wait(.clusterExisted(let refusal), _) = decision, refusal.isTotalLoss { throw refusal.failure }
       // A poll never begins after the timeout that it waits for.
       var limit = timeout - elapsed
       if let leaderlessSince {
@@ -115,6 +119,12 @@ struct MembershipWaiter: Sendable {
       try Task.checkCancellation()
     }
     let keepsData = DataDirectoryDecision(observation, settings).keepsData
+    let decision = ClusterDecision(observation.withoutRecord, readiness, keepsData: keepsData, settings)
+    guard case .newCluster = decision, let record = observation.record else { return decision }
+    if readsRecord {
+      observation.record = try await RecordObserver(context: context, client: client).observe(
+        record, observation.group, observation.identity)
+    }
     return ClusterDecision(observation, readiness, keepsData: keepsData, settings)
   }
 
@@ -151,7 +161,8 @@ extension MembershipWaiter {
     let eligible = readiness.members.count, expected = settings.role == .client ? 1 : readiness.expected ?? 0
     let message: String
     switch reason {
-    case .election, .unknownServers, .twoClusters: message = reason.text
+    case .election, .unknownServers, .twoClusters, .record, .clusterExisted: message = reason.text
+    case .recordUnavailable(let failure): message = "waiting for the cluster's record: \(failure.explanation)"
     case .noServer: message = "waiting for a server: none runs" + (missing.isEmpty ? "" : "; \(missing)")
     case .groupIncomplete:
       message =
@@ -200,6 +211,12 @@ extension MembershipWaiter {
       failure = Failure(
         .groupIncomplete, "no cluster was joined in \(time): \(reason.text)", details: decision.evidence,
         hint: "keep one of the two clusters, and terminate the servers of the other")
+    case .record:
+      return Failure(
+        .groupIncomplete, "no new cluster was formed in \(time): \(reason.text)", details: decision.evidence,
+        hint: "check the servers that the record names; terminate those that will not come back")
+    case .recordUnavailable(let failure): return failure
+    case .clusterExisted(let refusal): return refusal.failure
     case .noServer:
       return Failure(
         .groupIncomplete, "no server was running in \(time)",

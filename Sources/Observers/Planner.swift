@@ -102,10 +102,29 @@ package struct Planner: Sendable {
 
   /// - Throws: `Failure`, or `CancellationError`.
   package func plan(at instance: LocatedInstance, _ mode: Mode) async throws -> Plan {
+    // The first server of a first boot has no record to read: it saves the others' time and two calls.
+    try await plan(at: instance, mode, readsRecord: mode != .run)
+  }
+
+  /// The plan of a run whose entry of the cluster's record another server has created first.
+  /// - Throws: `Failure`, or `CancellationError`.
+  package func plan(at instance: LocatedInstance, afterLosing plan: Plan) async throws -> Plan {
+    var observation = plan.observation
+    guard let record = observation.record else { return plan }
+    observation.record = try await RecordObserver(context: context, client: instance.client).observe(
+      record, observation.group, observation.identity)
+    let next = try Plan(observation, settings)
+    // What was observed a moment ago suffices to found the cluster that the other server has claimed.
+    if case .newCluster = next.decision { return next }
+    return try await self.plan(at: instance, .run, readsRecord: true)
+  }
+
+  private func plan(at instance: LocatedInstance, _ mode: Mode, readsRecord: Bool) async throws -> Plan {
     let client = instance.client
     let machine = try await MachineObserver(settings: settings, context: context).observe(
       instance.binary, identity: instance.identity)
     var observation = Observation(identity: instance.identity, machine: machine, group: nil, time: context.now())
+    observation.record = record(of: instance.identity, mode)
     if observation.warmPoolState != nil { return try Plan(observation, settings) }
     if mode != .dryRun, let file = machine.unreadable.first { throw file.failure }
     if mode.waits { try await delayFirstCall() }
@@ -115,7 +134,7 @@ package struct Planner: Sendable {
     do {
       observation.secrets = try await secrets(client, mode, rejoins: rejoins)
       hasSecrets = true
-      observation = try await discover(observation, client, mode, rejoins: rejoins)
+      observation = try await discover(observation, client, mode, rejoins: rejoins, readsRecord: readsRecord)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
     {
       if !hasSecrets { observation.secrets = try presentSecrets(machine.configuration, insteadOf: error) }
@@ -150,7 +169,7 @@ package struct Planner: Sendable {
 
   /// Observes what only AWS knows.
   private func discover(
-    _ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool
+    _ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool, readsRecord: Bool
   ) async throws -> Observation {
     var observation = first
     do {
@@ -160,9 +179,16 @@ package struct Planner: Sendable {
     } catch {
       throw error.asFailure("describe the network interfaces of this instance")
     }
-    let waiter = waiter(client)
+    var waiter = waiter(client)
+    waiter.readsRecord = readsRecord
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
     return try await waiter.wait(observation, waits: mode.waits, rejoins: rejoins)
+  }
+
+  /// The cluster's record before it is read; nil without one.
+  private func record(of identity: Identity, _ mode: Mode) -> RecordObservation? {
+    guard settings.role == .server, let path = settings.clusterRecordPath(for: identity) else { return nil }
+    return RecordObservation(path: path, newCluster: randomUUID(), mayClaim: mode != .stay)
   }
 
   /// Whether data and configuration on this machine are enough to rejoin without AWS.

@@ -53,6 +53,7 @@ package final class Sidecar: Sendable {
     var hiddenPools: Set<String> = []
     /// Whether the client has joined servers that its configuration does not list yet.
     var hasJoinedServers = false
+    var record = RecordMemory()
     /// By what failed.
     private var errors: [String: ReportedReason] = [:]
 
@@ -150,6 +151,11 @@ package final class Sidecar: Sendable {
   private func poll(_ instance: LocatedInstance, _ pollState: inout PollState) async {
     let callsAWS = pollState.polls % Self.pollsPerAWSCall == 0
     if callsAWS { await watchSecrets(instance, &pollState) }
+    if settings.role == .server, settings.clusterRecord != nil {
+      await attempt("keep the cluster's record current", &pollState) { pollState in
+        try await keepRecord(instance, callsAWS: callsAWS, &pollState)
+      }
+    }
     switch settings.role {
     case .client:
       await attempt("keep the agent joined to servers", &pollState) { pollState in

@@ -62,6 +62,18 @@ import Testing
     #expect(found.actions.contains("logs:PutRetentionPolicy"))
   }
 
+  /// AWS compares the list's path as it is given, with a slash at its end.
+  @Test func `a cluster's record has the parameters below its path`() {
+    let found = policy {
+      $0.clusterRecord = "/consul/web/cluster"
+      $0.layout = .datacenterPerAZ
+    }
+    let record = "arn:aws:ssm:eu-west-1:123456789012:parameter/consul/web/cluster/*"
+    for action in ["GetParameter", "GetParametersByPath", "PutParameter"] {
+      #expect(resources("ssm:\(action)", found) == [record])
+    }
+  }
+
   @Test func `secrets have the ARNs of their services`() {
     let found = policy {
       $0.gossipKey = SecretReference("ssm:/consul/gossip")
@@ -112,6 +124,7 @@ import Testing
       $0.lifecycleHook = "ready"
       $0.gossipKey = SecretReference("ssm:/consul/gossip")
       $0.createsGossipKey = true
+      $0.clusterRecord = "/consul/web/cluster"
       $0.agentToken = SecretReference("secretsmanager:consul/token")
       $0.logs = [.init(source: .consul)]
       $0.logRetention = 7

@@ -83,6 +83,7 @@ import Testing
     let foreign: Set = [
       // Of other programs.
       "stack-name", "template-file", "capabilities", "parameter-overrides", "filter", "wait", "force-leave",
+      "name", "type",
     ]
     let known = Set(Option.all.map(\.name)).union(["config", "help", "version"]).union(foreign)
     for path in try documents() {

@@ -15,14 +15,15 @@ import Testing
     "verify-server-hostname": ["--tls-ca", "ssm:ca"], "tls-auto-encrypt": ["--tls-ca", "ssm:ca"],
     "image": ["--start", "docker"],
     "registrator": ["--start", "docker", "--image", "i"], "log-agent": ["--log", "file:/x"],
-    "metrics": ["--log", "file:/x"],
+    "metrics": ["--log", "file:/x"], "on-total-loss": ["--cluster-record", "ssm:/c"],
   ]
   static let layouts: [(name: String, options: [String])] = [
     ("server", []), ("server per zone", ["--layout", "datacenter-per-az"]), ("client", ["--role", "client"]),
     ("client per zone", ["--role", "client", "--layout", "datacenter-per-az"]),
   ]
   static let serversOnly: Set = [
-    "assume-dead", "expect", "join", "leader-wait", "wan-wait", "require-wan", "wan-address", "gossip-key-create",
+    "assume-dead", "cluster-record", "on-total-loss", "expect", "join", "leader-wait", "wan-wait", "require-wan",
+    "wan-address", "gossip-key-create",
     "raft-multiplier",
     "server-stabilization-time",
     "cleanup-dead-servers", "last-contact-threshold", "min-quorum",
@@ -58,12 +59,24 @@ import Testing
   }
 
   @Test(arguments: [
+    "/consul/web", "ssm:consul", "ssm:/consul/", "ssm:/consul//web", "ssm:/aws/web", "ssm:/ssm", "ssm:/a b", "ssm:/",
+    "ssm:/a/b/c/d/e/f/g/h/i/j/k/l/m/n",
+  ])
+  func `a record's path is one that Parameter Store accepts, with room for a zone and an entry`(_ value: String) {
+    #expect(
+      failure(["--cluster-record", value])?.message
+        == "--cluster-record: \"\(value)\" must be ssm: and the path of a parameter, for example ssm:/consul/web/cluster"
+    )
+  }
+
+  @Test(arguments: [
     ("--role client", "--role client requires --group or --tag"),
     ("--gossip-key ssm:a --gossip-key-create ssm:b", "--gossip-key and --gossip-key-create are mutually exclusive"),
     (
       "--gossip-key-create secretsmanager:a",
       "--gossip-key-create: the value must be ssm:NAME; only parameters can be created"
     ),
+    ("--on-total-loss new", "--on-total-loss requires --cluster-record"),
     ("--tls-cert ssm:a", "--tls-cert and --tls-key require each other"),
     ("--tls-cert ssm:a --tls-key ssm:b", "--tls-cert requires --tls-ca"),
     ("--verify-incoming true --tls-ca ssm:a", "--verify-incoming requires --tls-ca, --tls-cert and --tls-key"),

@@ -122,7 +122,7 @@ import Testing
       try await doctor.findings() == [
         "problem autoscaling:CompleteLifecycleAction: this instance belongs to no Auto Scaling group, so no hook holds "
           + "it; hint: omit --lifecycle-hook",
-        Self.noPeers, Self.oneServer,
+        DoctorFixture.noRecord, Self.noPeers, Self.oneServer,
       ])
   }
 

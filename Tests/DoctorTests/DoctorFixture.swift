@@ -18,6 +18,9 @@ struct DoctorFixture {
   var allowsIMDSv1 = false
 
   static let consul = "/usr/local/bin/consul"
+  static let noRecord =
+    "note record: no --cluster-record: a loss of all servers, and servers that AWS no longer lists, cannot be told "
+    + "from a first boot; hint: name a record with --cluster-record ssm:PATH"
   static let unitIsMissing = "ActiveState=inactive\nLoadState=not-found\nResult=success\n"
 
   init() {

@@ -22,6 +22,7 @@ import Testing
         "ok autoscaling:DescribeAutoScalingInstances: allowed",
         "ok autoscaling:DescribeAutoScalingGroups: allowed",
         "ok ec2:DescribeInstances: allowed",
+        DoctorFixture.noRecord,
         "ok group: 1 of 1 servers are eligible",
         "ok names: node i-0aaa in datacenter dc1",
         "note peers: no peers to probe yet",
@@ -124,7 +125,7 @@ import Testing
     doctor.context.system.setOwner("hashi", nil)
     #expect(
       try await doctor.findings() == [
-        "note peers: no peers to probe yet",
+        DoctorFixture.noRecord, "note peers: no peers to probe yet",
         "problem configuration: there is no user hashi; hint: create the user, or correct --user",
       ])
     #expect(try await doctor.findings("disk").count == 2)

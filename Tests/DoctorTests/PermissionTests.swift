@@ -11,7 +11,7 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct PermissionTests {
   /// Settings that together need every action.
   enum Case: String, CaseIterable {
-    case ownGroup, hook, secrets, createdKey, logs, logsNamedAfterGroup, logAgent
+    case ownGroup, hook, secrets, createdKey, logs, logsNamedAfterGroup, logAgent, record
   }
 
   private func doctor(_ variant: Case) -> DoctorFixture {
@@ -27,6 +27,9 @@ import Testing
       doctor.settings.agentToken = .secretsManager(id: "token", key: nil)
       doctor.aws.setParameter("/gossip", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
       doctor.aws.setSecret("token", "example-token")
+    case .record:
+      doctor.settings.clusterRecord = "/consul/web"
+      doctor.aws.setParameter("/consul/web/000001", #"{"state":"closed"}"#)
     case .createdKey:
       doctor.settings.gossipKey = .ssm(name: "/gossip")
       doctor.settings.createsGossipKey = true
@@ -59,7 +62,8 @@ import Testing
     let doctor = doctor(variant), findings = try await doctor.run()
     let needed = IAMPermission.actions(for: doctor.settings)
     for action in needed {
-      let subject = action == .getParameter || action == .getSecretValue ? "secret" : action.iamAction
+      let isRead = action == .getParameter || action == .getSecretValue
+      let subject = isRead ? (variant == .record ? "record" : "secret") : action.iamAction
       let reported = lines(findings.filter { $0.subject == subject })
       if let reason = AWSChecks.reasonNotToTry(action, doctor.settings) {
         #expect(reported == ["note \(action.iamAction): not tried: \(reason)"])

@@ -121,6 +121,8 @@ def resources_of(action, parameters):
             return [arn(f"autoScalingGroup:11111111-2222-3333-4444-555555555555:autoScalingGroupName/{group}")]
         case "ssm", {"Name": name}:
             return [arn("parameter/" + name.removeprefix("/"))]
+        case "ssm", {"Path": path}:
+            return [arn("parameter/" + path.removeprefix("/"))]
         case "secretsmanager", {"SecretId": secret}:
             return [arn(f"secret:{secret}-AbCdEf")]
         case "logs", {"logGroupName": group, "logStreamName": stream}:

@@ -251,6 +251,7 @@ def test_terraforms_rules_and_policies_are_the_same():
             ("layout_options", ""),
             ("group_options", "--group consul-servers"),
             ("gossip", "/consul/consul/gossip"),
+            ("record", "/consul/consul/cluster/vpc-1"),
             ("log_options", values["log_options"].replace("${local.log_group}", "/consul/consul")),
         ):
             text = text.replace(f"${{local.{field}}}", value)

@@ -4,6 +4,8 @@ locals {
   arn            = "arn:${data.aws_partition.current.partition}"
   place          = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
   gossip         = "/consul/${var.name}/gossip"
+  record         = "/consul/${var.name}/cluster/${aws_vpc.this.id}"
+  record_arn     = "${local.arn}:ssm:${local.place}:parameter${local.record}/*"
   log_group      = "/consul/${var.name}"
   gossip_arn     = "${local.arn}:ssm:${local.place}:parameter${local.gossip}"
   log_group_arns = ["${local.arn}:logs:${local.place}:log-group:${local.log_group}", "${local.arn}:logs:${local.place}:log-group:${local.log_group}:*"]
@@ -36,13 +38,19 @@ data "aws_iam_policy_document" "servers" {
   statement {
     sid       = "ReadParameters"
     actions   = ["ssm:GetParameter"]
-    resources = [local.gossip_arn]
+    resources = [local.gossip_arn, local.record_arn]
   }
 
   statement {
-    sid       = "CreateGossipKey"
+    sid       = "CreateParameters"
     actions   = ["ssm:PutParameter"]
-    resources = [local.gossip_arn]
+    resources = [local.gossip_arn, local.record_arn]
+  }
+
+  statement {
+    sid       = "ListClusterRecord"
+    actions   = ["ssm:GetParametersByPath"]
+    resources = [local.record_arn]
   }
 
   statement {

@@ -1,4 +1,5 @@
-# The instances. The first server creates the gossip key.
+# The instances. The first server creates the gossip key, and the record of the cluster: its path has the id of the VPC,
+# so that a module that is created again starts with a new record.
 
 locals {
   # One group across all zones, or one for each zone.
@@ -16,7 +17,7 @@ locals {
 
   server_user_data = <<-EOT
     #!/bin/sh
-    exec consul-bootstrap ${local.layout_options}${local.group_options} --lifecycle-hook launching --client-addr private --gossip-key-create ssm:${local.gossip} ${local.log_options}
+    exec consul-bootstrap ${local.layout_options}${local.group_options} --lifecycle-hook launching --client-addr private --cluster-record ssm:${local.record} --gossip-key-create ssm:${local.gossip} ${local.log_options}
   EOT
 
   client_user_data = <<-EOT

@@ -22,6 +22,7 @@ package struct OptionConflict: Sendable {
   private static let serverOptions: [(name: String, reason: String)] = [
     ("expect", "a client does not wait for a number of servers"), ("join", "a client joins any server"),
     ("assume-dead", "a client never forms a cluster"), ("leader-wait", "a client never forms a cluster"),
+    ("on-total-loss", "a client never forms a cluster"), ("cluster-record", "a client never forms a cluster"),
     ("wan-wait", "only servers join the WAN pool"),
     ("require-wan", "only servers join the WAN pool"), ("wan-address", "only servers join the WAN pool"),
     ("gossip-key-create", "only servers create the key"), ("raft-multiplier", "a client does not run raft"),
@@ -65,6 +66,12 @@ package struct OptionConflict: Sendable {
   // MARK: Secrets
 
   private static let securityConflicts = [
+    OptionConflict(
+      message: "--on-total-loss requires --cluster-record",
+      hint: "without a record, no loss of a whole cluster can be told from a first boot"
+    ) {
+      settings, given in settings.clusterRecord == nil && given.contains("on-total-loss")
+    },
     OptionConflict(
       message: "--gossip-key and --gossip-key-create are mutually exclusive",
       hint: "--gossip-key-create creates the key if it does not exist"

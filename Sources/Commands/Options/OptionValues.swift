@@ -115,6 +115,29 @@ func address(_ value: String) throws(OptionValueError) -> IPv4Address {
   return address
 }
 
+/// `ssm:/consul/web/cluster`, as Parameter Store names paths (Systems Manager User Guide, "Working with parameter
+/// hierarchies"): at most 15 levels, of which a zone and an entry are two.
+func parameterPath(_ value: String) throws(OptionValueError) -> String {
+  let path = value.dropFirst(4).split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+  let isPath =
+    value.hasPrefix("ssm:/") && value.utf8.count <= 900 && (1...13).contains(path.count)
+    && path.allSatisfy { part in
+      !part.isEmpty
+        && part.utf8.allSatisfy { byte in
+          switch byte {
+          case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
+            true
+          default: false
+          }
+        }
+    }
+  guard isPath, !["aws", "ssm"].contains(where: { path.first?.lowercased().hasPrefix($0) ?? false }) else {
+    throw OptionValueError(expectation: "must be ssm: and the path of a parameter, for example ssm:/consul/web/cluster")
+  }
+  return String(value.dropFirst(4))
+}
+
 /// Never repeats what it got: that may be the secret itself.
 func secretReference(_ value: String) throws(OptionValueError) -> SecretReference {
   guard let reference = SecretReference(value) else {

@@ -46,6 +46,7 @@ package struct PlanReport: Sendable {
     if !plan.wanPeers.isEmpty {
       lines.append("  peers to join over the WAN: \(plan.wanPeers.map(\.description).joined(separator: ", "))")
     }
+    if let remark = recordRemark { lines.append("  \(remark)") }
     if let obstacle = plan.obstacle {
       lines +=
         ["", "A run would stop here, with status \(obstacle.status.rawValue)"] + obstacle.lines.map { "  \($0)" }
@@ -65,6 +66,12 @@ package struct PlanReport: Sendable {
     }
     lines += ["", "Nothing was changed.", ""]
     return lines.joined(separator: "\n")
+  }
+
+  /// What is not covered where a server has no record of its cluster.
+  private var recordRemark: String? {
+    guard plan.readiness?.role == .server, plan.observation.record == nil else { return nil }
+    return Settings.withoutRecord
   }
 
   private func instanceLines(_ readiness: Readiness) -> [String] {

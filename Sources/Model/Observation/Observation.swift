@@ -10,6 +10,8 @@ package struct Observation: Sendable, Equatable {
   /// Answers of the other eligible members by address; empty until they were queried.
   package var peers: [IPv4Address: PeerAnswer]
   package var secrets = Secrets()
+  /// Nil without `--cluster-record`.
+  package var record: RecordObservation?
   /// Peers with raft state have had no leader for `leaderWait`.
   package var leaderWaitIsOver: Bool
   package var time: Timestamp
@@ -31,5 +33,12 @@ package struct Observation: Sendable, Equatable {
     self.leaderWaitIsOver = leaderWaitIsOver
     self.time = time
     self.secrets = secrets
+  }
+
+  /// As if there were no record of the cluster.
+  package var withoutRecord: Observation {
+    var observation = self
+    observation.record = nil
+    return observation
   }
 }

@@ -39,6 +39,10 @@ package struct Settings: Sendable, Equatable {
   package var sidecarInterval = Duration.seconds(30)
   /// IDs of instances whose data will not come back, in the word of an operator.
   package var assumedDead: Set<String> = []
+  /// Path of the cluster's record in Parameter Store, without a slash at its end; nil: no record.
+  package var clusterRecord: String?
+  /// What a boot does when every server that the record names is gone.
+  package var onTotalLoss = OnTotalLoss.refuse
   /// Launch hook to complete; nil: none.
   package var lifecycleHook: String?
 

@@ -8,6 +8,11 @@ package enum Step: Sendable, Equatable {
   /// Renames a data directory that another instance created, or raft data that the cluster has no use for. Nothing is
   /// deleted.
   case rename(String, to: String, reason: String)
+  /// Creates the next entry of the cluster's record, unless another server has created it first: then the run decides
+  /// again.
+  case claimRecord(parameter: String, text: String)
+  /// Creates the entry that says that the cluster exists.
+  case recordFormed(parameter: String, text: String)
   case createDirectory(String, mode: UInt32, owner: FileOwner?)
   case recordInstance(path: String, text: String)
   case setHostName(String)
@@ -45,6 +50,8 @@ package enum Step: Sendable, Equatable {
     switch self {
     case .stopAgent: "stop the agent, whose data is renamed"
     case .rename(let path, let target, let reason): "rename \(path) to \(target) (\(reason))"
+    case .claimRecord(let parameter, _): "claim \(parameter) in Parameter Store, to form a new cluster"
+    case .recordFormed(let parameter, _): "create \(parameter) in Parameter Store: the cluster is formed"
     case .createDirectory(let path, let mode, let owner):
       "create directory \(path) (mode \(String(mode, radix: 8))\(Self.text(owner)))"
     case .recordInstance(let path, _): "record the instance ID in \(path)"
@@ -85,10 +92,11 @@ package enum Step: Sendable, Equatable {
     }
   }
 
-  /// The file that the step writes, if its text holds no secret.
+  /// The file or parameter that the step writes, if its text holds no secret.
   package var file: (path: String, text: String)? {
     switch self {
     case .writeUnit(let path, let text), .writeFile(let path, let text): (path, text)
+    case .claimRecord(let parameter, let text), .recordFormed(let parameter, let text): (parameter, text + "\n")
     case .resolveThroughAgent(let resolver): (resolver.path, resolver.text)
     case .runSidecar(let unit): (SidecarUnit.path, unit.text)
     case .setUpLogAgent(let setup): (setup.agent.path, setup.text)

@@ -115,6 +115,17 @@ extension FakeAWS.State {
       }
       parameters[name] = body["Value"]?.string
       return #"{"Version":1}"#
+    case "GetParametersByPath":
+      // Pages hold ten parameters, in no particular order.
+      let path = body["Path"]?.string ?? "", start = body["NextToken"]?.string.flatMap { Int($0) } ?? 0
+      let found = parameters.filter { $0.key.hasPrefix(path) && !$0.key.dropFirst(path.count).contains("/") }
+        .sorted { $0.key > $1.key }
+      let list = found.dropFirst(start).prefix(10).map { name, value -> JSONValue in
+        ["Name": .string(name), "Value": .string(value), "Type": "String"]
+      }
+      var answer: [String: JSONValue] = ["Parameters": .array(list)]
+      if start + 10 < found.count { answer["NextToken"] = .string(String(start + 10)) }
+      return JSONValue.object(answer).compactText
     case "GetSecretValue":
       guard let value = secrets[body["SecretId"]?.string ?? ""] else {
         throw RefusalError(400, "ResourceNotFoundException")

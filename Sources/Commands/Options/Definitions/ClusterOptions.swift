@@ -17,6 +17,19 @@ extension Option {
       options.settings.leaderWait = try duration(value)
     },
     Option(
+      .cluster, "cluster-record", .value("ssm:PATH"), example: "ssm:/c",
+      "record of the cluster in Parameter Store: a cluster that it names is never formed a second time silently, even "
+        + "after all its servers are lost"
+    ) { value, options throws(OptionValueError) in
+      options.settings.clusterRecord = try parameterPath(value)
+    },
+    Option(
+      .cluster, "on-total-loss", .value("refuse|new"), default: .value("refuse"),
+      "once every server that the record names is terminated: stop, or form a new and empty cluster"
+    ) { value, options throws(OptionValueError) in
+      options.settings.onTotalLoss = try choice(value)
+    },
+    Option(
       .cluster, "verify-timeout", .value("DURATION"), default: .value("5m"),
       "maximum time to wait until the agent is healthy"
     ) { value, options throws(OptionValueError) in

@@ -1,0 +1,190 @@
+internal import Base
+internal import Consul
+internal import Decisions
+internal import Execution
+internal import Model
+internal import Observers
+
+/// Keeps the cluster's record current: it names the voters, so that a boot that finds none of them knows which servers
+/// have to be gone before a new cluster may be formed.
+extension Sidecar {
+  /// What the leader's sidecar knows of the record: a file in the state directory, so that neither a poll nor a reboot
+  /// reads the record as long as nothing changes.
+  struct RecordMemory: Sendable {
+    var entry: RecordEntry?
+    var hasRead = false
+    /// Voters that the record does not name so, and since when.
+    var change: (voters: Set<Voter>, since: Duration)?
+    /// After an error the record is read only as often as the group.
+    var hasFailed = false
+  }
+
+  /// A server of the raft configuration. One that has replaced another may have its address.
+  struct Voter: Hashable, Sendable {
+    let address: IPv4Address
+    let node: String?
+  }
+
+  /// A server that is replaced is gone for some seconds, and the record must not name half of a rolling replacement.
+  private static let settlingTime = Duration.seconds(60)
+
+  private var recordMemoryPath: String { settings.stateDirectory + "/cluster-record.json" }
+
+  /// - Parameter callsAWS: whether this poll calls AWS also after an error.
+  func keepRecord(_ instance: LocatedInstance, callsAWS: Bool, _ pollState: inout PollState) async throws {
+    guard let path = settings.clusterRecordPath(for: instance.identity), let voters = try await votersAsLeader() else {
+      pollState.record.change = nil
+      return
+    }
+    if !pollState.record.hasRead {
+      pollState.record.entry = rememberedEntry()
+      pollState.record.hasRead = true
+    }
+    if let entry = pollState.record.entry, entry.record.state == .formed {
+      guard entry.record.voters != voters else {
+        pollState.record.change = nil
+        return
+      }
+      guard hasSettled(voters, &pollState.record) else { return }
+    }
+    guard callsAWS || !pollState.record.hasFailed else { return }
+    pollState.record.hasFailed = true
+    try await record(voters, below: path, instance, &pollState)
+    pollState.record.hasFailed = false
+  }
+
+  /// The voters of the raft configuration; nil unless this agent leads.
+  private func votersAsLeader() async throws -> Set<Voter>? {
+    let current = current
+    guard let own = current.advertiseAddress ?? current.bindAddress else { return nil }
+    let port = settings.port("server", otherwise: 8300)
+    let servers: [RaftServer]
+    do {
+      servers = try await agent().raftConfiguration()
+    } catch AgentError.refused(status: 403, _) {
+      throw Failure(
+        .agentUnhealthy, "the agent's ACLs hide the raft configuration",
+        hint: "set --agent-token to a token with operator:read")
+    }
+    guard servers.contains(where: { $0.isLeader && $0.address == "\(own):\(port)" }) else { return nil }
+    let voters = servers.filter(\.isVoter).map { server in
+      IPv4Address(String(server.address.prefix { $0 != ":" })).map { Voter(address: $0, node: server.id) }
+    }
+    let known = voters.compactMap { $0 }
+    // An address that is not understood would be left out of the record.
+    return known.count == voters.count ? Set(known) : nil
+  }
+
+  private func hasSettled(_ voters: Set<Voter>, _ memory: inout RecordMemory) -> Bool {
+    let now = context.uptime()
+    guard let change = memory.change, change.voters == voters else {
+      memory.change = (voters, now)
+      return false
+    }
+    return now - change.since >= Self.settlingTime
+  }
+
+  private func record(
+    _ voters: Set<Voter>, below path: String, _ instance: LocatedInstance, _ pollState: inout PollState
+  ) async throws {
+    let observer = RecordObserver(context: context, client: instance.client)
+    let newest: RecordEntry?
+    do { newest = try await observer.newest(below: path, for: nil) } catch {
+      throw error.asFailure("read the cluster's record \(path)")
+    }
+    let isKnown = pollState.record.entry.map { $0.record.cluster == newest?.record.cluster } ?? false
+    if let newest { try check(newest, voters, path, isKnown: isKnown) }
+    if let newest, newest.record.state == .formed, newest != pollState.record.entry {
+      remember(newest, &pollState)
+      // Another leader has recorded these voters, or the present ones have to settle first.
+      guard newest.record.voters != voters, hasSettled(voters, &pollState.record) else { return }
+    }
+    let servers = try await servers(voters, instance)
+    let own = instance.identity.instanceID
+    let formed: ClusterRecord
+    if let newest {
+      guard newest.number < RecordEntry.maximumNumber else { return }
+      formed = newest.record.formed(by: own, at: context.now(), servers: servers)
+    } else {
+      // A cluster that is older than its record.
+      formed = ClusterRecord(
+        .formed, cluster: randomUUID(), epoch: 1, by: own, at: context.now(),
+        datacenter: try settings.datacenterName(for: instance.identity), servers: servers)
+    }
+    let entry = RecordEntry(number: (newest?.number ?? 0) + 1, record: formed)
+    // Lost to another server: the next poll reads what it has written.
+    guard
+      try await RecordWriter(client: instance.client).create("\(path)/\(entry.name)", try formed.text())
+    else { return }
+    context.log.info(
+      "recorded the cluster's servers",
+      ["parameter": .string("\(path)/\(entry.name)"), "servers": .integer(Int64(servers.count))])
+    remember(entry, &pollState)
+    pollState.record.change = nil
+  }
+
+  /// Checks that the newest entry is of this cluster.
+  /// - Parameter isKnown: its cluster is the one of an earlier entry, whose servers may all have been replaced.
+  /// - Throws: `Failure` for the entry of another one, or of one that is closed or being recovered.
+  private func check(
+    _ newest: RecordEntry, _ voters: Set<Voter>, _ path: String, isKnown: Bool
+  ) throws(Failure) {
+    let record = newest.record
+    guard [.forming, .formed].contains(record.state) else {
+      throw Failure(
+        .configurationRejected,
+        "\(path)/\(newest.name) says that the cluster is \(record.state.rawValue), but it has a leader",
+        hint: "if the cluster is to live on, create the next entry with the state of the one before")
+    }
+    guard isKnown || record.servers.contains(where: { server in voters.contains { $0.address == server.address } })
+    else {
+      throw Failure(
+        .configurationRejected, "\(path)/\(newest.name) names none of this cluster's servers",
+        details: ["it names \(record.servers.map(\.text).joined(separator: ", "))"],
+        hint: "give each cluster a --cluster-record of its own")
+    }
+  }
+
+  /// With the instances that have the addresses now: an address may be that of a new instance.
+  private func servers(_ voters: Set<Voter>, _ instance: LocatedInstance) async throws -> [ClusterRecord.Server] {
+    let instances = try await planner.readiness(at: instance).evaluated.map(\.instance)
+    return voters.sorted { $0.address < $1.address }.map { voter in
+      let found = instances.filter { $0.privateIP == voter.address && $0.instanceState != "terminated" }
+      return ClusterRecord.Server(
+        instance: found.count == 1 ? found[0].instanceID : nil, address: voter.address, node: voter.node)
+    }
+  }
+
+  // MARK: Memory
+
+  /// Nil if nothing is remembered, or nothing that is understood: then the record is read.
+  private func rememberedEntry() -> RecordEntry? {
+    do {
+      guard let bytes = try context.files.readIfPresent(recordMemoryPath, limit: 1 << 14) else { return nil }
+      let json = try JSONValue(parsing: bytes)
+      guard let number = json["number"]?.integer.flatMap({ Int(exactly: $0) }), let text = json["entry"]?.compactText,
+        (1...RecordEntry.maximumNumber).contains(number)
+      else { return nil }
+      return RecordEntry(number: number, record: try ClusterRecord(parsing: text))
+    } catch {
+      context.log.debug("the remembered entry of the record is not understood", ["reason": .string(error.explained)])
+      return nil
+    }
+  }
+
+  private func remember(_ entry: RecordEntry, _ pollState: inout PollState) {
+    pollState.record.entry = entry
+    let json = JSONValue.object(["number": .integer(Int64(entry.number)), "entry": entry.record.json])
+    do {
+      try context.files.write(recordMemoryPath, Array(json.prettyText.utf8), mode: 0o644, owner: nil)
+    } catch {
+      context.log.debug("cannot remember the entry of the record", ["reason": .string(error.explained)])
+    }
+  }
+}
+
+extension ClusterRecord {
+  fileprivate var voters: Set<Sidecar.Voter> {
+    Set(servers.map { Sidecar.Voter(address: $0.address, node: $0.node) })
+  }
+}
