@@ -151,6 +151,8 @@ package final class Sidecar: Sendable {
     let callsAWS = pollState.polls % Self.pollsPerAWSCall == 0
     if callsAWS { await watchSecrets(instance, &pollState) }
     switch settings.role {
+    // Which group or tags the servers have is among the lost options.
+    case .client where settings.lostOptions != nil: break
     case .client:
       await attempt("keep the agent joined to servers", &pollState) { pollState in
         try await rejoinServers(instance, &pollState)
