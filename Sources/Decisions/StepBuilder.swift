@@ -180,7 +180,7 @@ struct StepBuilder {
     guard settings.role == .server, start != .none else { return false }
     switch decision {
     case .join, .rejoin: return true
-    case .newCluster, .joinAsClient, .joinWithoutLeader, .wait: return false
+    case .newCluster, .joinAsClient, .joinWithoutLeader, .wait, .stayInWarmPool: return false
     }
   }
 

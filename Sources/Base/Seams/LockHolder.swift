@@ -9,7 +9,8 @@ extension FileStore {
   }
 }
 
-/// Lines are `1: FLOCK  ADVISORY  WRITE 4711 fe:00:6989620 0 EOF`; one that waits has `->` behind the number. The file system's number is not compared: overlays show another one than stat(2).
+/// Lines are `1: FLOCK  ADVISORY  WRITE 4711 fe:00:6989620 0 EOF`; one that waits has `->` behind the number. The file
+/// system's number is not compared: overlays show another one than stat(2).
 func lockHolder(inode: UInt64, in list: String) -> Int32? {
   for line in list.split(separator: "\n") {
     let words = line.split(separator: " ")
