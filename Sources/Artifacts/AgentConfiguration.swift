@@ -118,7 +118,7 @@ package struct AgentConfiguration: Sendable, Equatable {
   }
 
   private static func autopilot(_ settings: Settings, _ keys: inout KeyWriter) {
-    keys.set(.serverStabilizationTime, .string(settings.serverStabilizationTime.goText))
+    keys.set(.serverStabilizationTime, .string((settings.serverStabilizationTime ?? .seconds(1)).goText))
     if let cleanup = settings.cleanupDeadServers { keys.set(.cleanupDeadServers, .bool(cleanup)) }
     if let threshold = settings.lastContactThreshold { keys.set(.lastContactThreshold, .string(threshold.goText)) }
     if let quorum = settings.minQuorum { keys.set(.minQuorum, .integer(Int64(quorum)), for: "--min-quorum") }

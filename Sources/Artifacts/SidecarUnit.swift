@@ -1,6 +1,11 @@
 internal import Base
 package import Model
 
+extension Settings {
+  /// What `options.json` holds: references to secrets, never a secret.
+  package var recordedOptions: String { JSONValue.object(givenOptions).prettyText }
+}
+
 extension SidecarUnit {
   /// Settings of the AWS SDKs that a service needs as well as the run that wrote it. None of them is a secret.
   private static let passedVariables: Set = [
@@ -22,6 +27,8 @@ extension SidecarUnit {
   /// The sidecar's unit.
   /// - `Type=notify`: ready once it runs, whatever AWS answers, so that a start never blocks.
   /// - `WatchdogSec`: a process that hangs is killed and restarted.
+  /// - The conditions: a run has configured the agent. Either file is enough: without its options, or without the whole
+  ///   state directory, the sidecar starts from the agent's configuration and reports what was lost.
   /// - Only the configuration, the state and the log of this program are writable. Everything is readable: logs to
   ///   forward may be anywhere.
   /// - Neither `ProtectKernelTunables` nor `ProtectControlGroups`: with either, journalctl in a unit of a
@@ -41,6 +48,12 @@ extension SidecarUnit {
     let lines = environment.sorted { $0.key < $1.key }.map {
       "Environment=\"\($0.key)=\($0.value.replacing("%", with: "%%"))\"\n"
     }.joined()
+    // The sidecar must find both without its options, too.
+    var directories: [String] = []
+    if settings.configDirectory != Settings().configDirectory {
+      directories += ["--config-dir", settings.configDirectory]
+    }
+    if settings.stateDirectory != Settings().stateDirectory { directories += ["--state-dir", settings.stateDirectory] }
     let stopMargin: Int64 = 20
     let text = """
       \(SystemdUnit.header), which overwrites it. Add changes with: systemctl edit consul-bootstrap
@@ -48,14 +61,16 @@ extension SidecarUnit {
       Description=consul-bootstrap sidecar: keeps the Consul agent joined
       Wants=network-online.target
       After=network-online.target \(SystemdUnit.name)
-      ConditionPathExists=\(optionsPath)
+      ConditionPathExists=|\(optionsPath)
+      ConditionPathExists=|\(settings.configurationPath)
       StartLimitIntervalSec=0
 
       [Service]
       Type=notify
       NotifyAccess=main
       WatchdogSec=120
-      \(lines)ExecStart=\(Command(program, ["sidecar", "--config", optionsPath]).text)
+      \(lines)ExecStartPre=+\(Command("/bin/mkdir", ["-p", settings.stateDirectory]).text)
+      ExecStart=\(Command(program, ["sidecar", "--config", optionsPath] + directories).text)
       ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
       Restart=always
       RestartSec=10
@@ -85,6 +100,6 @@ extension SidecarUnit {
       WantedBy=multi-user.target
 
       """
-    self.init(text: text, optionsPath: optionsPath, options: JSONValue.object(settings.givenOptions).prettyText)
+    self.init(text: text, optionsPath: optionsPath, options: settings.recordedOptions)
   }
 }

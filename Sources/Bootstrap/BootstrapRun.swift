@@ -117,9 +117,19 @@ package struct BootstrapRun: Sendable {
     settings.start(isBootedBySystemd: context.system.isBootedBySystemd) == .supervise
   }
 
+  /// Whether another process supervises the agent already: then its output is that process's.
+  private var hasSupervisor: Bool {
+    do throws(FileError) {
+      return try context.files.holder(ofLock: settings.supervisorLockPath) != nil
+    } catch {
+      context.log.debug("cannot check for another supervisor", ["reason": .string(error.explanation)])
+      return false
+    }
+  }
+
   /// Keeps the output of a supervised agent while CloudWatch cannot be reached, or before anything is sent.
   private func makeSpool() -> Spool? {
-    guard settings.forwards(.consul), settings.logAgent == nil, isSupervised else { return nil }
+    guard settings.forwards(.consul), settings.logAgent == nil, isSupervised, !hasSupervisor else { return nil }
     return Spool(
       directory: settings.stateDirectory + "/log-queue", limit: Int64(settings.logQueue), files: context.files,
       log: context.log)

@@ -166,6 +166,30 @@ package struct AgentClient: Sendable {
     _ = try await send("PUT", "/v1/agent/reload")
   }
 
+  /// Autopilot's configuration with the index of its last change, for a check-and-set.
+  package struct AutopilotConfiguration: Sendable, Equatable {
+    package let document: JSONValue
+    package let index: Int64
+
+    package init(document: JSONValue, index: Int64) { (self.document, self.index) = (document, index) }
+  }
+
+  /// `/v1/operator/autopilot/configuration`, which needs `operator:read` where ACLs are on.
+  package func autopilotConfiguration() async throws -> AutopilotConfiguration {
+    let document = try await get("/v1/operator/autopilot/configuration", limit: Self.maximumStatusBytes)
+    return AutopilotConfiguration(document: document, index: try required("ModifyIndex", document, \.integer))
+  }
+
+  /// `PUT /v1/operator/autopilot/configuration?cas=`, which needs `operator:write` where ACLs are on. What the document
+  /// lacks is set to zero (1.8.7): it must be a whole one.
+  /// - Returns: false if the configuration has changed since.
+  package func setAutopilotConfiguration(_ configuration: AutopilotConfiguration) async throws -> Bool {
+    let response = try await send(
+      "PUT", "/v1/operator/autopilot/configuration?cas=\(configuration.index)", limit: Self.maximumStatusBytes,
+      body: Array(configuration.document.compactText.utf8))
+    return response.text.contains("true")
+  }
+
   private func required<Value>(
     _ key: String, _ object: JSONValue?, _ read: (JSONValue) -> Value?
   ) throws(AgentError) -> Value {
@@ -182,8 +206,11 @@ package struct AgentClient: Sendable {
     }
   }
 
-  private func send(_ method: String, _ path: String, limit: Int = maximumBytes) async throws -> HTTPResponse {
+  private func send(
+    _ method: String, _ path: String, limit: Int = maximumBytes, body: [UInt8] = []
+  ) async throws -> HTTPResponse {
     var request = HTTPRequest(method, base + path)
+    request.body = body
     request.maximumBodyBytes = limit
     request.timeout = timeout
     request.connectTimeout = timeout

@@ -28,6 +28,9 @@ package enum DataDirectoryDecision: Sendable, Equatable {
     } else if content.snapshotNamesThisAddress == true {
       self = .keep(reason: "its gossip snapshot lists this machine's address")
       return
+    } else if Self.namesThisInstance(observation.machine.configuration, observation.identity) {
+      self = .keep(reason: "the agent's configuration names this instance")
+      return
     } else if observation.machine.agentIsRunning {
       self = .keep(reason: "an agent is running with it")
       return
@@ -42,5 +45,14 @@ package enum DataDirectoryDecision: Sendable, Equatable {
       let name = observation.machine.recordedInstanceID ?? "unknown-instance"
       self = .rename(to: "\(settings.dataDirectory).\(name).\(observation.time.basic)", reason: reason)
     }
+  }
+
+  /// Without the record, because the state directory was deleted, the agent's configuration still says whose data it
+  /// is: an image's has the build machine's instance ID and address.
+  private static func namesThisInstance(_ configuration: CurrentConfiguration, _ identity: Identity) -> Bool {
+    guard let name = configuration.document?["node_name"]?.string, name.contains(identity.instanceID) else {
+      return configuration.bindAddress == identity.privateIP
+    }
+    return true
   }
 }

@@ -62,7 +62,8 @@ package struct Plan: Sendable, Equatable {
     if case .stayInWarmPool = decision {
       obstacle = nil
     } else {
-      obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
+      obstacle = Self.obstacle(
+        machine, settings, configuration.document, start: start, dataDirectory: dataDirectory)
     }
     let agentAddress =
       "\(AgentInterface.host(in: configuration.document, otherwise: addresses.bind)):\(settings.httpPort)"
@@ -73,8 +74,8 @@ package struct Plan: Sendable, Equatable {
       wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
-      observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
-      configuration: configuration, start: start, requirements: requirements,
+      observation: observation, settings: settings, decision: decision, dataDirectory: dataDirectory,
+      raftData: raftData, configuration: configuration, start: start, requirements: requirements,
       recordSteps: try Self.recordSteps(observation, readiness, decision, datacenter: datacenter, settings))
     var isSetUp = true
     if case .stayInWarmPool = decision { isSetUp = false }

@@ -1,14 +1,24 @@
 internal import Base
+internal import Consul
 internal import Model
 
 extension Plan {
   /// What stops a run before it changes anything.
   static func obstacle(
-    _ machine: MachineObservation, start: Settings.Start, dataDirectory: DataDirectoryDecision
+    _ machine: MachineObservation, _ settings: Settings, _ configuration: SecretDocument, start: Settings.Start,
+    dataDirectory: DataDirectoryDecision
   ) -> Failure? {
     if let file = machine.unreadable.first { return file.failure }
     // Consul merges the files of the directory: a baked `bootstrap_expect` would form a second cluster.
     if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) { return file.bootstrapFailure }
+    if dataDirectory.keepsData, let change = identityChange(machine, settings, configuration) { return change }
+    if let pid = machine.supervisorPID {
+      // The supervisor runs the agent, and the run tells it what has changed.
+      guard start != .supervise, start != .none else { return nil }
+      return Failure(
+        .agentNotStarted, "process \(pid) supervises the agent, which --start \(start.rawValue) would start again",
+        hint: "end that process first, or run with --start supervise")
+    }
     guard machine.agentIsRunning, start == .supervise || start == .none else { return nil }
     if case .rename(_, let reason) = dataDirectory {
       return Failure(
@@ -20,5 +30,35 @@ extension Plan {
       .agentNotStarted, "a Consul agent that this program does not supervise is already running on this machine",
       details: ["an agent answers at this machine's HTTP address"],
       hint: "stop that agent, or write only its configuration with --start none")
+  }
+
+  /// Raft's data names servers and sessions of one datacenter: Consul starts with it as another server of another
+  /// datacenter, or as a client beside it, and neither is the server that the others know. Status 14: the options are
+  /// valid, but not for this machine.
+  private static func identityChange(
+    _ machine: MachineObservation, _ settings: Settings, _ new: SecretDocument
+  ) -> Failure? {
+    guard machine.dataDirectory.raftState.mayBePresent, let present = machine.configuration.document else { return nil }
+    var change: (option: String, old: String, new: String)?
+    let isServer = new["server"]?.bool == true, datacenter = new["datacenter"]?.string ?? ""
+    if let wasServer = present["server"]?.bool, wasServer != isServer {
+      change = ("role", wasServer ? "server" : "client", isServer ? "server" : "client")
+    } else if let old = present["datacenter"]?.string, old.lowercased() != datacenter.lowercased() {
+      change = ("datacenter", old, datacenter)
+    } else if settings.role == .server, present["server"]?.bool == true {
+      let wasPerZone = present["retry_join_wan"] != nil, isPerZone = settings.layout == .datacenterPerAZ
+      let name = { (perZone: Bool) in (perZone ? Settings.Layout.datacenterPerAZ : .single).rawValue }
+      if wasPerZone != isPerZone { change = ("layout", name(wasPerZone), name(isPerZone)) }
+    }
+    guard let change else { return nil }
+    return Failure(
+      .configurationRejected,
+      "this server has raft state as \(change.option) \(change.old), and cannot become \(change.new) with it",
+      details: [
+        "\(settings.configurationPath) has \(change.option) \(change.old); data is in \(settings.dataDirectory)"
+      ],
+      hint:
+        "keep the \(change.option), or replace the instance, or run consul leave, stop the agent, rename "
+        + "\(settings.dataDirectory), and run consul-bootstrap again")
   }
 }

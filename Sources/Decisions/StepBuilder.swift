@@ -7,6 +7,7 @@ internal import Model
 struct StepBuilder {
   let observation: Observation
   let settings: Settings
+  let decision: ClusterDecision
   let dataDirectory: DataDirectoryDecision
   let raftData: RaftDataDecision?
   let configuration: AgentConfiguration
@@ -119,6 +120,7 @@ struct StepBuilder {
       if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
       steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]
       return steps + apply(.command(.systemctl("reload", SystemdUnit.name)))
+    case .supervise where machine.supervisorPID != nil: return []
     case .supervise:
       return [.superviseAgent(command, owner: owner, mayBindLowPorts: configuration.bindsLowPorts)]
     case .docker:
@@ -162,18 +164,36 @@ struct StepBuilder {
 
   private func reload(_ method: ReloadMethod) -> [Step] {
     guard keepsAgent, case .present = machine.configuration.content else { return [] }
+    let changed = changedKeys
+    return changed.all.isEmpty ? [] : [.reloadAgent(method, restartKeys: changed.restart)]
+  }
+
+  /// Keys that the agent is to use and does not use yet. Of those that this program writes, only the log level is
+  /// reloadable (Consul documentation, "Reloadable Configuration").
+  private var changedKeys: (all: Set<String>, restart: [String]) {
     let changed = AgentConfiguration.changedKeys(machine.configuration.document, configuration.document)
       .subtracting(AgentConfiguration.joinKeys)
-    guard !changed.isEmpty else { return [] }
-    // Of the keys that this program writes, only the log level is reloadable (Consul documentation,
-    // "Reloadable Configuration").
-    return [.reloadAgent(method, restartKeys: changed.subtracting(["log_level"]).sorted())]
+    return (changed, changed.subtracting(["log_level"]).sorted())
+  }
+
+  /// Whether this is a server of a cluster that exists.
+  private var joinsServers: Bool {
+    guard settings.role == .server, start != .none else { return false }
+    switch decision {
+    case .join, .rejoin: return true
+    case .newCluster, .joinAsClient, .joinWithoutLeader, .wait, .stayInWarmPool: return false
+    }
   }
 
   // MARK: After
 
   private func followUps() throws(Failure) -> [Step] {
     var steps: [Step] = []
+    if joinsServers,
+      let change = AutopilotChange(settings, agentAddress: requirements.agentAddress, token: requirements.token)
+    {
+      steps.append(.setAutopilot(change))
+    }
     let resolver = try ResolverConfiguration(settings, observation.identity, machine, agent: dnsServer)
     if start != .none {
       if let resolver { steps.append(.resolveThroughAgent(resolver)) }
@@ -183,12 +203,18 @@ struct StepBuilder {
       {
         steps.append(.setUpLogAgent(setup))
       }
-      if machine.isBootedBySystemd, start != .supervise {
-        steps.append(
-          .runSidecar(
-            SidecarUnit(
-              program: machine.programPath, settings: settings, environment: machine.sidecarEnvironment)))
-      }
+    }
+    if start != .none, machine.isBootedBySystemd, start != .supervise {
+      steps.append(
+        .runSidecar(
+          SidecarUnit(program: machine.programPath, settings: settings, environment: machine.sidecarEnvironment)))
+    } else {
+      steps.append(.recordOptions(path: settings.sidecarConfigurationPath, text: settings.recordedOptions))
+    }
+    if start == .supervise, let pid = machine.supervisorPID {
+      steps.append(
+        .reloadSupervisor(
+          Supervision(pid: pid, lockPath: settings.supervisorLockPath), restartKeys: changedKeys.restart))
     }
     if start != .none, let formed = recordSteps.formed { steps.append(formed) }
     return steps + launchHookOnly.after

@@ -29,6 +29,12 @@ package struct Doctor: Sendable {
 
   /// - Throws: `CancellationError` only; whatever fails is a finding.
   package func run() async throws {
+    if let reason = settings.lostOptions {
+      report(
+        .problem(
+          "options", "the options of the last run are lost: \(reason)",
+          hint: "run consul-bootstrap again with the options of this machine"))
+    }
     let machine = MachineChecks(settings: settings, context: context, report: report)
     let binary = await machine.consul()
     let identity = await identity()

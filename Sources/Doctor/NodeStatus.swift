@@ -44,9 +44,14 @@ package struct NodeStatus: Sendable {
   /// The options name logs to forward.
   package let expectsForwarding: Bool
   package let time: Timestamp
+  /// Why the options of the last run are lost; nil if they are not.
+  package let lostOptions: String?
 
-  package init(agent: Agent, report: Report, expectsForwarding: Bool, time: Timestamp) {
+  package init(
+    agent: Agent, report: Report, expectsForwarding: Bool, time: Timestamp, lostOptions: String? = nil
+  ) {
     self.agent = agent
+    self.lostOptions = lostOptions
     self.report = report
     self.expectsForwarding = expectsForwarding
     self.time = time
@@ -69,6 +74,7 @@ package struct NodeStatus: Sendable {
       case .known, .hiddenByACLs: break
       }
     }
+    if let lostOptions { problems.append("the options of the last run are lost: \(lostOptions)") }
     switch report {
     case .present(let report): problems += report.problems(at: time)
     case .unreadable(let reason): problems.append("cannot read the sidecar's report on log forwarding: \(reason)")
@@ -90,7 +96,7 @@ extension NodeStatus {
     let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
     return NodeStatus(
       agent: await agent(configuration, settings, context), report: report(settings, context.files),
-      expectsForwarding: !settings.logs.isEmpty, time: context.now())
+      expectsForwarding: !settings.logs.isEmpty, time: context.now(), lostOptions: settings.lostOptions)
   }
 
   private static func agent(

@@ -110,6 +110,12 @@ package struct StepExecutor: Sendable {
     case .createDirectory(let path, let mode, let owner): return outcome(try createDirectory(path, mode, owner))
     case .recordInstance(let path, let text):
       return outcome(try writeIfChanged(path, text, mode: 0o644, owner: nil))
+    case .setAutopilot(let change): return outcome(try await apply(change))
+    case .reloadSupervisor(let supervision, _):
+      try reload(supervision)
+      return .done
+    case .recordOptions(let path, let text):
+      return outcome(try writeIfChanged(path, text, mode: 0o640, owner: nil))
     case .setHostName(let name): return outcome(try setHostName(name))
     case .writeConfiguration(let file): return outcome(try await write(file))
     case .writeUnit(let path, let text): return outcome(try writeUnit(path, text))

@@ -37,6 +37,13 @@ package struct LocalSystem: System {
     }
   }
 
+  package func signal(_ number: Int32, process: Int32) throws(FileError) {
+    // 0 and less are groups of processes (kill(2)).
+    guard process > 0, kill(process, number) == 0 else {
+      throw FileError("send signal \(number) to", "process \(process)", number: process > 0 ? errno : ESRCH)
+    }
+  }
+
   package func owner(named name: String) throws(FileError) -> FileOwner? { try users.owner(named: name) }
 
   package var programPath: String {

@@ -31,6 +31,7 @@ package struct MachineObserver: Sendable {
       configuration: CurrentConfiguration(reading: settings.configurationPath, reader),
       unit: reader.content(SystemdUnit.path),
       agentIsRunning: try await agentIsRunning(identity), otherConfigurationFiles: otherConfigurationFiles(reader))
+    machine.supervisorPID = supervisorPID()
     machine.programPath = context.system.programPath
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
     machine.syslogFile = SyslogFile.path(context.files)
@@ -88,6 +89,17 @@ package struct MachineObserver: Sendable {
       }
     }
     return false
+  }
+
+  /// One that cannot be seen is none: then the agent counts as another program's, and a run stops.
+  private func supervisorPID() -> Int32? {
+    let path = settings.supervisorLockPath
+    do throws(FileError) {
+      return try context.files.holder(ofLock: path)
+    } catch {
+      context.log.debug("cannot check whether a process supervises the agent", ["reason": .string(error.explanation)])
+      return nil
+    }
   }
 
   /// The first line of the output is `systemd 252 (252.39-1~deb12u1)`.

@@ -11,9 +11,10 @@ extension Sidecar {
   /// under raft protocol 3 a server keeps its vote under the new address (Consul documentation, "Upgrading: raft
   /// protocol 3").
   func adaptToAddress(_ instance: LocatedInstance) async throws {
-    guard let configured = current.bindAddress, settings.overlays.allSatisfy({ $0.value["bind_addr"] == nil }) else {
-      return
-    }
+    // The configuration is the only trace of lost options: it stays as it is.
+    guard settings.lostOptions == nil, let configured = current.bindAddress,
+      settings.overlays.allSatisfy({ $0.value["bind_addr"] == nil })
+    else { return }
     let bound = try AddressDecision(instance.identity, settings).addresses.bind
     guard configured != bound else { return }
     context.log.warning(

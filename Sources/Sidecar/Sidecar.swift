@@ -157,6 +157,8 @@ package final class Sidecar: Sendable {
       }
     }
     switch settings.role {
+    // Which group or tags the servers have is among the lost options.
+    case .client where settings.lostOptions != nil: break
     case .client:
       await attempt("keep the agent joined to servers", &pollState) { pollState in
         try await rejoinServers(instance, &pollState)

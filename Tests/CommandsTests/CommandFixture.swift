@@ -40,10 +40,7 @@ struct CommandFixture: Sendable {
       metadata: metadata, credentials: credentials, output: output, errorOutput: errors, ownLog: ownLog, locks: locks,
       signals: signals, terminate: { status in terminated.update { $0.append(status) } }, version: "1.2.3")
     let again = { @Sendable () throws -> Settings in
-      switch try parser.parse(reread ?? arguments, environment: environment) {
-      case .bootstrap(let options), .command(_, let options): options.settings
-      case .help, .version: Settings()
-      }
+      try parser.reread(reread ?? arguments, environment: environment, started: options.settings)
     }
     return (command, Invocation(options: options, dependencies: dependencies, reread: again))
   }

@@ -183,19 +183,19 @@ import Testing
   }
 
   /// Guards against a status that takes broken options of the last run for none.
-  @Test func `options of the last run that cannot be parsed are an error, and those of root are not`() async {
-    let fixture = CommandFixture()
-    fixture.test.files.put("/var/lib/consul-bootstrap/options.json", "{")
-    #expect(await fixture.run(["status"]) == 2)
-    #expect(
-      fixture.errors.text.hasPrefix("consul-bootstrap: error: /var/lib/consul-bootstrap/options.json is not JSON"))
-    let broken = CommandFixture()
-    broken.test.files.put("/var/lib/consul-bootstrap/options.json", "{}")
-    broken.test.files.fail(.read, "/var/lib/consul-bootstrap/options.json", errno: 5)
-    #expect(await broken.run(["status"]) == 2)
-    #expect(
-      broken.errors.text.hasSuffix(
-        "  hint: repair /var/lib/consul-bootstrap/options.json, or name a file of options with --config\n"))
+  @Test func `options of the last run that are damaged are a problem, and those of root are not`() async {
+    let path = "/var/lib/consul-bootstrap/options.json"
+    for (number, problem) in [
+      (Int32?.none, "the options of the last run are lost: \(path) is not JSON"),
+      (5, "the options of the last run are lost: read \(path): Input/output error"),
+    ] {
+      let fixture = CommandFixture()
+      fixture.test.files.put(path, "{")
+      if let number { fixture.test.files.fail(.read, path, errno: number) }
+      fixture.test.transport.fail("http://127.0.0.1:8500/", .refused)
+      #expect(await fixture.run(["status", "--check"]) == 1)
+      #expect(fixture.output.text.hasSuffix("\n\(problem)\n"), "\(fixture.output.text)")
+    }
     let denied = CommandFixture()
     denied.test.files.put("/var/lib/consul-bootstrap/options.json", #"{"ui": "true"}"#)
     denied.test.files.fail(.read, "/var/lib/consul-bootstrap/options.json", errno: 13)

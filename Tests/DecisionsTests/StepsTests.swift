@@ -60,6 +60,8 @@ import Testing
       ])
   }
 
+  private static let record = "record the options of this run in /var/lib/consul-bootstrap/options.json"
+
   @Test func `docker: containers start, a sidecar follows`() throws {
     #expect(
       phases(try plan(.docker)) == [
@@ -75,20 +77,20 @@ import Testing
     #expect(
       phases(plan) == [
         Self.prepare, ["start the agent as consul and supervise it"], Self.verify,
-        [Self.resolver, Self.logAgent, Self.hook],
+        [Self.resolver, Self.logAgent, Self.record, Self.hook],
       ])
     #expect(!plan.startsSidecar && plan.requirements != nil)
   }
 
   @Test func `none: only the configuration is written, and the hook completed`() throws {
     let plan = try plan(.none)
-    #expect(phases(plan) == [Self.prepare, [], [], [Self.hook]])
+    #expect(phases(plan) == [Self.prepare, [], [], [Self.record, Self.hook]])
     #expect(!plan.startsSidecar && plan.requirements == nil)
   }
 
   @Test func `without systemd no sidecar follows, and the default is to supervise`() throws {
     let plan = try Plan(observation(machine()), Settings())
-    #expect(plan.start == .supervise && plan.steps.after.isEmpty)
+    #expect(plan.start == .supervise && plan.steps.after.map(\.title) == [Self.record])
     #expect(try self.plan(.docker, machine()).startsSidecar == false)
   }
 

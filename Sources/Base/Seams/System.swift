@@ -10,6 +10,8 @@ package protocol System: Sendable {
   var programPath: String { get }
   /// Sets the running kernel's host name.
   func setHostName(_ name: String) throws(FileError)
+  /// Sends a signal to a process.
+  func signal(_ number: Int32, process: Int32) throws(FileError)
   /// A user of `/etc/passwd`; nil if there is none. Throws `FileError` if `/etc/passwd` or `/etc/group` exists but
   /// cannot be read.
   func owner(named name: String) throws(FileError) -> FileOwner?

@@ -53,10 +53,7 @@ package enum Program {
         dependencies: Composition.dependencies(
           options: options, environment: environment, files: files, signals: signals),
         reread: {
-          switch try parser.parse(arguments, environment: environment) {
-          case .bootstrap(let options), .command(_, let options): options.settings
-          case .help, .version: options.settings
-          }
+          try parser.reread(arguments, environment: environment, started: options.settings)
         })
     }
   }

@@ -80,6 +80,9 @@ package struct Option: Sendable {
     self.apply = apply
   }
 
+  /// Whether a later run uses it, too: what concerns one run only is not said again.
+  var isRecorded: Bool { (section != .run || name.hasPrefix("log-")) && name != "assume-dead" }
+
   package var environmentName: String { Self.environmentPrefix + name.uppercased().replacing("-", with: "_") }
   package static let environmentPrefix = "CONSUL_BOOTSTRAP_"
 }
@@ -93,6 +96,7 @@ package struct OptionValueError: Error, Sendable {
 package struct Options: Sendable, Equatable {
   package var settings = Settings()
   package var isDryRun = false
+  package var isFresh = false
   package var wantsJSON = false
   /// `status --check`, for a monitor.
   package var checks = false

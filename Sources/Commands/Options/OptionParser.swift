@@ -2,9 +2,10 @@ package import Base
 internal import Decisions
 internal import Model
 
-/// Reads options from the command line, over the environment, over the configuration file.
+/// Reads options from the command line, over the environment, over the configuration file; where they come from
+/// besides, `OptionSources.swift` says.
 package struct OptionParser: Sendable {
-  private let files: any FileReader
+  let files: any FileReader
   /// Whether a text is a POSIX extended regular expression.
   private let isPattern: @Sendable (String) -> Bool
 
@@ -20,7 +21,7 @@ package struct OptionParser: Sendable {
     case version
   }
 
-  private static let configurationFile = "/etc/consul-bootstrap/config.json"
+  static let configurationFile = "/etc/consul-bootstrap/config.json"
 
   /// - Parameter arguments: without the program's name.
   /// - Throws: `Failure` with status 2.
@@ -32,34 +33,46 @@ package struct OptionParser: Sendable {
     options.operand = line.operand
     if let command = line.command, command.optionSource == .none { return .command(command, options) }
     let configPath = line.configPath ?? environment[Option.environmentPrefix + "CONFIG"]
-    let file = try configuration(configPath, source: line.command?.optionSource ?? .machine)
-    let variables = try variables(environment)
+    let sources = try sources(
+      line.command?.optionSource ?? .ownLastRun, given: [line.values, try variables(environment)],
+      configPath, &options.settings)
     var given: Set<String> = []
     for option in Option.all {
       // The strongest source that sets an option sets it alone, lists included.
-      let values = line.values[option.name] ?? variables[option.name] ?? file[option.name] ?? []
-      if !values.isEmpty {
-        given.insert(option.name)
-        let isOfMachine = configPath == nil && line.values[option.name] == nil && variables[option.name] == nil
-        // A word about one moment is not said again later.
-        if !isOfMachine, option.section != .run || option.name.hasPrefix("log-"), option.name != "assume-dead" {
-          options.settings.givenOptions[option.name] = option.json(values.map(\.text))
-        }
+      guard let source = sources.first(where: { $0.values[option.name]?.isEmpty == false }),
+        let values = source.values[option.name]
+      else { continue }
+      given.insert(option.name)
+      // A word about one moment is not said again later.
+      if source.isRecorded, option.isRecorded {
+        options.settings.givenOptions[option.name] = option.json(values.map(\.text))
       }
-      for value in values {
-        do {
-          try option.apply(value.text, &options)
-        } catch {
-          throw Failure(
-            .usage, "\(value.origin): \(Self.shown(value.text, option)) \(error.expectation)",
-            hint: "consul-bootstrap --help explains --\(option.name)")
-        }
-      }
+      if source.kind == .lastRun { options.settings.optionsOfLastRun.append(option.name) }
+      for value in values { try apply(option, value, &options) }
     }
-    try finish(&options)
-    if let conflict = OptionConflict.first(in: options.settings, given: given) { throw conflict }
+    do {
+      try finish(&options)
+      // What an agent's configuration shows is never the whole of what was given.
+      if !sources.contains(where: { $0.kind == .recovered }),
+        let conflict = OptionConflict.first(in: options.settings, given: given)
+      {
+        throw conflict
+      }
+    } catch let failure as Failure {
+      throw options.settings.blamingLastRun(failure)
+    }
     try refuseOptionsOfOthers(options, line.command)
     return line.command.map { .command($0, options) } ?? .bootstrap(options)
+  }
+
+  func apply(_ option: Option, _ value: Value, _ options: inout Options) throws(Failure) {
+    do {
+      try option.apply(value.text, &options)
+    } catch {
+      throw Failure(
+        .usage, "\(value.origin): \(Self.shown(value.text, option)) \(error.expectation)",
+        hint: "consul-bootstrap --help explains --\(option.name)")
+    }
   }
 
   private func refuseOptionsOfOthers(_ options: Options, _ command: Subcommand?) throws {
@@ -68,13 +81,16 @@ package struct OptionParser: Sendable {
         .usage, "--dry-run cannot be combined with \(command.name)",
         hint: "consul-bootstrap --dry-run shows what a run would do, its sidecar included")
     }
+    if options.isFresh, command != nil {
+      throw Failure(.usage, "--fresh is only for a run", hint: "omit it, or run without a command")
+    }
     if options.checks, command?.ownOptions.contains("check") != true {
       throw Failure(.usage, "--check is only for status", hint: "consul-bootstrap status --check")
     }
   }
 
   /// A value with its source, for error messages.
-  private struct Value {
+  struct Value {
     let text: String
     let origin: String
   }
@@ -184,36 +200,7 @@ package struct OptionParser: Sendable {
 
   // MARK: Configuration file
 
-  /// The machine's own file may change: the sidecar reads it again, below the options of the run that started it.
-  private func configuration(_ path: String?, source: Subcommand.OptionSource) throws -> [String: [Value]] {
-    let machine = try configurationFile(Self.configurationFile, isRequired: false)
-    var file = try path.map { try configurationFile($0, isRequired: true) } ?? machine
-    switch source {
-    case .none, .machine: break
-    case .startingRun: file.merge(machine) { own, _ in own }
-    case .lastRun:
-      guard path == nil else { break }
-      file.merge(try optionsOfLastRun()) { own, _ in own }
-    }
-    return file
-  }
-
-  /// Only root may read them: without them, other users see the state for the machine's options.
-  private func optionsOfLastRun() throws -> [String: [Value]] {
-    let path = Settings().sidecarConfigurationPath
-    do {
-      guard let bytes = try files.readIfPresent(path) else { return [:] }
-      return try values(of: Self.object(bytes, path: path), path: path)
-    } catch let error as FileError where error.isPermissionDenied {
-      return [:]
-    } catch let error as FileError {
-      throw Failure(
-        .usage, "cannot read the options of the last run", details: [error.explanation],
-        hint: "repair \(path), or name a file of options with --config")
-    }
-  }
-
-  private func configurationFile(_ path: String, isRequired: Bool) throws -> [String: [Value]] {
+  func configurationFile(_ path: String, isRequired: Bool) throws -> [String: [Value]] {
     let bytes: [UInt8]
     do {
       guard let found = try files.readIfPresent(path) else {
@@ -231,7 +218,7 @@ package struct OptionParser: Sendable {
     return try values(of: Self.object(bytes, path: path), path: path)
   }
 
-  private func values(of members: [String: JSONValue], path: String) throws -> [String: [Value]] {
+  func values(of members: [String: JSONValue], path: String) throws -> [String: [Value]] {
     var values: [String: [Value]] = [:]
     for (key, value) in members.sorted(by: { $0.key < $1.key }) {
       guard let option = Option.all.first(where: { $0.name == key }) else {
@@ -264,7 +251,7 @@ package struct OptionParser: Sendable {
     return values
   }
 
-  private static func object(
+  static func object(
     _ bytes: [UInt8], path: String, example: String = #"{"expect": 5}"#
   ) throws -> [String: JSONValue] {
     let hint = "write one JSON object, for example \(example)"

@@ -1,13 +1,14 @@
 internal import Artifacts
 package import Base
 package import Decisions
-internal import Model
+package import Model
 
 /// A plan for people and for programs; secrets redacted in both.
 package struct PlanReport: Sendable {
   private let plan: Plan
+  private let settings: Settings
 
-  package init(_ plan: Plan) { self.plan = plan }
+  package init(_ plan: Plan, _ settings: Settings) { (self.plan, self.settings) = (plan, settings) }
 
   private var redactedCurrent: String? {
     plan.currentConfiguration.document?.redacted.prettyText
@@ -32,6 +33,12 @@ package struct PlanReport: Sendable {
         + (identity.vpcID.map { ", \($0)" } ?? "")
     )
     if let group = identity.groupName { lines.append("  in Auto Scaling group \(group)") }
+    if let reason = settings.lostOptions {
+      lines += ["", "Options of the last run", "  damaged, and not used: \(reason)"]
+    } else if !settings.optionsOfLastRun.isEmpty {
+      lines += ["", "Options of the last run, from \(settings.sidecarConfigurationPath)"]
+      lines += settings.optionsOfLastRun.map { "  --\($0) \(settings.givenOptions[$0]?.compactText ?? "")" }
+    }
     if let readiness = plan.readiness {
       lines += ["", "Instances considered"] + instanceLines(readiness)
       lines.append(
@@ -130,6 +137,8 @@ package struct PlanReport: Sendable {
       ]),
       "decision": .object(["name": .string(plan.decision.name), "evidence": .strings(plan.decision.evidence)]),
       "datacenter": .string(plan.datacenter),
+      "options_of_last_run": .object(
+        settings.givenOptions.filter { settings.optionsOfLastRun.contains($0.key) }),
       "peers": .strings(plan.peers.map(\.description)),
       "wan_peers": .strings(plan.wanPeers.map(\.description)),
       "configuration": plan.configuration.document.redacted,

@@ -51,18 +51,19 @@ struct BootstrapCommand: Sendable {
   private func dryRun() async throws -> Int32 {
     let planner = dependencies.planner
     let plan = try await planner.plan(at: try await planner.locate(), .dryRun)
-    let report = PlanReport(plan)
+    let report = PlanReport(plan, options.settings)
     dependencies.output.write(options.wantsJSON ? report.json.prettyText : report.text)
     return ExitStatus.done.rawValue
   }
 
   private func bootstrap(_ router: SignalRouter) async throws -> Int32 {
     let directory = options.settings.stateDirectory
-    let lock: any HeldLock
-    do { lock = try dependencies.locks.lock(directory: directory, name: "lock") } catch {
+    let lock: RunLock
+    do { lock = RunLock(try dependencies.locks.lock(directory: directory, name: "lock")) } catch {
       throw Failure(error)
     }
     defer { withExtendedLifetime(lock) {} }
+    reportLastRun()
     var forwardingEnded: (@Sendable () -> Void)?
     if !options.settings.logs.isEmpty, let forwarding = try forwardingLock() {
       forwardingEnded = { forwarding.release() }
@@ -70,9 +71,46 @@ struct BootstrapCommand: Sendable {
     let run = BootstrapRun(
       settings: options.settings, context: dependencies.context, planner: dependencies.planner,
       forwardingEnded: forwardingEnded, finalError: { failure in writeFinalError(failure) },
-      supervisorStarted: { router.route(to: $0, $1) })
-    let outcome = try await run.run { outcome in succeed(outcome) }
+      supervisorStarted: {
+        router.route(to: $0, $1)
+        lock.supervises()
+      })
+    let outcome = try await run.run { outcome in
+      succeed(outcome)
+      stay(lock)
+    }
     return outcome.agentEnd?.shellStatus ?? ExitStatus.done.rawValue
+  }
+
+  /// Once the agent is healthy, the process that supervises it makes room for other runs, and keeps a lock of its own,
+  /// by which they recognize it.
+  private func stay(_ lock: RunLock) {
+    let directory = options.settings.stateDirectory
+    do {
+      try lock.exchange { () throws(LockError) in
+        try dependencies.locks.lock(directory: directory, name: Settings.supervisorLock)
+      }
+    } catch {
+      log.warning(
+        "cannot make room for other runs: they end with status 17 while this process supervises the agent",
+        ["reason": .string(error.explanation)])
+    }
+  }
+
+  private func reportLastRun() {
+    let settings = options.settings
+    if let reason = settings.lostOptions {
+      log.warning(
+        "the options of the last run are damaged; this run uses only those that it was given",
+        ["reason": .string(reason)])
+    }
+    guard !settings.optionsOfLastRun.isEmpty else { return }
+    log.info(
+      "using options of the last run; --fresh forgets them",
+      [
+        "options": .strings(settings.optionsOfLastRun.map { "--\($0)" }),
+        "from": .string(settings.sidecarConfigurationPath),
+      ])
   }
 
   /// The holder of the sidecar's lock forwards the logs; nil if a sidecar holds it.
@@ -106,7 +144,7 @@ struct BootstrapCommand: Sendable {
       log.info("configuration written; the agent is not started (--start none)")
     }
     guard options.wantsJSON else { return }
-    var report: [String: JSONValue] = ["plan": PlanReport(outcome.plan).json]
+    var report: [String: JSONValue] = ["plan": PlanReport(outcome.plan, options.settings).json]
     if let health = outcome.health {
       report["health"] = .object([
         "leader": health.leader.map(JSONValue.string) ?? .null, "servers": .integer(Int64(health.servers)),
@@ -143,4 +181,25 @@ private final class ForwardingLock: Sendable {
   init(_ lock: any HeldLock) { self.lock = Mutex(lock) }
 
   func release() { lock.withLock { $0 = nil } }
+}
+
+/// The lock of a run, which a process that goes on to supervise its agent exchanges for another.
+private final class RunLock: Sendable {
+  private struct State {
+    var lock: any HeldLock
+    var supervises = false
+  }
+
+  private let state: Mutex<State>
+
+  init(_ lock: any HeldLock) { state = Mutex(State(lock: lock)) }
+
+  func supervises() { state.withLock { $0.supervises = true } }
+
+  /// Does nothing unless this process supervises an agent. The old lock is released once the new one is held.
+  func exchange(_ other: () throws(LockError) -> any HeldLock) throws(LockError) {
+    guard state.withLock({ $0.supervises }) else { return }
+    let new = try other()
+    state.withLock { $0.lock = new }
+  }
 }

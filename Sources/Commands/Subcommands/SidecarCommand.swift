@@ -29,6 +29,15 @@ struct SidecarCommand: Sendable {
 
   func run() async throws -> ExitStatus {
     let context = dependencies.context, log = context.log
+    if let reason = options.settings.lostOptions {
+      log.warning(
+        "the options of the last run are lost; monitoring the agent with its configuration on disk",
+        [
+          "reason": .string(reason),
+          "lost": "log forwarding, the servers of a client, a changed address, changed secrets",
+          "hint": "run consul-bootstrap again with the options of this machine",
+        ])
+    }
     let sidecar = Sidecar(
       settings: options.settings, context: context, planner: dependencies.planner, spool: nil)
     let task = Task {

@@ -18,15 +18,18 @@ package struct Subcommand: Sendable, Equatable {
   package let ownOptions: Set<String>
   package let run: @Sendable (Invocation) async throws -> ExitStatus
 
-  package enum OptionSource: Sendable {
+  package enum OptionSource: Sendable, Equatable {
     /// The command takes no options.
     case none
     /// The file of `--config`, or else that of the machine.
     case machine
     /// The same over the options of the last run.
     case lastRun
-    /// The options of the run that started it, over those of the machine.
+    /// The options of the run that started it, over those of the machine. Without them: what the agent's
+    /// configuration shows.
     case startingRun
+    /// A run: the options of the last run, over those of the machine.
+    case ownLastRun
   }
 
   init(

@@ -18,6 +18,8 @@ package struct MachineObservation: Sendable, Equatable {
   package var unit: FileContent
   /// An agent answers at this machine's HTTP address.
   package var agentIsRunning: Bool
+  /// Process that supervises the agent and forwards its logs; nil if none does.
+  package var supervisorPID: Int32?
   /// Name servers of this machine: those in `/etc/resolv.conf`, or those that systemd-resolved forwards to.
   package var nameServers: [IPv4Address] = []
   /// Address of Docker's bridge, if there is one.

@@ -83,8 +83,8 @@ package struct Settings: Sendable, Equatable {
   package var raftMultiplier = 1
   /// Consul's `retry_interval`.
   package var retryInterval = Duration.seconds(1)
-  /// Autopilot's `server_stabilization_time`.
-  package var serverStabilizationTime = Duration.seconds(1)
+  /// Autopilot's `server_stabilization_time`; nil: 1 s, and an existing cluster keeps its own.
+  package var serverStabilizationTime: Duration?
   /// Autopilot's `cleanup_dead_servers`; nil: not written.
   package var cleanupDeadServers: Bool?
   /// Autopilot's `last_contact_threshold`; nil: not written.
@@ -169,6 +169,10 @@ package struct Settings: Sendable, Equatable {
 
   /// Options that were set explicitly, by name: the sidecar runs with the same.
   package var givenOptions: [String: JSONValue] = [:]
+  /// Names of those that the last run had set, and that no stronger source sets now.
+  package var optionsOfLastRun: [String] = []
+  /// Why the options of the last run are not known, although there was one; nil if they are.
+  package var lostOptions: String?
 
   package init() {}
 }

@@ -5,8 +5,12 @@ extension Settings {
   /// Directory of the certificates and keys that come from a secret store.
   package var tlsDirectory: String { configDirectory + "/tls" }
 
-  /// The options of the last run, which the sidecar reads at each start.
+  /// The options of the last run, which the sidecar reads at each start, and the next run where it has no others.
   package var sidecarConfigurationPath: String { stateDirectory + "/options.json" }
+
+  /// Held by the process that supervises the agent, from its verification to its end.
+  package var supervisorLockPath: String { "\(stateDirectory)/\(Self.supervisorLock)" }
+  package static let supervisorLock = "supervisor.lock"
 
   /// Records to which instance the state and data directories belong.
   package var instanceRecordPath: String { stateDirectory + "/instance.json" }

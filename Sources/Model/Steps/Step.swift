@@ -36,8 +36,15 @@ package enum Step: Sendable, Equatable {
   /// Starts the agent as a child process and restarts it after a crash.
   case superviseAgent(Command, owner: FileOwner?, mayBindLowPorts: Bool)
   case verify(HealthRequirements)
+  /// Applies autopilot options to a cluster that exists.
+  case setAutopilot(AutopilotChange)
+  /// Makes the process that supervises the agent read its options again, and the agent its configuration. Changes of
+  /// `restartKeys` take effect at the agent's next start.
+  case reloadSupervisor(Supervision, restartKeys: [String])
   /// Makes the machine resolve names through the agent, and reverts the change if they do not resolve.
   case resolveThroughAgent(ResolverConfiguration)
+  /// Records the options for the next run, where no sidecar's unit needs them.
+  case recordOptions(path: String, text: String)
   /// Writes the sidecar's unit and options; restarts the sidecar if either has changed.
   case runSidecar(SidecarUnit)
   /// Configures AWS's log agent, and restarts it if its configuration has changed.
@@ -55,6 +62,13 @@ package enum Step: Sendable, Equatable {
     case .createDirectory(let path, let mode, let owner):
       "create directory \(path) (mode \(String(mode, radix: 8))\(Self.text(owner)))"
     case .recordInstance(let path, _): "record the instance ID in \(path)"
+    case .setAutopilot(let change):
+      "set autopilot of the cluster: "
+        + change.values.map { "\($0.key) \($0.value.compactText)" }.joined(separator: ", ")
+    case .reloadSupervisor(let supervision, let keys):
+      "reload the agent and its supervisor, process \(supervision.pid)"
+        + (keys.isEmpty ? "" : " (\(keys.joined(separator: ", ")) at the agent's next start)")
+    case .recordOptions(let path, _): "record the options of this run in \(path)"
     case .setHostName(let name): "set the host name to \(name)"
     case .writeConfiguration(let file):
       "write \(file.path) (mode 640\(Self.text(file.owner))) once Consul has validated it"

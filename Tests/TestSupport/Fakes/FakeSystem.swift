@@ -18,6 +18,7 @@ package final class FakeSystem: System {
     var hostNameError: FileError?
     var faults: [Operation: Int32] = [:]
     var notifications: [String] = []
+    var signals: [String] = []
   }
 
   /// Calls of the seam that a test can make fail, by the operation that their errors name.
@@ -25,6 +26,7 @@ package final class FakeSystem: System {
     case owner = "read"
     case address = "list addresses of"
     case notify = "notify"
+    case signal = "send signal 1 to"
   }
 
   private struct FakeSpace {
@@ -104,6 +106,14 @@ package final class FakeSystem: System {
   private func check(_ operation: Operation, _ path: String) throws(FileError) {
     guard let errno = state.value.faults[operation] else { return }
     throw FileError(operation.rawValue, path, errno: errno, reason: Errno(errno).reason)
+  }
+
+  /// `NUMBER PROCESS` of each signal, in order.
+  package var signals: [String] { state.value.signals }
+
+  package func signal(_ number: Int32, process: Int32) throws(FileError) {
+    try check(.signal, "process \(process)")
+    state.update { $0.signals.append("\(number) \(process)") }
   }
 
   package func owner(named name: String) throws(FileError) -> FileOwner? {

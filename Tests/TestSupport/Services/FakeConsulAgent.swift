@@ -48,6 +48,11 @@ package final class FakeConsulAgent: Sendable {
     package var failure: TransportError?
     /// By path without the query: an answer other than 200.
     package var refusals: [String: (status: Int, message: String)] = [:]
+    /// Autopilot's configuration; its `ModifyIndex` counts the writes.
+    package var autopilot: [String: JSONValue] = [:]
+    /// So many writes come after one of another program.
+    package var autopilotConflicts = 0
+    fileprivate var autopilotWrites: Int64 = 0
     fileprivate var joins: [String] = []
     fileprivate var reloads = 0
   }
@@ -86,6 +91,8 @@ package final class FakeConsulAgent: Sendable {
   /// Addresses in the order in which they were joined, `wan ` before those of the WAN pool.
   package var joins: [String] { state.value.joins }
   package var reloads: Int { state.value.reloads }
+  package var autopilot: [String: JSONValue] { state.value.autopilot }
+  package var autopilotWrites: Int64 { state.value.autopilotWrites }
 
   package func reloaded(times: Int = 1) async throws { try await state.wait { $0.reloads >= times ? () : nil } }
   package func joined(_ count: Int = 1) async throws -> [String] {
@@ -109,6 +116,9 @@ package final class FakeConsulAgent: Sendable {
       case ("PUT", "/v1/agent/reload"):
         state.reloads += 1
         return HTTPResponse(status: 200, body: [])
+      case ("PUT", "/v1/operator/autopilot/configuration"):
+        let isSet = try state.setAutopilot(request.body, index: parts.count > 1 ? parts[1] : "")
+        return HTTPResponse(status: 200, body: Array("\(isSet)\n".utf8))
       case ("PUT", _) where path.hasPrefix(prefix):
         state.joins.append((isWAN ? "wan " : "") + path.dropFirst(prefix.count))
         return HTTPResponse(status: 200, body: [])
@@ -122,8 +132,22 @@ package final class FakeConsulAgent: Sendable {
 }
 
 extension FakeConsulAgent.State {
+  /// - Parameter index: `cas=INDEX`.
+  fileprivate mutating func setAutopilot(_ body: [UInt8], index: String) throws -> Bool {
+    if autopilotConflicts > 0 {
+      autopilotConflicts -= 1
+      autopilotWrites += 1
+    }
+    guard index == "cas=\(autopilotWrites)" else { return false }
+    autopilot = (try JSONValue(parsing: body).object ?? [:]).filter { $0.key != "ModifyIndex" }
+    autopilotWrites += 1
+    return true
+  }
+
   fileprivate func value(at path: String, isWAN: Bool) -> JSONValue? {
     switch path {
+    case "/v1/operator/autopilot/configuration":
+      return .object(autopilot.merging(["ModifyIndex": .integer(autopilotWrites)]) { $1 })
     case "/v1/status/leader": return .string(leader ?? "")
     case "/v1/status/peers": return .strings(peers)
     case "/v1/agent/self":

@@ -65,7 +65,7 @@ extension Option {
       options.settings.retryInterval = try duration(value)
     },
     Option(
-      .configuration, "server-stabilization-time", .value("DURATION"), default: .value("1s"),
+      .configuration, "server-stabilization-time", .value("DURATION"), default: .described("1s"),
       "time for which a new server must be healthy before it becomes a voter; Consul's default is 10s"
     ) { value, options throws(OptionValueError) in
       options.settings.serverStabilizationTime = try duration(value)

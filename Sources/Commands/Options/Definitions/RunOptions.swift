@@ -10,6 +10,12 @@ extension Option {
       options.isDryRun = try boolean(value)
     },
     Option(
+      .run, "fresh", .flag, default: .value("false"), example: "true",
+      "forget the options of the last run, which a run otherwise uses where no other source sets an option"
+    ) { value, options throws(OptionValueError) in
+      options.isFresh = try boolean(value)
+    },
+    Option(
       .run, "json", .flag, default: .value("false"),
       "print the report as JSON"
     ) { value, options throws(OptionValueError) in
