@@ -1,7 +1,7 @@
 package import Base
 package import Artifacts
 package import Model
-internal import Consul
+package import Consul
 
 /// The steps of a run, with the decisions behind them. `--dry-run` prints the plan; a run carries out its steps.
 package struct Plan: Sendable, Equatable {
@@ -18,6 +18,8 @@ package struct Plan: Sendable, Equatable {
   /// Servers that `retry_join_wan` lists.
   package let wanPeers: [IPv4Address]
   package let configuration: AgentConfiguration
+  /// What the agent uses of it, beside the other files of the directory.
+  package let merged: MergedConfiguration
   package let currentConfiguration: CurrentConfiguration
   package let start: Settings.Start
   package let steps: Steps
@@ -56,24 +58,27 @@ package struct Plan: Sendable, Equatable {
     configuration = try AgentConfiguration(settings, parts, version: machine.consulVersion)
     currentConfiguration = current
     start = settings.start(isBootedBySystemd: machine.isBootedBySystemd)
-    obstacle = Self.obstacle(machine, start: start, dataDirectory: dataDirectory)
-    let agentAddress =
-      "\(AgentInterface.host(in: configuration.document, otherwise: addresses.bind)):\(settings.httpPort)"
+    merged = MergedConfiguration(
+      configuration.document, at: settings.configurationPath, beside: machine.otherConfigurationFiles)
+    let conflicts = ConfigurationConflict.all(in: merged, ownPath: settings.configurationPath)
+    obstacle = Self.obstacle(machine, conflicts, start: start, dataDirectory: dataDirectory)
     let requirements = HealthRequirements(
-      agentAddress: agentAddress, raftAddress: settings.role == .server ? configuration.raftAddress(addresses) : nil,
+      agentAddress: merged.agentAddress(settings, bind: addresses.bind),
+      raftAddress: settings.role == .server ? merged.raftAddress(advertise: addresses.advertise) : nil,
       servers: settings.role == .server ? Self.expectedServers(settings, readiness: readiness, decision: decision) : 0,
       bootstrapExpect: configuration.document["bootstrap_expect"]?.integer.map { Int(clamping: $0) },
       wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
-      observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
-      configuration: configuration, start: start, requirements: requirements)
+observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
+      configuration: configuration, merged: merged, start: start, requirements: requirements)
     steps = try builder.steps()
     sidecarSteps = builder.sidecarSteps
     self.requirements = start == .none ? nil : requirements
-    warnings = Self.warnings(
-      observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, raftData: raftData,
-      current: current)
+    warnings =
+      Self.warnings(
+        observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory,
+        raftData: raftData, current: current) + conflicts.compactMap(\.warning)
   }
 
   /// Whether a sidecar takes over once the agent is healthy.

@@ -4,11 +4,11 @@ internal import Model
 extension Plan {
   /// What stops a run before it changes anything.
   static func obstacle(
-    _ machine: MachineObservation, start: Settings.Start, dataDirectory: DataDirectoryDecision
+    _ machine: MachineObservation, _ conflicts: [ConfigurationConflict], start: Settings.Start,
+    dataDirectory: DataDirectoryDecision
   ) -> Failure? {
     if let file = machine.unreadable.first { return file.failure }
-    // Consul merges the files of the directory: a baked `bootstrap_expect` would form a second cluster.
-    if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) { return file.bootstrapFailure }
+    if let failure = machine.otherFileFailures.first ?? ConfigurationConflict.failure(conflicts) { return failure }
     guard machine.agentIsRunning, start == .supervise || start == .none else { return nil }
     if case .rename(_, let reason) = dataDirectory {
       return Failure(

@@ -102,9 +102,7 @@ struct MachineChecks: Sendable {
 
   private func data(_ observation: Observation) {
     dataDirectory(observation)
-    for file in observation.machine.otherConfigurationFiles where file.setsBootstrap {
-      report(.problem("configuration", file.bootstrapFailure))
-    }
+    for failure in observation.machine.otherFileFailures { report(.problem("configuration", failure)) }
   }
 
   private func dataDirectory(_ observation: Observation) {

@@ -24,13 +24,16 @@ package struct MachineObserver: Sendable {
   /// - Throws: `Failure` with status 2 for a user that does not exist, or `CancellationError`.
   package func observe(_ binary: Binary, identity: Identity) async throws -> MachineObservation {
     let reader = CheckedReader(context.files)
+    let others = ConfigurationDirectory(path: settings.configDirectory, reader: reader)
+      .files(except: settings.configurationPath)
+    let configuration = CurrentConfiguration(reading: settings.configurationPath, beside: others, reader)
     var machine = MachineObservation(
       consulPath: binary.path, consulVersion: binary.version, isBootedBySystemd: context.system.isBootedBySystemd,
       hostName: context.system.hostName, agentOwner: try agentOwner(),
       dataDirectory: dataDirectory(identity, reader), recordedInstanceID: recordedInstanceID(reader),
-      configuration: CurrentConfiguration(reading: settings.configurationPath, reader),
+      configuration: configuration,
       unit: reader.content(SystemdUnit.path),
-      agentIsRunning: try await agentIsRunning(identity), otherConfigurationFiles: otherConfigurationFiles(reader))
+      agentIsRunning: try await agentIsRunning(identity), otherConfigurationFiles: others)
     machine.programPath = context.system.programPath
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
     machine.syslogFile = SyslogFile.path(context.files)
@@ -170,31 +173,6 @@ package struct MachineObserver: Sendable {
       reader.reject(path, reason: "\(path) is not JSON")
     }
     return nil
-  }
-
-  // MARK: Other configuration files
-
-  private func otherConfigurationFiles(_ reader: CheckedReader) -> [MachineObservation.OtherFile] {
-    let directory = settings.configDirectory
-    return reader.list(directory).filter { $0.hasSuffix(".json") || $0.hasSuffix(".hcl") }.map { "\(directory)/\($0)" }
-      .filter { $0 != settings.configurationPath }
-      .map { path in
-        guard case .text(let text) = reader.content(path) else { return .init(path: path, setsBootstrap: false) }
-        return .init(path: path, setsBootstrap: setsBootstrap(text))
-      }
-  }
-
-  private func setsBootstrap(_ text: String) -> Bool {
-    do {
-      let value = try JSONValue(parsing: text)
-      return (value["bootstrap_expect"]?.integer ?? 0) > 0 || value["bootstrap"]?.bool == true
-    } catch {
-      // Not JSON, so HCL: `bootstrap_expect = 3` at the start of a line.
-      return text.split(whereSeparator: \.isNewline).contains { line in
-        let words = line.split { $0 == " " || $0 == "\t" || $0 == "=" || $0 == "\"" }
-        return words.first == "bootstrap_expect" || words.prefix(2) == ["bootstrap", "true"]
-      }
-    }
   }
 
   /// Stops the run if the machine cannot be read.

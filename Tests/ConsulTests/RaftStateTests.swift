@@ -202,6 +202,7 @@ import Testing
       return bytes
     }
     func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
+    func resolvedPath(_ path: String) -> String { forgotten("where \(path) leads") }
     func list(_ directory: String) throws(FileError) -> [String] { [] }
   }
 

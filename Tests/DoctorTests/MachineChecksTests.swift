@@ -109,13 +109,13 @@ import Testing
     let repair = "its file system; an unreadable file does not count as absent"
     #expect(
       try await doctor.findings("files") == [
+        "problem files: cannot read /etc/consul.d/50-team.json; read /etc/consul.d/50-team.json: Permission denied; "
+          + "hint: run as root",
         "problem files: cannot read /opt/consul; list /opt/consul: Input/output error; "
           + "hint: repair /opt/consul or \(repair)",
         "problem files: cannot read /var/lib/consul-bootstrap/instance.json; "
           + "/var/lib/consul-bootstrap/instance.json has no text member instance_id; "
           + "hint: repair /var/lib/consul-bootstrap/instance.json or \(repair)",
-        "problem files: cannot read /etc/consul.d/50-team.json; read /etc/consul.d/50-team.json: Permission denied; "
-          + "hint: run as root",
       ])
     #expect(try await doctor.findings("data") == [])
     // The plan does not repeat the first of them.

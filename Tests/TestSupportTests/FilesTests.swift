@@ -110,6 +110,9 @@ import Testing
     #expect(try !files.isLink("/data/real"))
     #expect(try files.status("/dangling") == nil)
     #expect(try files.isLink("/dangling"))
+    #expect(try files.resolvedPath("/data/link/a") == "/data/real/a")
+    #expect(try files.resolvedPath("/data/real/a") == "/data/real/a")
+    check(2, "resolve /dangling: No such file or directory") { _ = try files.resolvedPath("/dangling") }
     check(40, "append to /dangling: Too many levels of symbolic links") { _ = try files.append(to: "/dangling") }
     try files.write("/dangling", [1], mode: 0o600, owner: nil)
     #expect(try !files.isLink("/dangling"))
