@@ -67,10 +67,13 @@ package struct Plan: Sendable, Equatable {
       raftAddress: settings.role == .server ? merged.raftAddress(advertise: addresses.advertise) : nil,
       servers: settings.role == .server ? Self.expectedServers(settings, readiness: readiness, decision: decision) : 0,
       bootstrapExpect: configuration.document["bootstrap_expect"]?.integer.map { Int(clamping: $0) },
-      wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
+      wan: Self.wanRequirement(settings, readiness: readiness),
+      expected: machine.agentIsRunning && dataDirectory.keepsData
+        ? nil : ExpectedAgent(merged, bootstrapExpect: configuration.document["bootstrap_expect"]?.integer ?? 0),
+      token: observation.secrets.agentToken ?? merged.agentToken,
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
-observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
+      observation: observation, settings: settings, dataDirectory: dataDirectory, raftData: raftData,
       configuration: configuration, merged: merged, start: start, requirements: requirements)
     steps = try builder.steps()
     sidecarSteps = builder.sidecarSteps

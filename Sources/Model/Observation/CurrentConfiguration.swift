@@ -44,10 +44,8 @@ package struct CurrentConfiguration: Sendable, Equatable {
   /// Addresses in `retry_join_wan`.
   package var wanPeers: [IPv4Address] { addresses("retry_join_wan") }
   package var gossipKey: Secret? { document?["encrypt"]?.string.map { Secret($0) } }
-  /// The agent's own ACL token, under the key of either ACL system.
-  package var agentToken: Secret? {
-    (merged["acl"]?["tokens"]?["agent"]?.string ?? merged["acl_agent_token"]?.string).map { Secret($0) }
-  }
+  /// The agent's own ACL token.
+  package var agentToken: Secret? { merged.agentToken }
   package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
   package var advertiseAddress: IPv4Address? { document?["advertise_addr"]?.string.flatMap { IPv4Address($0) } }
 

@@ -15,6 +15,11 @@ extension MergedConfiguration {
     "\(AgentInterface.host(in: self, otherwise: bind)):\(port("http", otherwise: settings.httpPort))"
   }
 
+  /// The agent's own ACL token, under the key of either ACL system.
+  package var agentToken: Secret? {
+    (self["acl"]?["tokens"]?["agent"]?.string ?? self["acl_agent_token"]?.string).map { Secret($0) }
+  }
+
   /// `address:port` of this server in raft.
   /// - Parameter advertise: where the configuration only computes it.
   package func raftAddress(advertise: IPv4Address) -> String {
