@@ -29,6 +29,14 @@ package struct Doctor: Sendable {
 
   /// - Throws: `CancellationError` only; whatever fails is a finding.
   package func run() async throws {
+    let files = ConfigurationDirectory.files(settings, context.files)
+    try await Doctor(
+      settings: settings.besideFiles(files), context: context, planner: planner, metadata: metadata,
+      credentials: credentials, report: report
+    ).check()
+  }
+
+  private func check() async throws {
     let machine = MachineChecks(settings: settings, context: context, report: report)
     let binary = await machine.consul()
     let identity = await identity()

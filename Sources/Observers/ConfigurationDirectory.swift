@@ -1,11 +1,17 @@
-internal import Base
+package import Base
 internal import Consul
-internal import Model
+package import Model
 
 /// Reads the agent's configuration directory as Consul does.
-struct ConfigurationDirectory {
+package struct ConfigurationDirectory {
   let path: String
   let reader: CheckedReader
+
+  /// The files beside ours. What cannot be read is among them.
+  package static func files(_ settings: Settings, _ files: any FileReader) -> [OtherConfigurationFile] {
+    ConfigurationDirectory(path: settings.configDirectory, reader: CheckedReader(files))
+      .files(except: settings.configurationPath)
+  }
 
   /// Every file of the directory that Consul reads, in its order; those of which that is not certain included.
   ///

@@ -33,7 +33,7 @@ package struct MachineObserver: Sendable {
       dataDirectory: dataDirectory(identity, reader), recordedInstanceID: recordedInstanceID(reader),
       configuration: configuration,
       unit: reader.content(SystemdUnit.path),
-      agentIsRunning: try await agentIsRunning(identity), otherConfigurationFiles: others)
+      agentIsRunning: try await agentIsRunning(identity, configuration), otherConfigurationFiles: others)
     machine.programPath = context.system.programPath
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
     machine.syslogFile = SyslogFile.path(context.files)
@@ -73,10 +73,13 @@ package struct MachineObserver: Sendable {
 
   /// Whether an agent answers, or accepts the query and does not answer in time: only a port without an agent means no.
   /// - Throws: `Failure` with status 15 if this process cannot even ask, for example without descriptors.
-  private func agentIsRunning(_ identity: Identity) async throws -> Bool {
-    for address in ["127.0.0.1", identity.privateIP.description] {
+  private func agentIsRunning(_ identity: Identity, _ configuration: CurrentConfiguration) async throws -> Bool {
+    // An agent that runs was started with the configuration on disk; one that a run starts uses the settings.
+    let ports = Set([configuration.merged.port("http", otherwise: settings.httpPort), settings.httpPort]).sorted()
+    let addresses = ["127.0.0.1", identity.privateIP.description]
+    for (address, port) in ports.filter({ $0 > 0 }).flatMap({ port in addresses.map { ($0, port) } }) {
       let client = AgentClient(
-        address: "\(address):\(settings.httpPort)", transport: context.transport, timeout: Self.agentTimeout)
+        address: "\(address):\(port)", transport: context.transport, timeout: Self.agentTimeout)
       do {
         _ = try await client.clusterStatus()
         return true

@@ -186,6 +186,14 @@ import Testing
     #expect(try await observe(flow).agentIsRunning)
   }
 
+  /// Guards against a second agent: ours was looked for at its default port only.
+  @Test func `the port is that of another file, too`() async throws {
+    flow.context.files.put("/etc/consul.d/z.hcl", "ports { http = 8501 }")
+    flow.context.transport.fail("http://127.0.0.1:8501/", .refused)
+    flow.context.transport.answer("http://10.0.1.10:8501/", status: 500)
+    #expect(try await observe(flow).agentIsRunning)
+  }
+
   @Test func `a cancelled observation ends`() async throws {
     let gate = flow.context.transport.hold("http://127.0.0.1:8500/")
     let flow = flow
