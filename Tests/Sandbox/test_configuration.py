@@ -104,3 +104,33 @@ def test_a_file_beside_ours(instance, name, text, status):
     assert instance.exists(OWN) == (status == 0)
     if status:
         assert f"/etc/consul.d/{name}" in result.stderr
+
+
+def test_an_agent_whose_ports_another_file_sets_is_healthy_and_reported(instance):
+    put(instance, "image.hcl", 'ports { http = 8501, dns = 8601 }\nnode_meta { tier = "web" }')
+    run = instance.start_bootstrap("--expect", "1")
+    until(lambda: " healthy leader=" in run.output or run.poll() is not None, lambda: run.output)
+    assert " healthy leader=" in run.output, run.output
+    assert instance.bootstrap("status", "--check").returncode == 0
+    assert "answers on 127.0.0.1:8501" in instance.bootstrap("status").stdout
+    assert "an agent is running here" in instance.bootstrap("doctor", "--expect", "1").stdout
+    # What is on disk is not what the agent uses until it restarts.
+    put(instance, "zz.json", '{"Datacenter": "dc2"}')
+    assert instance.bootstrap("status", "--check").returncode == 1
+    for command in (["status"], ["doctor", "--expect", "1"]):
+        result = instance.bootstrap(*command)
+        assert "does not use its configuration: datacenter is dc1, not dc2" in result.stdout, result.stdout
+
+
+def test_an_agent_that_ignores_the_plan_is_no_success(sandbox):
+    sandbox.aws.create_group("consul")
+    instance = sandbox.launch(group="consul", systemd=True)
+    drop_in = "/etc/systemd/system/consul.service.d/override.conf"
+    flags = "-config-dir=/etc/consul.d -datacenter=elsewhere -data-dir=/tmp/elsewhere"
+    text = f"[Service]\nExecStart=\nExecStart=/usr/bin/consul agent {flags}\n"
+    instance.run("mkdir", "-p", os.path.dirname(drop_in), check=True)
+    instance.write(drop_in, text)
+    result = instance.bootstrap("--expect", "1")
+    assert result.returncode == 16, result.stderr
+    for line in ("datacenter is elsewhere, not dc1", "data_dir is /tmp/elsewhere, not /opt/consul"):
+        assert line in result.stderr, result.stderr
