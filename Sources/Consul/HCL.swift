@@ -15,7 +15,8 @@ struct HCLParser {
     guard !bytes.contains(0), String(validating: bytes, as: UTF8.self) != nil else {
       throw ConfigurationSyntaxError(line: 1, "not a text in UTF-8")
     }
-    var parser = HCLParser(bytes)
+    // Also inside of strings.
+    var parser = HCLParser(bytes.replacing("\r\n".utf8, with: "\n".utf8))
     try parser.advance()
     return try parser.members(depth: 0, until: .end)
   }

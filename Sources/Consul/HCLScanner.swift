@@ -222,7 +222,6 @@ struct HCLScanner {
     let start = index
     while let byte = peek(), byte.isIdentifierPart, byte != UInt8(ascii: "-"), byte != UInt8(ascii: ".") { index += 1 }
     let anchor = bytes[start..<index]
-    if peek() == UInt8(ascii: "\r") { index += 1 }
     guard !anchor.isEmpty, peek() == UInt8(ascii: "\n") else { throw error("invalid anchor of a heredoc") }
     index += 1
     line += 1
@@ -232,7 +231,11 @@ struct HCLScanner {
       index = end + 1
       line += 1
       let margin = current.prefix { $0.isBlank }
-      guard current.dropFirst(margin.count).trimmingCarriageReturns == anchor else {
+      // The length of the line is compared with that of the anchor and its hyphen (checked with Consul 1.8.7): after
+      // `<<-` a line without indentation does not end the text.
+      guard current.count >= anchor.count + (isIndented ? 1 : 0),
+        current.dropFirst(margin.count).trimmingCarriageReturns == anchor
+      else {
         lines.append(current)
         continue
       }
