@@ -37,11 +37,11 @@ struct GoJSONParser {
 
   /// A value and the blanks behind it.
   private mutating func value(depth: Int) throws(ConfigurationSyntaxError) -> JSONValue {
-    guard depth < JSONValue.maximumDepth else { throw error(ConfigurationSyntaxError.tooDeep) }
     guard let byte = peek() else { throw error("a value expected") }
     switch byte {
-    case UInt8(ascii: "{"): return try object(depth: depth)
-    case UInt8(ascii: "["): return try array(depth: depth)
+    case UInt8(ascii: "{"), UInt8(ascii: "["):
+      guard depth < JSONValue.maximumDepth else { throw error(ConfigurationSyntaxError.tooDeep) }
+      return byte == UInt8(ascii: "{") ? try object(depth: depth) : try array(depth: depth)
     case UInt8(ascii: "\""): return .string(try string())
     case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
     default:
