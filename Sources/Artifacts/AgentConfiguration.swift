@@ -182,18 +182,6 @@ package struct AgentConfiguration: Sendable, Equatable {
     "bootstrap_expect", "retry_join", "retry_interval", "retry_join_wan", "retry_interval_wan", "retry_max",
   ]
 
-  /// `address:port` of this server in raft.
-  package func raftAddress(_ addresses: Addresses) -> String {
-    let named = ["advertise_addr", "bind_addr"].compactMap { document[$0]?.string.flatMap { IPv4Address($0) } }
-    let address = named.first { !$0.isUnspecified } ?? addresses.advertise
-    return "\(address):\(document["ports"]?["server"]?.integer ?? 8300)"
-  }
-
-  /// Whether the agent binds a port below 1024.
-  package var bindsLowPorts: Bool {
-    document["ports"]?.object?.values.contains { (1...1023).contains($0.integer ?? 0) } ?? false
-  }
-
   /// Top-level keys in which two configurations differ.
   package static func changedKeys(_ old: SecretDocument?, _ new: SecretDocument) -> Set<String> {
     let old = old?.value.object ?? [:], new = new.value.object ?? [:]

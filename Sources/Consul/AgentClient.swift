@@ -128,6 +128,11 @@ package struct AgentClient: Sendable {
     return try required("NodeName", config, \.nonemptyString)
   }
 
+  /// `/v1/agent/self`, which needs `agent:read` where ACLs are on.
+  package func runningAgent() async throws -> RunningAgent {
+    RunningAgent(try await get("/v1/agent/self"))
+  }
+
   /// `/v1/operator/raft/configuration`, which needs `operator:read` where ACLs are on.
   package func raftConfiguration() async throws -> [RaftServer] {
     guard let servers = try await get("/v1/operator/raft/configuration")["Servers"]?.array else {

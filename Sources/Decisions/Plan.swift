@@ -1,7 +1,7 @@
 package import Base
 package import Artifacts
 package import Model
-internal import Consul
+package import Consul
 
 /// The steps of a run, with the decisions behind them. `--dry-run` prints the plan; a run carries out its steps.
 package struct Plan: Sendable, Equatable {
@@ -20,6 +20,8 @@ package struct Plan: Sendable, Equatable {
   /// Servers that `retry_join_wan` lists.
   package let wanPeers: [IPv4Address]
   package let configuration: AgentConfiguration
+  /// What the agent uses of it, beside the other files of the directory.
+  package let merged: MergedConfiguration
   package let currentConfiguration: CurrentConfiguration
   package let start: Settings.Start
   package let steps: Steps
@@ -59,32 +61,38 @@ package struct Plan: Sendable, Equatable {
     configuration = try AgentConfiguration(settings, parts, version: machine.consulVersion)
     currentConfiguration = current
     start = settings.start(isBootedBySystemd: machine.isBootedBySystemd)
+    merged = MergedConfiguration(
+      configuration.document, at: settings.configurationPath, beside: machine.otherConfigurationFiles)
+    let conflicts = ConfigurationConflict.all(in: merged, ownPath: settings.configurationPath)
     if case .stayInWarmPool = decision {
       obstacle = nil
     } else {
       obstacle = Self.obstacle(
-        machine, settings, configuration.document, start: start, dataDirectory: dataDirectory)
+        machine, settings, configuration.document, conflicts, start: start, dataDirectory: dataDirectory)
     }
-    let agentAddress =
-      "\(AgentInterface.host(in: configuration.document, otherwise: addresses.bind)):\(settings.httpPort)"
     let requirements = HealthRequirements(
-      agentAddress: agentAddress, raftAddress: settings.role == .server ? configuration.raftAddress(addresses) : nil,
+      agentAddress: merged.agentAddress(settings, bind: addresses.bind),
+      raftAddress: settings.role == .server ? merged.raftAddress(advertise: addresses.advertise) : nil,
       servers: settings.role == .server ? Self.expectedServers(settings, readiness: readiness, decision: decision) : 0,
       bootstrapExpect: configuration.document["bootstrap_expect"]?.integer.map { Int(clamping: $0) },
-      wan: Self.wanRequirement(settings, readiness: readiness), token: observation.secrets.agentToken,
+      wan: Self.wanRequirement(settings, readiness: readiness),
+      expected: machine.agentIsRunning && dataDirectory.keepsData
+        ? nil : ExpectedAgent(merged, bootstrapExpect: configuration.document["bootstrap_expect"]?.integer ?? 0),
+      token: observation.secrets.agentToken ?? merged.agentToken,
       runner: Self.runner(start, machine), timeout: settings.verifyTimeout)
     let builder = StepBuilder(
       observation: observation, settings: settings, decision: decision, dataDirectory: dataDirectory,
-      raftData: raftData, configuration: configuration, start: start, requirements: requirements,
+      raftData: raftData, configuration: configuration, merged: merged, start: start, requirements: requirements,
       recordSteps: try Self.recordSteps(observation, readiness, decision, datacenter: datacenter, settings))
     var isSetUp = true
     if case .stayInWarmPool = decision { isSetUp = false }
     steps = isSetUp ? try builder.steps() : builder.launchHookOnly
     sidecarSteps = builder.sidecarSteps
     self.requirements = start == .none || !isSetUp ? nil : requirements
-    warnings = Self.warnings(
-      observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory, raftData: raftData,
-      current: current)
+    warnings =
+      Self.warnings(
+        observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory,
+        raftData: raftData, current: current) + conflicts.compactMap(\.warning)
   }
 
   /// What this run does to the cluster's record before the agent starts; nil if nothing.

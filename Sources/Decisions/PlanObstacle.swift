@@ -5,12 +5,11 @@ internal import Model
 extension Plan {
   /// What stops a run before it changes anything.
   static func obstacle(
-    _ machine: MachineObservation, _ settings: Settings, _ configuration: SecretDocument, start: Settings.Start,
-    dataDirectory: DataDirectoryDecision
+    _ machine: MachineObservation, _ settings: Settings, _ configuration: SecretDocument,
+    _ conflicts: [ConfigurationConflict], start: Settings.Start, dataDirectory: DataDirectoryDecision
   ) -> Failure? {
     if let file = machine.unreadable.first { return file.failure }
-    // Consul merges the files of the directory: a baked `bootstrap_expect` would form a second cluster.
-    if let file = machine.otherConfigurationFiles.first(where: \.setsBootstrap) { return file.bootstrapFailure }
+    if let failure = machine.otherFileFailures.first ?? ConfigurationConflict.failure(conflicts) { return failure }
     if dataDirectory.keepsData, let change = identityChange(machine, settings, configuration) { return change }
     if let pid = machine.supervisorPID {
       // The supervisor runs the agent, and the run tells it what has changed.

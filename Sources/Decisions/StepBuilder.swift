@@ -11,6 +11,7 @@ struct StepBuilder {
   let dataDirectory: DataDirectoryDecision
   let raftData: RaftDataDecision?
   let configuration: AgentConfiguration
+  let merged: MergedConfiguration
   let start: Settings.Start
   let requirements: HealthRequirements
   let recordSteps: RecordSteps
@@ -93,9 +94,9 @@ struct StepBuilder {
   private var configurationFile: ConfigurationFile {
     let staged = settings.stateDirectory + "/staged.json"
     // Consul merges files in the order of their names: validation must keep that order.
-    let others = machine.otherConfigurationFiles.map(\.path)
-    let before = others.filter { $0 < settings.configurationPath }
-    let after = others.filter { $0 > settings.configurationPath }
+    let others = machine.otherConfigurationFiles, own = settings.configurationPath
+    let before = others.prefix { OtherConfigurationFile.isBefore($0.path, own) }.map(\.target)
+    let after = others.dropFirst(before.count).map(\.target)
     let arguments = before + [staged] + after
     let validation =
       settings.image.map {
@@ -115,14 +116,14 @@ struct StepBuilder {
     switch start {
     case .systemd:
       let unit = SystemdUnit(
-        agent: command, leave: leave, owner: owner, bindsLowPorts: configuration.bindsLowPorts)
+        agent: command, leave: leave, owner: owner, bindsLowPorts: merged.bindsLowPorts)
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
       if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
       steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]
       return steps + apply(.command(.systemctl("reload", SystemdUnit.name)))
     case .supervise where machine.supervisorPID != nil: return []
     case .supervise:
-      return [.superviseAgent(command, owner: owner, mayBindLowPorts: configuration.bindsLowPorts)]
+      return [.superviseAgent(command, owner: owner, mayBindLowPorts: merged.bindsLowPorts)]
     case .docker:
       var steps: [Step] = [.runContainer(agentContainer)]
       steps += apply(.api(agentAddress: requirements.agentAddress, token: requirements.token))
@@ -139,12 +140,12 @@ struct StepBuilder {
   private var agentContainer: DockerContainer {
     .agent(
       docker: machine.consulPath, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles,
-      bindsLowPorts: configuration.bindsLowPorts)
+      bindsLowPorts: merged.bindsLowPorts)
   }
 
   /// The command by which the agent leaves the cluster before it stops; nil if it does not leave.
   private var leave: Command? {
-    guard configuration.document["leave_on_terminate"]?.bool == true else { return nil }
+    guard merged["leave_on_terminate"]?.bool == true else { return nil }
     return Command(machine.consulPath, ["leave", "-http-addr=http://\(requirements.agentAddress)"])
   }
 

@@ -35,6 +35,14 @@ package struct Doctor: Sendable {
           "options", "the options of the last run are lost: \(reason)",
           hint: "run consul-bootstrap again with the options of this machine"))
     }
+    let files = ConfigurationDirectory.files(settings, context.files)
+    try await Doctor(
+      settings: settings.besideFiles(files), context: context, planner: planner, metadata: metadata,
+      credentials: credentials, report: report
+    ).check()
+  }
+
+  private func check() async throws {
     let machine = MachineChecks(settings: settings, context: context, report: report)
     let binary = await machine.consul()
     let identity = await identity()

@@ -25,6 +25,8 @@ package struct NodeStatus: Sendable {
     package var leader: String?
     package var raftPeers = 0
     package var aliveServers = AliveServers.unknown(reason: "the agent does not answer")
+    /// What the agent does not use of its configuration, a line each.
+    package var differences: [String] = []
 
     package init(address: String) { self.address = address }
 
@@ -62,6 +64,7 @@ package struct NodeStatus: Sendable {
   /// What needs attention, a line each; empty for a healthy node.
   package var problems: [String] {
     var problems = agent.configurationError.map { ["cannot read the agent's configuration: \($0)"] } ?? []
+    problems += agent.differences.map { "the agent does not use its configuration: \($0)" }
     if let error = agent.error {
       problems.append("the agent does not answer on \(agent.address): \(error)")
     } else if agent.leader == nil {
@@ -107,7 +110,7 @@ extension NodeStatus {
     case .unreadable(let reason): agent.configurationError = reason
     case .present where configuration.document == nil:
       agent.configurationError = "\(settings.configurationPath) is not JSON"
-    case .present, .absent: break
+    case .present, .absent: agent.configurationError = configuration.problems.first
     }
     let client = AgentClient(
       address: agent.address, token: configuration.agentToken, transport: context.transport, timeout: timeout)
@@ -116,6 +119,7 @@ extension NodeStatus {
       agent.leader = cluster.leader
       agent.raftPeers = cluster.peers.count
       agent.aliveServers = await aliveServers(client)
+      agent.differences = await RunningAgentCheck(configuration: configuration, client: client).differences()
     } catch {
       agent.error = error.explained
     }

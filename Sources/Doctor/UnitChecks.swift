@@ -77,8 +77,7 @@ extension MachineChecks {
 
   /// Those of files, which are reported without a plan, too: a plan needs AWS, and has one obstacle at most.
   private func failures(of machine: MachineObservation) -> [Failure] {
-    machine.unreadable.map(\.failure)
-      + machine.otherConfigurationFiles.filter(\.setsBootstrap).map(\.bootstrapFailure)
+    machine.unreadable.map(\.failure) + machine.otherFileFailures
   }
 
   /// Staged under a name of the doctor's own: a run on this machine may be validating its file at the same time.

@@ -49,6 +49,7 @@ package struct HealthCheck: Sendable {
     var hasAnswered = false
     var healthySince: Duration?
     var attempt = 0
+    var unconfirmed = requirements.expected
     while true {
       let health = try await poll()
       hasAnswered = hasAnswered || health.agentAnswers
@@ -58,6 +59,9 @@ package struct HealthCheck: Sendable {
         comparedAt = context.uptime()
       }
       if health.leader == nil { missing += conflict }
+      if health.agentAnswers, let expected = unconfirmed {
+        if let error = try await compare(expected) { missing.append(error) } else { unconfirmed = nil }
+      }
       let now = context.uptime(), elapsed = now - start
       var pause = backoff(after: elapsed).halfJitter(attempt, using: &generator)
       attempt += 1
@@ -148,6 +152,33 @@ package struct HealthCheck: Sendable {
         + "and give all of them the same gossip key"
     }
     return "compare `consul operator raft list-peers` with the servers, and check the agent's log"
+  }
+
+  // MARK: The configuration that the agent uses
+
+  /// Compares what the agent reports of itself with the plan, as soon as it answers: an agent that ignores the plan
+  /// would wait for a leader in vain, or be healthy in another cluster.
+  /// - Returns: why the agent cannot be asked now; nil if it uses the plan, or does not report what it uses.
+  /// - Throws: `Failure` with status 16 for a difference, or `CancellationError`.
+  private func compare(_ expected: ExpectedAgent) async throws -> String? {
+    let agent: RunningAgent
+    do {
+      agent = try await client.runningAgent()
+    } catch AgentError.transport(let error) {
+      return "cannot read the configuration that the agent uses: \(error.explanation)"
+    } catch let error as AgentError {
+      context.log.info(
+        "the agent does not report the configuration that it uses; it is not compared with the plan",
+        ["reason": .string(error.explanation)])
+      return nil
+    }
+    let differences = expected.differences(from: agent)
+    guard !differences.isEmpty else { return nil }
+    throw Failure(
+      .agentUnhealthy, "the Consul agent on \(requirements.agentAddress) does not use the planned configuration",
+      details: differences.map(\.description),
+      hint: "check the options of its command line, the other files of its configuration directory, "
+        + "and whether another agent uses this port")
   }
 
   // MARK: One poll

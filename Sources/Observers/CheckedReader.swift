@@ -12,14 +12,28 @@ final class CheckedReader: Sendable {
   /// In the order of the failed reads, each path once.
   var unreadable: [UnreadableFile] { failures.withLock { $0 } }
 
-  /// The text of a file, invalid UTF-8 replaced. A file larger than the limit is unreadable.
-  func content(_ path: String, limit: Int = 1 << 20) -> FileContent {
+  enum Bytes {
+    case absent
+    case bytes([UInt8])
+    case unreadable(reason: String)
+  }
+
+  /// A file larger than the limit is unreadable.
+  func bytes(_ path: String, limit: Int = 1 << 20) -> Bytes {
     do {
-      guard let bytes = try files.readIfPresent(path, limit: limit) else { return .absent }
-      return .text(String(decoding: bytes, as: UTF8.self))
+      return try files.readIfPresent(path, limit: limit).map { .bytes($0) } ?? .absent
     } catch {
       remember(error, path)
       return .unreadable(reason: error.explained)
+    }
+  }
+
+  /// The text of a file, invalid UTF-8 replaced.
+  func content(_ path: String, limit: Int = 1 << 20) -> FileContent {
+    switch bytes(path, limit: limit) {
+    case .absent: .absent
+    case .bytes(let bytes): .text(String(decoding: bytes, as: UTF8.self))
+    case .unreadable(let reason): .unreadable(reason: reason)
     }
   }
 
@@ -44,6 +58,14 @@ final class CheckedReader: Sendable {
     do { return try files.isLink(path) } catch {
       remember(error, path)
       return false
+    }
+  }
+
+  /// Nil for a path that is unreadable.
+  func resolvedPath(_ path: String) -> String? {
+    do { return try files.resolvedPath(path) } catch {
+      remember(error, path)
+      return nil
     }
   }
 

@@ -24,13 +24,16 @@ package struct MachineObserver: Sendable {
   /// - Throws: `Failure` with status 2 for a user that does not exist, or `CancellationError`.
   package func observe(_ binary: Binary, identity: Identity) async throws -> MachineObservation {
     let reader = CheckedReader(context.files)
+    let others = ConfigurationDirectory(path: settings.configDirectory, reader: reader)
+      .files(except: settings.configurationPath)
+    let configuration = CurrentConfiguration(reading: settings.configurationPath, beside: others, reader)
     var machine = MachineObservation(
       consulPath: binary.path, consulVersion: binary.version, isBootedBySystemd: context.system.isBootedBySystemd,
       hostName: context.system.hostName, agentOwner: try agentOwner(),
       dataDirectory: dataDirectory(identity, reader), recordedInstanceID: recordedInstanceID(reader),
-      configuration: CurrentConfiguration(reading: settings.configurationPath, reader),
+      configuration: configuration,
       unit: reader.content(SystemdUnit.path),
-      agentIsRunning: try await agentIsRunning(identity), otherConfigurationFiles: otherConfigurationFiles(reader))
+      agentIsRunning: try await agentIsRunning(identity, configuration), otherConfigurationFiles: others)
     machine.supervisorPID = supervisorPID()
     machine.programPath = context.system.programPath
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)
@@ -71,10 +74,13 @@ package struct MachineObserver: Sendable {
 
   /// Whether an agent answers, or accepts the query and does not answer in time: only a port without an agent means no.
   /// - Throws: `Failure` with status 15 if this process cannot even ask, for example without descriptors.
-  private func agentIsRunning(_ identity: Identity) async throws -> Bool {
-    for address in ["127.0.0.1", identity.privateIP.description] {
+  private func agentIsRunning(_ identity: Identity, _ configuration: CurrentConfiguration) async throws -> Bool {
+    // An agent that runs was started with the configuration on disk; one that a run starts uses the settings.
+    let ports = Set([configuration.merged.port("http", otherwise: settings.httpPort), settings.httpPort]).sorted()
+    let addresses = ["127.0.0.1", identity.privateIP.description]
+    for (address, port) in ports.filter({ $0 > 0 }).flatMap({ port in addresses.map { ($0, port) } }) {
       let client = AgentClient(
-        address: "\(address):\(settings.httpPort)", transport: context.transport, timeout: Self.agentTimeout)
+        address: "\(address):\(port)", transport: context.transport, timeout: Self.agentTimeout)
       do {
         _ = try await client.clusterStatus()
         return true
@@ -182,31 +188,6 @@ package struct MachineObserver: Sendable {
       reader.reject(path, reason: "\(path) is not JSON")
     }
     return nil
-  }
-
-  // MARK: Other configuration files
-
-  private func otherConfigurationFiles(_ reader: CheckedReader) -> [MachineObservation.OtherFile] {
-    let directory = settings.configDirectory
-    return reader.list(directory).filter { $0.hasSuffix(".json") || $0.hasSuffix(".hcl") }.map { "\(directory)/\($0)" }
-      .filter { $0 != settings.configurationPath }
-      .map { path in
-        guard case .text(let text) = reader.content(path) else { return .init(path: path, setsBootstrap: false) }
-        return .init(path: path, setsBootstrap: setsBootstrap(text))
-      }
-  }
-
-  private func setsBootstrap(_ text: String) -> Bool {
-    do {
-      let value = try JSONValue(parsing: text)
-      return (value["bootstrap_expect"]?.integer ?? 0) > 0 || value["bootstrap"]?.bool == true
-    } catch {
-      // Not JSON, so HCL: `bootstrap_expect = 3` at the start of a line.
-      return text.split(whereSeparator: \.isNewline).contains { line in
-        let words = line.split { $0 == " " || $0 == "\t" || $0 == "=" || $0 == "\"" }
-        return words.first == "bootstrap_expect" || words.prefix(2) == ["bootstrap", "true"]
-      }
-    }
   }
 
   /// Stops the run if the machine cannot be read.

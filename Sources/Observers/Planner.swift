@@ -123,6 +123,7 @@ package struct Planner: Sendable {
     let client = instance.client
     let machine = try await MachineObserver(settings: settings, context: context).observe(
       instance.binary, identity: instance.identity)
+    let settings = settings.besideFiles(machine.otherConfigurationFiles)
     var observation = Observation(identity: instance.identity, machine: machine, group: nil, time: context.now())
     observation.record = record(of: instance.identity, mode)
     if observation.warmPoolState != nil { return try Plan(observation, settings) }
@@ -134,7 +135,8 @@ package struct Planner: Sendable {
     do {
       observation.secrets = try await secrets(client, mode, rejoins: rejoins)
       hasSecrets = true
-      observation = try await discover(observation, client, mode, rejoins: rejoins, readsRecord: readsRecord)
+      observation = try await with(settings).discover(
+        observation, client, mode, rejoins: rejoins, readsRecord: readsRecord)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
     {
       if !hasSecrets { observation.secrets = try presentSecrets(machine.configuration, insteadOf: error) }

@@ -108,5 +108,6 @@ struct MemoryFiles: FileReader {
     return Array(text.utf8)
   }
   func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
+  func resolvedPath(_ path: String) -> String { forgotten("where \(path) leads") }
   func list(_ directory: String) throws(FileError) -> [String] { forgotten("a list of \(directory)") }
 }

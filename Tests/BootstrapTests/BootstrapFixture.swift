@@ -49,7 +49,10 @@ struct BootstrapFixture: Sendable {
   /// The agent answers, leads and votes.
   func startAgent() {
     agent.setCluster([("i-0aaa", "10.0.1.10")])
-    agent.set { $0.failure = nil }
+    agent.set { state in
+      state.nodeName = "i-0aaa"
+      state.failure = nil
+    }
   }
 
   /// The supervised agent starts, and ends by SIGTERM with status 0.

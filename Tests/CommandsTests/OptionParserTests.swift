@@ -21,6 +21,7 @@ struct OneFile: FileReader {
     return Array(text.utf8)
   }
   func isLink(_ path: String) -> Bool { forgotten("whether \(path) is a link") }
+  func resolvedPath(_ path: String) -> String { forgotten("where \(path) leads") }
   func list(_ directory: String) throws(FileError) -> [String] { forgotten("a list of \(directory)") }
 }
 
@@ -99,6 +100,7 @@ struct OneFile: FileReader {
       "consul-bootstrap --help explains --log-agent-patience"
     ),
     (["--set", "bootstrap_expect=1"], "--set bootstrap_expect sets bootstrap_expect", "use --expect"),
+    (["--set", "Bootstrap_Expect=1"], "--set Bootstrap_Expect sets bootstrap_expect", "use --expect"),
     (
       ["--set", #"acl.tokens.agent="k""#], "--set acl.tokens.agent is a secret",
       "write it into a file that only root can read, and merge it with --merge FILE"

@@ -200,6 +200,7 @@ import Testing
     }
     func read(_ path: String, limit: Int) -> [UInt8] { forgotten("reading \(path)") }
     func isLink(_ path: String) -> Bool { false }
+    func resolvedPath(_ path: String) -> String { path }
     func list(_ directory: String) -> [String] { forgotten("listing \(directory)") }
     func open(_ path: String, followsLinks: Bool) -> (any OpenFile)? { followsLinks ? nil : Changing(files: self) }
   }

@@ -187,6 +187,7 @@ struct WALFixture {
     }
     func read(_ path: String, limit: Int) -> [UInt8] { forgotten("reading \(path)") }
     func isLink(_ path: String) -> Bool { false }
+    func resolvedPath(_ path: String) -> String { path }
     func list(_ directory: String) -> [String] { [WALFixture.segmentName, "wal-meta.db"] }
     func open(_ path: String, followsLinks: Bool) -> (any OpenFile)? {
       path.hasSuffix("wal-meta.db") ? DamagedFile(metadata) : Sparse(files: self)
@@ -214,6 +215,7 @@ struct WALFixture {
     }
     func read(_ path: String, limit: Int) -> [UInt8] { forgotten("reading \(path)") }
     func isLink(_ path: String) -> Bool { false }
+    func resolvedPath(_ path: String) -> String { path }
     func list(_ directory: String) -> [String] { files.keys.sorted() }
     func open(_ path: String, followsLinks: Bool) -> (any OpenFile)? {
       path == "wal/\(name)" ? damaged : files[String(path.dropFirst(4))].map { DamagedFile($0) }

@@ -25,7 +25,7 @@ import Testing
   }
 
   @Test func `an unreadable file comes before everything else`() throws {
-    var machine = machine(running: true, others: [.init(path: "/etc/consul.d/x.hcl", setsBootstrap: true)])
+    var machine = machine(running: true, others: [otherFile("x.hcl", "bootstrap_expect = 3")])
     machine.unreadable = [
       UnreadableFile(path: "/a", reason: "first", isPermissionDenied: false),
       UnreadableFile(path: "/b", reason: "second", isPermissionDenied: false),

@@ -125,14 +125,14 @@ import Testing
   }
 
   @Test func `our file keeps its place among the others when Consul validates it`() throws {
-    let others = ["00-a.json", "zz.hcl"].map {
-      MachineObservation.OtherFile(path: "/etc/consul.d/\($0)", setsBootstrap: false)
-    }
+    let link = OtherConfigurationFile(
+      path: "/etc/consul.d/z", target: "/usr/share/z.hcl", .document(SecretDocument(.object([:]))))
+    let others = [otherFile("00-a.json", ""), link, otherFile("zz.hcl", "")]
     let plan = try plan(observation(machine(others: others)))
     #expect(
       plan.steps.all.compactMap(\.command).first?.text
         == "/usr/bin/consul validate -quiet /etc/consul.d/00-a.json "
-        + "/var/lib/consul-bootstrap/staged.json /etc/consul.d/zz.hcl"
+        + "/var/lib/consul-bootstrap/staged.json /usr/share/z.hcl /etc/consul.d/zz.hcl"
     )
   }
 
@@ -224,7 +224,7 @@ import Testing
   }
 
   @Test func `a baked bootstrap_expect is refused`() throws {
-    let seen = observation(machine(others: [.init(path: "/etc/consul.d/x.hcl", setsBootstrap: true)]))
+    let seen = observation(machine(others: [otherFile("x.hcl", "bootstrap_expect = 3")]))
     #expect(try plan(seen).obstacle?.status == .configurationRejected)
   }
 

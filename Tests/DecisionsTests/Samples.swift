@@ -32,13 +32,24 @@ func machine(
   running: Bool = false,
   systemd: Bool = false, unit: FileContent = .absent, configuration: CurrentConfiguration = .absent,
   version: ConsulVersion = ConsulVersion(1, 8, 7),
-  others: [MachineObservation.OtherFile] = []
+  others: [OtherConfigurationFile] = []
 ) -> MachineObservation {
   MachineObservation(
     consulPath: "/usr/bin/consul", consulVersion: version, isBootedBySystemd: systemd, hostName: "ip-10-0-1-10",
     agentOwner: FileOwner(user: 8500, group: 8500, userName: "consul", groupName: "consul"), dataDirectory: data,
     recordedInstanceID: recorded,
     configuration: configuration, unit: unit, agentIsRunning: running, otherConfigurationFiles: others)
+}
+
+/// Another file of the configuration directory, with this text.
+func otherFile(_ name: String, _ text: String) -> OtherConfigurationFile {
+  let path = "/etc/consul.d/\(name)"
+  do {
+    let syntax = ConfigurationSyntax(path: path) ?? .json
+    return OtherConfigurationFile(path: path, .document(SecretDocument(try syntax.parse(Array(text.utf8)))))
+  } catch {
+    return OtherConfigurationFile(path: path, .notUnderstood(reason: "\(path), \(error.explanation)"))
+  }
 }
 
 func observation(

@@ -109,13 +109,13 @@ import Testing
     let repair = "its file system; an unreadable file does not count as absent"
     #expect(
       try await doctor.findings("files") == [
+        "problem files: cannot read /etc/consul.d/50-team.json; read /etc/consul.d/50-team.json: Permission denied; "
+          + "hint: run as root",
         "problem files: cannot read /opt/consul; list /opt/consul: Input/output error; "
           + "hint: repair /opt/consul or \(repair)",
         "problem files: cannot read /var/lib/consul-bootstrap/instance.json; "
           + "/var/lib/consul-bootstrap/instance.json has no text member instance_id; "
           + "hint: repair /var/lib/consul-bootstrap/instance.json or \(repair)",
-        "problem files: cannot read /etc/consul.d/50-team.json; read /etc/consul.d/50-team.json: Permission denied; "
-          + "hint: run as root",
       ])
     #expect(try await doctor.findings("data") == [])
     // The plan does not repeat the first of them.
@@ -175,6 +175,29 @@ import Testing
     FakeConsulAgent(context).setCluster([("a", "10.0.1.10")])
     context.ports.setListenError(port: 8300, .tcp, "Address already in use")
     #expect(try await doctor.findings("ports") == ["ok ports: an agent is running here"])
+  }
+
+  @Test func `an agent that does not use its configuration is a problem`() async throws {
+    context.files.put("/etc/consul.d/00-consul-bootstrap.json", #"{"data_dir": "/data", "datacenter": "dc1"}"#)
+    let agent = FakeConsulAgent(context) { state in
+      state.agentSelf = ["Config": ["Datacenter": "dc1"], "DebugConfig": ["DataDir": "/opt/consul"]]
+    }
+    agent.setCluster([("a", "10.0.1.10")])
+    #expect(
+      try await doctor.findings().contains(
+        "problem configuration: the agent does not use its configuration: data_dir is /opt/consul, not /data; "
+          + "hint: restart the agent, and check the options of its command line"))
+  }
+
+  @Test func `ports that another file sets are those that are checked`() async throws {
+    context.files.put("/etc/consul.d/z.hcl", "ports { server = 9300, http = -1 }")
+    context.ports.setListenError(port: 9300, .tcp, "Address already in use")
+    context.ports.setListenError(port: 8500, .tcp, "Address already in use")
+    #expect(
+      try await doctor.findings("ports") == [
+        "problem ports: port 9300 tcp on 10.0.1.10 is not available: address already in use; "
+          + "hint: find the process that uses it: ss -lnpt 'sport = :9300'"
+      ])
   }
 
   @Test func `each name server is queried`() async throws {

@@ -129,6 +129,44 @@ import Testing
     #expect(status.json["agent"]?["configuration_error"] == .string(reason))
   }
 
+  /// Only our own file was read: `status` asked an agent that another file had moved elsewhere, and called it dead.
+  @Test func `another file of the directory names the agent's address, too`() async {
+    context.files.put(Self.configuration, #"{"bind_addr": "10.0.1.10", "client_addr": "127.0.0.1"}"#)
+    context.files.put("/etc/consul.d/z.hcl", "client_addr = \"10.0.1.10\"\nports { http = 8501 }")
+    FakeConsulAgent(context, at: "10.0.1.10:8501").setCluster([("a", "10.0.1.10")])
+    let status = await status()
+    #expect(status.agent.address == "10.0.1.10:8501" && status.problems == [])
+  }
+
+  @Test func `another file that is not understood is a problem`() async {
+    context.files.put(Self.configuration, "{}")
+    context.files.put("/etc/consul.d/z.hcl", "]")
+    #expect(
+      await problems() == ["cannot read the agent's configuration: /etc/consul.d/z.hcl, line 1: a key expected"])
+  }
+
+  @Test func `an agent that does not use its configuration is a problem`() async {
+    context.files.put(
+      Self.configuration, #"{"server": true, "node_name": "a", "data_dir": "/data", "bootstrap_expect": 3}"#)
+    context.files.put("/etc/consul.d/z.json", #"{"Datacenter": "DC2"}"#)
+    agent.set { state in
+      state.nodeName = "a"
+      state.agentSelf = [
+        "Config": ["Datacenter": "dc1", "Server": true],
+        "DebugConfig": ["DataDir": "/opt/consul", "BootstrapExpect": 0],
+      ]
+    }
+    let status = await status()
+    #expect(
+      status.problems == [
+        "the agent does not use its configuration: datacenter is dc1, not dc2",
+        "the agent does not use its configuration: data_dir is /opt/consul, not /data",
+      ])
+    #expect(status.json["healthy"] == false)
+    agent.set { $0.refusals["/v1/agent/self"] = (403, "Permission denied") }
+    #expect(await problems() == [])
+  }
+
   // MARK: Log forwarding
 
   @Test func `without a report log forwarding is a problem only where it is expected`() async {

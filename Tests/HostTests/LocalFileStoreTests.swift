@@ -67,6 +67,9 @@ import Testing
       try #require(symlink("nowhere", directory + "/link") == 0)
       #expect(try files.isLink(directory + "/link"))
       #expect(try !files.isLink(directory))
+      #expect(throws: FileError("resolve", directory + "/link", number: ENOENT)) {
+        try files.resolvedPath(directory + "/link")
+      }
       #expect(try !files.isLink(directory + "/absent"))
       let long = directory + "/" + String(repeating: "x", count: 300)
       #expect(throws: FileError("check", long, number: ENAMETOOLONG)) { try files.isLink(long) }

@@ -126,6 +126,7 @@ struct ScriptedFiles: FileReader {
   func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] { Array(try file(path).get().utf8) }
   func status(_ path: String) throws(FileError) -> FileStatus? { preconditionFailure("status \(path)") }
   func isLink(_ path: String) throws(FileError) -> Bool { preconditionFailure("isLink \(path)") }
+  func resolvedPath(_ path: String) throws(FileError) -> String { preconditionFailure("resolvedPath \(path)") }
   func list(_ directory: String) throws(FileError) -> [String] { preconditionFailure("list \(directory)") }
 }
 

@@ -4,7 +4,7 @@ import Testing
 /// Each parser of foreign input has a fuzz target, and `make fuzz` runs it.
 @Suite struct FuzzTests {
   static let parsers = [
-    "Bolt", "CheckpointStore", "ConsulVersion", "HTTPDate", "ISO8601", "JSON", "Journal", "LineSplitter",
+    "Bolt", "CheckpointStore", "ConsulVersion", "HCL", "HTTPDate", "ISO8601", "JSON", "Journal", "LineSplitter",
     "LogTimestamp", "MessagePack", "SharedConfiguration", "WriteAheadLog", "XML",
   ]
 

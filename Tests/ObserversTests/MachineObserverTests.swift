@@ -42,14 +42,16 @@ import Testing
       content: .init(snapshotNamesThisAddress: true),
       raftState: .present(evidence: "/opt/consul/raft/snapshots/2-5-1"), isMount: false)
     expected.recordedInstanceID = "i-2"
-    expected.configuration = CurrentConfiguration(.present(Secret(#"{"retry_join": ["10.0.1.9"]}"#)))
     expected.unit = .text("[Service]\n")
     expected.agentIsRunning = true
     expected.syslogFile = "/var/log/messages"
     expected.otherConfigurationFiles = [
-      .init(path: "/etc/consul.d/10-services.json", setsBootstrap: false),
-      .init(path: "/etc/consul.d/zz.hcl", setsBootstrap: true),
+      .init(path: "/etc/consul.d/10-services.json", .document(SecretDocument(.object([:])))),
+      .init(path: "/etc/consul.d/zz.hcl", .document(SecretDocument(["bootstrap_expect": 3]))),
     ]
+    expected.configuration = CurrentConfiguration(
+      .present(Secret(#"{"retry_join": ["10.0.1.9"]}"#)), at: "/etc/consul.d/00-consul-bootstrap.json",
+      beside: expected.otherConfigurationFiles)
     #expect(try await observe(flow) == expected)
   }
 
@@ -79,12 +81,18 @@ import Testing
     ("a.json", #"{"retry_join": ["bootstrap_expect"]}"#, false), ("a.hcl", "server = true\nbootstrap_expect=5\n", true),
     ("a.hcl", "  bootstrap = true\n", true), ("a.hcl", "bootstrap = false\n", false),
     ("a.hcl", "# bootstrap_expect = 3\n", false), ("a.hcl", "\"bootstrap_expect\" = 3\n", true),
+    ("a.json", #"{"Bootstrap_Expect": 3}"#, true), ("b.hcl", "server = true, bootstrap_expect = 3", true),
+    ("c.hcl", "server = true bootstrap_expect = 3", true), ("d.hcl", "bootstrap_expect = 0", false),
+    ("e.hcl", "/* bootstrap_expect = 3 */", false), ("f.hcl", "bootstrap_expect = \"3\"", true),
+    ("g.json", #"{"bootstrap_expect": 0, "bootstrap_expect": 3}"#, true), ("h.json", #"{"bootstrap": "true"}"#, true),
+    ("i.json", #"{"bootstrap": "false"}"#, false), ("j.json", #"{"bootstrap_expect": 3.7}"#, true),
+    ("k.hcl", "service { name = \"x\" tags = [\"bootstrap_expect = 3\"] }", false),
+    ("l.hcl", "node_meta { bootstrap_expect = \"3\" }", false), ("m.txt", "bootstrap_expect = 3", false),
   ])
   func `another file sets bootstrap or bootstrap_expect`(_ name: String, _ text: String, _ sets: Bool) async throws {
     flow.context.files.put("/etc/consul.d/\(name)", text)
-    #expect(
-      try await observe(flow).otherConfigurationFiles
-        == [.init(path: "/etc/consul.d/\(name)", setsBootstrap: sets)])
+    let failures = try await observe(flow).otherFileFailures
+    #expect(failures.map(\.message) == (sets ? ["/etc/consul.d/\(name) sets bootstrap or bootstrap_expect"] : []))
   }
 
   @Test func `the sidecar's environment contains no credentials`() async throws {
@@ -175,6 +183,14 @@ import Testing
     flow.settings.overlays = [.init(origin: "--set ports.http", value: ["ports": ["http": 18500]])]
     flow.context.transport.fail("http://127.0.0.1:18500/", .refused)
     flow.context.transport.answer("http://10.0.1.10:18500/", status: 500)
+    #expect(try await observe(flow).agentIsRunning)
+  }
+
+  /// Guards against a second agent: ours was looked for at its default port only.
+  @Test func `the port is that of another file, too`() async throws {
+    flow.context.files.put("/etc/consul.d/z.hcl", "ports { http = 8501 }")
+    flow.context.transport.fail("http://127.0.0.1:8501/", .refused)
+    flow.context.transport.answer("http://10.0.1.10:8501/", status: 500)
     #expect(try await observe(flow).agentIsRunning)
   }
 

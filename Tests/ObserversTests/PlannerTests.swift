@@ -68,6 +68,24 @@ import Testing
     #expect(flow.context.launcher.commands == ["/usr/bin/consul version"])
   }
 
+  /// Servers of a group are configured alike: a port that a file of the image sets is that of every peer.
+  @Test func `peers are asked at the port that another file sets`() async throws {
+    flow.context.files.put("/etc/consul.d/z.hcl", "ports { http = 8501 }")
+    for host in ["127.0.0.1", "10.0.1.10", "10.0.2.100"] {
+      flow.context.transport.fail("http://\(host):8501/", .refused)
+    }
+    _ = FakeConsulAgent(flow.context, at: "10.0.1.9:8501") { state in
+      state.leader = "10.0.1.9:8300"
+      state.peers = ["10.0.1.9:8300"]
+    }
+    let plan = try await plan(flow, .run)
+    guard case .join = plan.decision else {
+      Issue.record("\(plan.decision)")
+      return
+    }
+    #expect(plan.requirements?.agentAddress == "127.0.0.1:8501")
+  }
+
   /// The sidecar runs beside an agent: a wait of ten minutes would hide everything else that it does.
   @Test(arguments: [Planner.Mode.dryRun, .stay])
   func `a dry run and the sidecar observe an incomplete group once`(_ mode: Planner.Mode) async throws {

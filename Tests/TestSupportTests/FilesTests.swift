@@ -114,6 +114,9 @@ import Testing
     check(40, "open /data/link: Too many levels of symbolic links") {
       _ = try files.open("/data/link", followsLinks: false)
     }
+    #expect(try files.resolvedPath("/data/link/a") == "/data/real/a")
+    #expect(try files.resolvedPath("/data/real/a") == "/data/real/a")
+    check(2, "resolve /dangling: No such file or directory") { _ = try files.resolvedPath("/dangling") }
     check(40, "append to /dangling: Too many levels of symbolic links") { _ = try files.append(to: "/dangling") }
     try files.write("/dangling", [1], mode: 0o600, owner: nil)
     #expect(try !files.isLink("/dangling"))

@@ -63,6 +63,8 @@ package protocol FileReader: Sendable {
   func read(_ path: String, limit: Int) throws(FileError) -> [UInt8]
   /// Whether the path itself is a symbolic link.
   func isLink(_ path: String) throws(FileError) -> Bool
+  /// The path of the same file without symbolic links.
+  func resolvedPath(_ path: String) throws(FileError) -> String
   /// Names in a directory, sorted, without `.` and `..`.
   func list(_ directory: String) throws(FileError) -> [String]
 }

@@ -326,7 +326,9 @@ package struct OptionParser: Sendable {
   private func refuseReservedKeys(_ settings: Settings) throws {
     let instead = ["bootstrap": "--expect", "bootstrap_expect": "--expect", "data_dir": "--data-dir"]
     for overlay in settings.overlays {
-      for (key, option) in instead.sorted(by: { $0.key < $1.key }) where overlay.value[key] != nil {
+      // Consul compares keys without their case.
+      let keys = Set((overlay.value.value.object ?? [:]).keys.map { $0.lowercased() })
+      for (key, option) in instead.sorted(by: { $0.key < $1.key }) where keys.contains(key) {
         throw Failure(.usage, "\(overlay.origin) sets \(key)", hint: "use \(option)")
       }
     }

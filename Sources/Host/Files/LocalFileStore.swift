@@ -31,6 +31,12 @@ package struct LocalFileStore: FileStore {
     return info.st_mode & S_IFMT == S_IFLNK
   }
 
+  package func resolvedPath(_ path: String) throws(FileError) -> String {
+    guard let resolved = realpath(path, nil) else { throw failure("resolve", path) }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
+
   package func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
     let file = try open(path, O_RDONLY, "read")
     defer { close(file) }

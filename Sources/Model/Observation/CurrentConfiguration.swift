@@ -1,6 +1,8 @@
 package import Base
+package import Consul
 
-/// The agent's configuration file on disk: the only source of peers and secrets when AWS cannot be reached.
+/// The agent's configuration on disk: our own file, which is the only source of peers and secrets when AWS cannot be
+/// reached, and what it makes with the other files of its directory.
 package struct CurrentConfiguration: Sendable, Equatable {
   package enum Content: Sendable, Equatable {
     case absent
@@ -9,19 +11,29 @@ package struct CurrentConfiguration: Sendable, Equatable {
   }
 
   package let content: Content
-  /// Nil if there is no file, or if it is not JSON: then a run replaces it.
+  /// Our own file. Nil if there is none, or if it is not JSON: then a run replaces it.
   package let document: SecretDocument?
+  /// What the agent uses.
+  package let merged: MergedConfiguration
+  /// Why the agent may use something else, a line for each file that is not read.
+  package let problems: [String]
 
-  package init(_ content: Content) {
+  /// - Parameters:
+  ///   - path: of our own file.
+  ///   - others: the other files of its directory.
+  package init(_ content: Content, at path: String = "", beside others: [OtherConfigurationFile] = []) {
     self.content = content
-    guard case .present(let text) = content else {
-      document = nil
-      return
+    var document: SecretDocument?
+    if case .present(let text) = content {
+      do { document = SecretDocument(try JSONValue(parsing: text.value)) } catch { document = nil }
     }
-    do {
-      document = SecretDocument(try JSONValue(parsing: text.value))
-    } catch {
-      document = nil
+    self.document = document
+    merged = MergedConfiguration(document, at: path, beside: others)
+    problems = others.compactMap { file in
+      switch file.content {
+      case .document: nil
+      case .notUnderstood(let reason), .unreadable(let reason): reason
+      }
     }
   }
 
@@ -32,10 +44,8 @@ package struct CurrentConfiguration: Sendable, Equatable {
   /// Addresses in `retry_join_wan`.
   package var wanPeers: [IPv4Address] { addresses("retry_join_wan") }
   package var gossipKey: Secret? { document?["encrypt"]?.string.map { Secret($0) } }
-  /// The agent's own ACL token, under the key of either ACL system.
-  package var agentToken: Secret? {
-    (document?["acl"]?["tokens"]?["agent"]?.string ?? document?["acl_agent_token"]?.string).map { Secret($0) }
-  }
+  /// The agent's own ACL token.
+  package var agentToken: Secret? { merged.agentToken }
   package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
   package var advertiseAddress: IPv4Address? { document?["advertise_addr"]?.string.flatMap { IPv4Address($0) } }
 
@@ -51,23 +61,10 @@ package struct CurrentConfiguration: Sendable, Equatable {
 
   /// `address:port` at which this machine reaches the agent's HTTP API.
   package func agentAddress(_ settings: Settings) -> String {
-    let host = AgentInterface.host(in: document, otherwise: bindAddress ?? AgentInterface.loopback)
-    return "\(host):\(settings.httpPort)"
+    merged.agentAddress(settings, bind: bindAddress ?? AgentInterface.loopback)
   }
 
   private func addresses(_ key: String) -> [IPv4Address] {
     document?[key]?.array?.compactMap { $0.string.flatMap { IPv4Address($0) } } ?? []
-  }
-}
-
-/// Where the agent's HTTP and DNS interfaces listen.
-package enum AgentInterface {
-  package static let loopback = IPv4Address("127.0.0.1")!
-
-  /// Address at which this machine reaches both: loopback if `client_addr` includes it.
-  package static func host(in configuration: SecretDocument?, otherwise address: IPv4Address) -> IPv4Address {
-    guard let text = configuration?["client_addr"]?.string else { return loopback }
-    let listed = text.split(separator: " ").compactMap { IPv4Address($0) }
-    return listed.contains { $0.isLoopback || $0.isUnspecified } ? loopback : listed.first ?? address
   }
 }

@@ -39,33 +39,14 @@ package struct MachineObservation: Sendable, Equatable {
   package var programPath = "/usr/local/bin/consul-bootstrap"
   /// Files that exist and could not be read. They do not count as absent: no run continues without them.
   package var unreadable: [UnreadableFile] = []
-  /// The other files of the configuration directory, sorted by path.
-  package var otherConfigurationFiles: [OtherFile]
-
-  package struct OtherFile: Sendable, Equatable {
-    package let path: String
-    /// Whether the file sets `bootstrap` or `bootstrap_expect`.
-    package let setsBootstrap: Bool
-
-    package init(path: String, setsBootstrap: Bool) {
-      self.path = path
-      self.setsBootstrap = setsBootstrap
-    }
-
-    /// The error of a run beside a file that sets it, with status 14.
-    package var bootstrapFailure: Failure {
-      Failure(
-        .configurationRejected, "\(path) sets bootstrap or bootstrap_expect",
-        details: ["a server with a fixed value can form a second cluster"],
-        hint: "remove the key from \(path); consul-bootstrap writes bootstrap_expect at a boot where it is safe")
-    }
-  }
+  /// The other files of the configuration directory, in the order in which Consul reads them.
+  package var otherConfigurationFiles: [OtherConfigurationFile]
 
   package init(
     consulPath: String, consulVersion: ConsulVersion, isBootedBySystemd: Bool, hostName: String, agentOwner: FileOwner?,
     dataDirectory: DataDirectoryObservation, recordedInstanceID: String?, configuration: CurrentConfiguration,
     unit: FileContent,
-    agentIsRunning: Bool, otherConfigurationFiles: [OtherFile]
+    agentIsRunning: Bool, otherConfigurationFiles: [OtherConfigurationFile]
   ) {
     self.consulPath = consulPath
     self.consulVersion = consulVersion

@@ -1,4 +1,5 @@
 package import Base
+internal import Consul
 
 extension Settings {
   /// Kind of address under which servers of different datacenters reach each other.
@@ -64,9 +65,20 @@ extension Settings {
     case address(IPv4Address)
   }
 
-  /// A port of the agent by its key under `ports`, as the overlays set it; not positive if they disable it.
+  /// A port of the agent by its key under `ports`, as the overlays or other files of the configuration directory set
+  /// it; not positive if they disable it.
   package func port(_ key: String, otherwise standard: Int64) -> Int64 {
-    overlays.reduce(standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
+    overlays.reduce(inheritedPorts[key] ?? standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
+  }
+
+  /// The same settings beside these files, which set ports for all servers alike.
+  package func besideFiles(_ files: [OtherConfigurationFile]) -> Settings {
+    var settings = self
+    let ports = MergedConfiguration(nil, at: "", beside: files)["ports"]?.object ?? [:]
+    settings.inheritedPorts = ports.compactMapValues(\.wholeNumber)
+    // Our own file sets it.
+    if dns == .port53 { settings.inheritedPorts["dns"] = nil }
+    return settings
   }
 
   /// Port of the agent's DNS interface.

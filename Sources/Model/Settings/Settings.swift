@@ -62,6 +62,8 @@ package struct Settings: Sendable, Equatable {
   package var resolvesReverse = false
   /// Additional address of the agent's DNS interface; nil: none.
   package var dnsAddress: DNSAddress?
+  /// Ports that other files of the configuration directory set, by their keys.
+  package var inheritedPorts: [String: Int64] = [:]
   /// Upstream resolvers of the agent; empty: those of this machine, if `dns` is set.
   package var recursors: [IPv4Address] = []
 

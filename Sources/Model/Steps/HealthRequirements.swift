@@ -12,6 +12,8 @@ package struct HealthRequirements: Sendable, Equatable {
   package let bootstrapExpect: Int?
   /// Nil without a WAN pool.
   package let wan: WAN?
+  /// What the agent must report of itself; nil for an agent that ran before: it may need a restart first.
+  package let expected: ExpectedAgent?
   /// The agent's own token, if ACLs are enabled.
   package let token: Secret?
   /// What runs the agent, for the reason of a failed start.
@@ -32,15 +34,15 @@ package struct HealthRequirements: Sendable, Equatable {
   }
 
   package init(
-    agentAddress: String, raftAddress: String?, servers: Int, bootstrapExpect: Int? = nil, wan: WAN?, token: Secret?,
-    runner: AgentRunner,
-    timeout: Duration
+    agentAddress: String, raftAddress: String?, servers: Int, bootstrapExpect: Int? = nil, wan: WAN?,
+    expected: ExpectedAgent? = nil, token: Secret?, runner: AgentRunner, timeout: Duration
   ) {
     self.agentAddress = agentAddress
     self.raftAddress = raftAddress
     self.servers = servers
     self.bootstrapExpect = bootstrapExpect
     self.wan = wan
+    self.expected = expected
     self.token = token
     self.runner = runner
     self.timeout = timeout

@@ -10,7 +10,7 @@ package final class FakeFiles: FileStore {
   package enum Operation: String, Sendable {
     case status = "check"
     case isLink = "check the link"
-    case read, list, open, write, rename
+    case read, list, open, resolve, write, rename
     case append = "append to"
     case createDirectory = "create directory"
     case changeOwner = "change the owner of"
@@ -213,6 +213,10 @@ extension FakeFiles {
         return false
       }
     }
+  }
+
+  package func resolvedPath(_ path: String) throws(FileError) -> String {
+    try perform(.resolve, path) { try $0.tree.resolved(path) }
   }
 
   package func list(_ directory: String) throws(FileError) -> [String] {

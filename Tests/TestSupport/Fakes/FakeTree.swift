@@ -76,6 +76,16 @@ struct FakeTree: Sendable {
     return try walk(Self.parts(path)[...], from: [Self.root], followsLast, &links)?.last
   }
 
+  /// The path without links. Throws ENOENT, ENOTDIR, ELOOP.
+  func resolved(_ path: String) throws -> String {
+    var links = 0
+    guard let trail = try walk(Self.parts(path)[...], from: [Self.root], true, &links) else { throw Errno(2) }
+    return zip(trail, trail.dropFirst()).map { directory, number in
+      guard case .directory(let entries) = node(directory).content else { return "" }
+      return "/" + (entries.first { $0.value == number }?.key ?? "")
+    }.joined()
+  }
+
   /// - Returns: the nodes from the root to the one looked for.
   private func walk(
     _ parts: ArraySlice<Substring>, from start: [UInt64], _ followsLast: Bool, _ links: inout Int

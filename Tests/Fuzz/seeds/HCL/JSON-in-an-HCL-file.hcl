@@ -1,0 +1,2 @@
+ 
+{"node_name": "j", "ports": {"dns": 7777}}

@@ -1,0 +1,3 @@
+node_name = "a"
+node_name = "b"
+server = true server = false
