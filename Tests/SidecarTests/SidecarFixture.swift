@@ -31,7 +31,7 @@ struct SidecarFixture: Sendable {
     aws = FakeAWS(context)
     context.transport.fail("http://10.0.", .refused)
     agent = FakeConsulAgent(context)
-    agent.set { $0.members = [.init("own", "10.0.1.10")] }
+    agent.setCluster([("own", "10.0.1.10")])
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
     aws.setGroups([FakeGroup(desired: 1)])
     context.files.put(Self.consul, "binary", mode: 0o755)
@@ -43,7 +43,7 @@ struct SidecarFixture: Sendable {
     context.system.setOwner("consul", 100)
   }
 
-  private var planner: Planner {
+  var planner: Planner {
     let runtime = context.context
     let metadata = MetadataClient(
       environment: [:], allowsVersion1: false, transport: runtime.transport, clock: runtime.clock, log: runtime.log)
