@@ -8,7 +8,7 @@ extension SystemdUnit {
   /// - `Restart=on-failure` restarts the agent after a crash, but not after a clean leave, which `always` would revert.
   /// - `ExecReload` uses the shell's built-in kill: small images have no other.
   /// - No start limit: a failed start is retried every `RestartSec`, and succeeds once its cause is fixed.
-  /// - `ExecStartPre` renames raft data that the cluster no longer counts on; as root, and the agent starts whatever its
+  /// - `ExecStartPre` renames raft data that the cluster no longer counts on; as root. The agent starts whatever its
   ///   result is.
   /// - `ExecStop` leaves through the API: after SIGTERM, Consul 1.8 treats a peer's broken connection as a second
   ///   signal and aborts its leave. If the API refuses (ACLs), SIGTERM follows.

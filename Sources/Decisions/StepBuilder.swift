@@ -113,7 +113,8 @@ struct StepBuilder {
     switch start {
     case .systemd:
       let unit = SystemdUnit(
-        agent: command, beforeStart: beforeStart, leave: leave, owner: owner, bindsLowPorts: configuration.bindsLowPorts)
+        agent: command, beforeStart: beforeStart, leave: leave, owner: owner, bindsLowPorts: configuration.bindsLowPorts
+      )
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
       if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
       steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]

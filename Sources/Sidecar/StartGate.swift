@@ -81,7 +81,9 @@ package struct StartGate: Sendable {
     guard !own.addresses.isEmpty else { return (.keep(reason: "this server's own address is not known"), false) }
     let others = answers.filter { !own.addresses.contains($0.key) }
     let isNamed = others.values.contains { answer in
-      if case .status(let status) = answer, status.leader != nil { !own.names.isDisjoint(with: status.peers) } else {
+      if case .status(let status) = answer, status.leader != nil {
+        !own.names.isDisjoint(with: status.peers)
+      } else {
         false
       }
     }

@@ -72,7 +72,8 @@ import Testing
         "/bin/systemctl kill --signal=SIGKILL consul.service", "/bin/systemctl stop consul.service",
         "/bin/systemctl start consul.service",
       ])
-    #expect(configuration == ["bind_addr": "10.0.1.10", "node_name": "i-0aaa", "retry_join": ["10.0.1.8", "10.0.1.9"]])
+    #expect(
+      configuration == ["bind_addr": "10.0.1.10", "node_name": "i-0aaa", "retry_join": ["10.0.1.8", "10.0.1.9"]])
     #expect(
       sidecar.log.first == "error this server's raft data is not that of the living cluster; renaming it and joining "
         + "empty reason=\"the raft configuration that 10.0.1.8 reports does not name this server: 10.0.1.8:8300, "
@@ -99,7 +100,8 @@ import Testing
     #expect(actions.count == 3 && actions.last == "/bin/systemctl start consul.service")
     #expect(
       sidecar.log.contains {
-        $0.hasPrefix("error cannot rename the raft data; the agent starts with it again reason=\"rename /opt/consul/raft")
+        $0.hasPrefix(
+          "error cannot rename the raft data; the agent starts with it again reason=\"rename /opt/consul/raft")
       })
   }
 
