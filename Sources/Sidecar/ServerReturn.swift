@@ -21,8 +21,11 @@ extension Sidecar {
 
   /// A boot needs some seconds; then a server that others have replaced meanwhile returns at once.
   private static let firstLook = Duration.seconds(3)
-  /// While the server is in no cluster: two AWS calls each.
-  private static let aloneBackoff = Backoff(base: .seconds(2), cap: .seconds(10))
+  /// While the server is in no cluster, for the first looks: up to three AWS calls each.
+  private static let aloneBackoff = Backoff(base: .seconds(2), cap: .seconds(5))
+  private static let frequentLooks = 60
+  /// After a cut a connection to AWS from before may hang as long as it has lasted; a new one does not.
+  private static let awsTimeout = Duration.seconds(6)
   /// Between the two looks that a renaming needs.
   private static let secondLook = Duration.seconds(3)
   private static let failurePause = Duration.seconds(600)
@@ -46,7 +49,7 @@ extension Sidecar {
       watch.looksAlone = isAlone ? watch.looksAlone + 1 : 0
       if watch.doubtedSince != nil {
         pause = Self.secondLook
-      } else if isAlone {
+      } else if isAlone, watch.looksAlone <= Self.frequentLooks {
         pause = Self.aloneBackoff.bound(watch.looksAlone - 1)
       } else {
         pause = settings.sidecarInterval * Double.random(in: 0.5...1.5, using: &generator)
@@ -66,7 +69,15 @@ extension Sidecar {
     let status = try await agent().clusterStatus()
     let isMember = status.isMember(own.names)
     guard !isMember || watch.looks % Self.looksPerAWSCall == Self.looksPerAWSCall - 1 else { return true }
-    let readiness = try await planner.readiness(at: instance)
+    let planner = planner
+    guard let readiness = try await context.within(Self.awsTimeout, { try await planner.readiness(at: instance) })
+    else {
+      if pollState.isNew("no answer", for: "AWS") {
+        context.log.warning("AWS does not answer; the present servers are not known")
+      }
+      return isMember
+    }
+    _ = pollState.isNew(nil, for: "AWS")
     let others = readiness.asked.compactMap(\.address).filter { !own.addresses.contains($0) }
     let answers = await PeerObserver(context: context, httpPort: settings.httpPort).query(others)
     let alive = try await members(wan: false, &pollState)?.filter { $0.isServer && $0.isAlive }.compactMap(\.address)

@@ -33,7 +33,7 @@ package struct StartGate: Sendable {
     let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
     let data = configuration.dataDirectory(settings)
     guard settings.role == .server, RaftState(dataDirectory: data, files: context.files).mayBePresent else { return }
-    guard let outcome = try await within(Self.timeout, { try await look(configuration) }) else { return }
+    guard let outcome = try await context.within(Self.timeout, { try await look(configuration) }) else { return }
     switch outcome.decision {
     case .keep(let reason): context.log.debug("the raft data stays", ["reason": .string(reason)])
     case .setAside(let reason):
@@ -53,7 +53,7 @@ package struct StartGate: Sendable {
     var (decision, isNamed) = try decide(configuration, nil, answers)
     guard !isNamed else { return Outcome(decision: decision, servers: []) }
     // AWS may list servers that know a leader, and metadata more addresses of this one.
-    let found = try await within(Self.awsTimeout) { try await presentServers() }
+    let found = await presentServersInTime()
     if let found {
       answers.merge(await query(found.servers.filter { answers[$0] == nil })) { $1 }
       (decision, isNamed) = try decide(configuration, found.identity, answers)
@@ -90,33 +90,19 @@ package struct StartGate: Sendable {
     return (RaftDataDecision(ownAddresses: own.names, answers: others, port: own.port), isNamed)
   }
 
+  private func presentServersInTime() async -> (identity: Identity, servers: [IPv4Address])? {
+    do {
+      return try await context.within(Self.awsTimeout) { try await presentServers() }
+    } catch {
+      if !Task.isCancelled {
+        context.log.info("cannot look at the present servers", ["reason": .string(error.explained)])
+      }
+      return nil
+    }
+  }
+
   private func presentServers() async throws -> (identity: Identity, servers: [IPv4Address]) {
     let instance = try await planner.locate()
     return (instance.identity, try await planner.readiness(at: instance).asked.compactMap(\.address))
-  }
-
-  /// - Returns: nil if the work fails, or takes longer.
-  private func within<Value: Sendable>(
-    _ time: Duration, _ work: @escaping @Sendable () async throws -> Value
-  ) async throws -> Value? {
-    let value = await withTaskGroup(of: Value?.self) { group in
-      group.addTask {
-        do { return try await work() } catch {
-          if !Task.isCancelled {
-            context.log.info("cannot look at the present servers", ["reason": .string(error.explained)])
-          }
-          return nil
-        }
-      }
-      group.addTask {
-        // Ends early only by cancellation.
-        try? await context.clock.sleep(for: time)
-        return nil
-      }
-      defer { group.cancelAll() }
-      return await group.next() ?? nil
-    }
-    try Task.checkCancellation()
-    return value
   }
 }
