@@ -44,6 +44,8 @@ package struct NodeStatus: Sendable {
   /// The options name logs to forward.
   package let expectsForwarding: Bool
   package let time: Timestamp
+  /// What the sidecar reports on the identity of the cluster.
+  package var identityProblems: [String] = []
 
   package init(agent: Agent, report: Report, expectsForwarding: Bool, time: Timestamp) {
     self.agent = agent
@@ -69,6 +71,7 @@ package struct NodeStatus: Sendable {
       case .known, .hiddenByACLs: break
       }
     }
+    problems += identityProblems
     switch report {
     case .present(let report): problems += report.problems(at: time)
     case .unreadable(let reason): problems.append("cannot read the sidecar's report on log forwarding: \(reason)")
@@ -88,9 +91,11 @@ extension NodeStatus {
 
   package static func observe(_ settings: Settings, context: RuntimeContext) async -> NodeStatus {
     let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
-    return NodeStatus(
+    var status = NodeStatus(
       agent: await agent(configuration, settings, context), report: report(settings, context.files),
       expectsForwarding: !settings.logs.isEmpty, time: context.now())
+    status.identityProblems = ClusterIdentityReport.problems(at: settings.identityReportPath, context.files)
+    return status
   }
 
   private static func agent(

@@ -35,6 +35,11 @@ package struct RaftData: Sendable {
     try write(joining, over: configuration)
     let target = "\(raft).\(life).\(context.now().basic)"
     try context.files.rename(raft, to: target)
+    // The name of the cluster whose data this was.
+    let identity = settings.clusterIdentityPath
+    if try context.files.status(identity) != nil {
+      try context.files.rename(identity, to: "\(identity).\(life).\(context.now().basic)")
+    }
     context.log.error(
       "renamed the raft data of this server, which joins the cluster empty",
       ["from": .string(raft), "to": .string(target), "reason": .string(reason)])

@@ -107,6 +107,7 @@ package final class Sidecar: Sendable {
             group.addTask { await service.run() }
             group.addTask { await self.watchAgent(at: instance) }
             group.addTask { await self.watchServer(at: instance) }
+            group.addTask { await self.watchIdentity(at: instance) }
           }
         }
         state.service = service

@@ -77,7 +77,7 @@ def returned(member, fresh, since):
     )
     took = time.monotonic() - since
     print(f"returned after {took:.1f} s")
-    assert took <= RETURN
+    assert took <= RETURN, "\n".join(m.log[-6000:] for m in fresh)
     one_cluster(member, *fresh)
 
 

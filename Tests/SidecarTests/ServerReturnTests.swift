@@ -53,9 +53,9 @@ import Testing
   }
   private var actions: [String] { sidecar.context.launcher.commands.filter { $0.hasPrefix(Self.systemctl) } }
 
-  /// Waits for so many reads of the agent's leader.
+  /// Waits for so many reads of the agent's raft peers.
   private func looks(_ count: Int) async throws {
-    try await sidecar.context.transport.request(to: "http://127.0.0.1:8500/v1/status/leader", number: count)
+    try await sidecar.context.transport.request(to: "http://127.0.0.1:8500/v1/status/peers", number: count)
     try await sidecar.context.clock.settle()
   }
 

@@ -37,6 +37,8 @@ struct SidecarFixture: Sendable {
     context.files.put(Self.consul, "binary", mode: 0o755)
     context.files.put("/opt/consul/node-id", "11111111-2222-3333-4444-555555555555")
     context.files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-0aaa"}"#)
+    context.files.put(
+      "/var/lib/consul-bootstrap/cluster.json", #"{"cluster": "11111111-2222-4333-8444-555555555555", "epoch": 1}"#)
     context.files.makeDirectory("/etc/consul.d")
     context.launcher.run(Self.consul, ["version"], output: "Consul v1.20.1\n")
     context.launcher.run(Self.consul, ["validate"])
