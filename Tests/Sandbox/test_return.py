@@ -153,3 +153,57 @@ def test_a_server_that_was_cut_off_while_all_others_were_replaced_returns_by_its
     returned(member, fresh, since)
     assert len(renamed(member)) == 1 and "raft.removed." in renamed(member)[0]
     assert json.loads(member.run("cat", "/var/lib/consul-bootstrap/instance.json").stdout)["instance_id"] == member.id
+
+
+def identity(member):
+    return json.loads(member.read("/var/lib/consul-bootstrap/cluster.json"))["cluster"]
+
+
+def is_named(*members):
+    """Every server knows the name of its cluster."""
+    until(lambda: all(m.exists("/var/lib/consul-bootstrap/cluster.json") for m in members))
+    assert len({identity(m) for m in members}) == 1
+
+
+def test_a_server_with_the_data_of_another_cluster_is_noticed_and_joins_empty(sandbox):
+    """raft itself takes it as a voter, with its old keys and without the new ones."""
+    sandbox.aws.create_group("consul", desired=3)
+    member = sandbox.launch(group="consul", boot=False, systemd=True)
+    others = [sandbox.launch(group="consul", boot=False) for _ in range(2)]
+    for other in others:
+        other.boot("#!/bin/sh\nexec consul-bootstrap --expect 3\n")
+    member.boot()
+    assert member.bootstrap("--expect", "3").returncode == 0
+    assert member.run("consul", "kv", "put", "precious", "foreign").returncode == 0
+    is_named(member, *others)
+    foreign = identity(member)
+    # What would notice it earlier: the sidecar's look at the servers, and the gate of the unit.
+    member.run("systemctl", "disable", "--now", "consul-bootstrap", check=True)
+    member.run("sh", "-c", "systemctl cat consul | grep -q before-start", check=True)
+    for other in others:
+        sandbox.terminate(other)
+    until(lambda: member.consul("/v1/status/leader") == "")
+    fresh = sandbox.launch_group(2, group="fresh")
+    healthy(*fresh)
+    put(fresh[0])
+    is_named(*fresh)
+    assert identity(fresh[0]) != foreign
+    # As a human would do it.
+    member.run("consul", "join", fresh[0].address, check=True)
+    wanted = sorted(f"{m.address}:8300" for m in [member, *fresh])
+    until(lambda: voters(fresh[0]) == wanted, lambda: voters(fresh[0]))
+    assert member.run("consul", "kv", "get", "-stale", "precious").stdout.strip() == "foreign"
+    since = time.monotonic()
+    member.run("systemctl", "start", "consul-bootstrap", check=True)
+    until(
+        lambda: member.bootstrap("status", "--check").stdout.count("diverged from its cluster") == 1,
+        lambda: member.run("journalctl", "--no-pager", "-u", "consul*").stdout[-6000:],
+    )
+    noticed = time.monotonic() - since
+    print(f"noticed after {noticed:.1f} s")
+    assert noticed <= 60
+    until(lambda: len(renamed(member)) == 1, lambda: renamed(member))
+    assert "raft.diverged." in renamed(member)[0]
+    returned(member, fresh, time.monotonic())
+    until(lambda: identity(member) == identity(fresh[0]) if member.exists("/var/lib/consul-bootstrap/cluster.json") else 0)
+    until(lambda: member.bootstrap("status", "--check").returncode == 0, lambda: member.bootstrap("status", "--check"))
