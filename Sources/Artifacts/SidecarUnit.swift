@@ -29,7 +29,8 @@ extension SidecarUnit {
   /// - `WatchdogSec`: a process that hangs is killed and restarted.
   /// - The conditions: a run has configured the agent. Either file is enough: without its options, or without the whole
   ///   state directory, the sidecar starts from the agent's configuration and reports what was lost.
-  /// - Only the configuration, the state and the log of this program are writable. Everything is readable: logs to
+  /// - Only the configuration, the state and the log of this program are writable, and a server's data directory, whose
+  ///   raft data may have to be renamed. Everything is readable: logs to
   ///   forward may be anywhere.
   /// - Neither `ProtectKernelTunables` nor `ProtectControlGroups`: with either, journalctl in a unit of a
   ///   systemd-nspawn container finds no entry after a cursor (systemd 252).
@@ -40,6 +41,7 @@ extension SidecarUnit {
   package init(program: String, settings: Settings, environment: [String: String]) {
     let optionsPath = settings.sidecarConfigurationPath
     var writable = [settings.configDirectory, settings.stateDirectory]
+    if settings.role == .server { writable.append("-" + settings.dataDirectory) }
     // The log is created by the first line, and rotated by a rename.
     if settings.forwards(.bootstrap) { writable.append("/var/log") }
     if case .unix(let path)? = settings.metricsAddress {

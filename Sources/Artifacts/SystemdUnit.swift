@@ -8,13 +8,16 @@ extension SystemdUnit {
   /// - `Restart=on-failure` restarts the agent after a crash, but not after a clean leave, which `always` would revert.
   /// - `ExecReload` uses the shell's built-in kill: small images have no other.
   /// - No start limit: a failed start is retried every `RestartSec`, and succeeds once its cause is fixed.
+  /// - `ExecStartPre` renames raft data that the cluster no longer counts on; as root. The agent starts whatever its
+  ///   result is.
   /// - `ExecStop` leaves through the API: after SIGTERM, Consul 1.8 treats a peer's broken connection as a second
   ///   signal and aborts its leave. If the API refuses (ACLs), SIGTERM follows.
   /// - `TimeoutStopSec`: a graceful leave drains for 5 s and waits up to 5 s for raft; a minute interrupts no leave.
   /// - `AmbientCapabilities`: the agent's user may not bind ports below 1024 by itself.
-  package init(agent: Command, leave: Command?, owner: FileOwner?, bindsLowPorts: Bool) {
+  package init(agent: Command, beforeStart: Command?, leave: Command?, owner: FileOwner?, bindsLowPorts: Bool) {
     let capability = bindsLowPorts && owner != nil ? "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" : ""
     let user = owner.map { "User=\($0.userName)\nGroup=\($0.groupName)\n" } ?? ""
+    let gate = beforeStart.map { "ExecStartPre=-+\($0.text)\n" } ?? ""
     let stop = leave.map { "ExecStop=-\($0.text)\n" } ?? ""
     self.init(
       text: """
@@ -28,7 +31,7 @@ extension SystemdUnit {
 
         [Service]
         Type=exec
-        \(user)\(capability)ExecStart=\(agent.text)
+        \(user)\(capability)\(gate)ExecStart=\(agent.text)
         ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
         \(stop)KillMode=mixed
         KillSignal=SIGTERM

@@ -106,7 +106,10 @@ package struct BootstrapRun: Sendable {
       context: context, lifecycleHooks: hooks, record: RecordWriter(client: instance.client),
       agreement: { try await agree(at: instance, $0) },
       agentOutput: spool,
-      agentStarts: { supervisorStarted($0, sidecar) })
+      agentStarts: {
+        sidecar.monitors($0)
+        supervisorStarted($0, sidecar)
+      })
     return Parts(
       instance: instance, hooks: hooks,
       heartbeats: settings.lifecycleHook.map { hook in Task { await hooks.keepAlive(hook) } }, executor: executor,

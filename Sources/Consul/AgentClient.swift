@@ -41,6 +41,14 @@ package struct RaftServer: Sendable, Equatable {
   package let address: String
   package let isLeader: Bool
   package let isVoter: Bool
+
+  package init(id: String, node: String, address: String, isLeader: Bool, isVoter: Bool) {
+    self.id = id
+    self.node = node
+    self.address = address
+    self.isLeader = isLeader
+    self.isVoter = isVoter
+  }
 }
 
 /// A member of the LAN or WAN gossip pool, as `/v1/agent/members` shows it.
@@ -105,7 +113,7 @@ package struct AgentClient: Sendable {
   /// Peers are not trusted; the answer for a cluster of seven servers has some 200 bytes.
   private static let maximumStatusBytes = 16 << 10
   /// A thousand members have some 500 KB.
-  private static let maximumBytes = 8 << 20
+  static let maximumBytes = 8 << 20
 
   /// `/v1/status/leader` and `/v1/status/peers`, which need no token.
   package func clusterStatus() async throws -> ClusterStatus {
@@ -202,7 +210,7 @@ package struct AgentClient: Sendable {
     return value
   }
 
-  private func get(_ path: String, limit: Int = maximumBytes) async throws -> JSONValue {
+  func get(_ path: String, limit: Int = maximumBytes) async throws -> JSONValue {
     let response = try await send("GET", path, limit: limit)
     do {
       return try JSONValue(parsing: response.body)
@@ -213,6 +221,13 @@ package struct AgentClient: Sendable {
 
   private func send(
     _ method: String, _ path: String, limit: Int = maximumBytes, body: [UInt8] = []
+  ) async throws -> HTTPResponse {
+    try await exchange(method, path, body: body, limit: limit, accepting: [200])
+  }
+
+  /// - Parameter accepting: HTTP statuses of an answer that can be used.
+  func exchange(
+    _ method: String, _ path: String, body: [UInt8] = [], limit: Int = maximumBytes, accepting: Set<Int>
   ) async throws -> HTTPResponse {
     var request = HTTPRequest(method, base + path)
     request.body = body
@@ -226,7 +241,7 @@ package struct AgentClient: Sendable {
     } catch let error as TransportError {
       throw AgentError.transport(error)
     }
-    guard response.status == 200 else {
+    guard accepting.contains(response.status) else {
       throw AgentError.refused(status: response.status, message: String(response.text.prefix(200)))
     }
     return response

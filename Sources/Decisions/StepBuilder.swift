@@ -116,7 +116,7 @@ struct StepBuilder {
     switch start {
     case .systemd:
       let unit = SystemdUnit(
-        agent: command, leave: leave, owner: owner, bindsLowPorts: merged.bindsLowPorts)
+        agent: command, beforeStart: beforeStart, leave: leave, owner: owner, bindsLowPorts: merged.bindsLowPorts)
       var steps: [Step] = [.writeUnit(path: SystemdUnit.path, text: unit.text)]
       if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
       steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]
@@ -141,6 +141,18 @@ struct StepBuilder {
     .agent(
       docker: machine.consulPath, image: settings.image ?? "", settings: settings, owner: owner, files: outsideFiles,
       bindsLowPorts: merged.bindsLowPorts)
+  }
+
+  /// The command that the unit runs before each start of a server's agent, with the paths of this run.
+  private var beforeStart: Command? {
+    guard settings.role == .server else { return nil }
+    let standard = Settings()
+    let paths = [
+      ("config-dir", settings.configDirectory, standard.configDirectory),
+      ("data-dir", settings.dataDirectory, standard.dataDirectory),
+      ("state-dir", settings.stateDirectory, standard.stateDirectory),
+    ].filter { $0.1 != $0.2 }
+    return Command(machine.programPath, ["before-start"] + paths.flatMap { ["--\($0.0)", $0.1] })
   }
 
   /// The command by which the agent leaves the cluster before it stops; nil if it does not leave.

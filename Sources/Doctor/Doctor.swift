@@ -66,6 +66,9 @@ package struct Doctor: Sendable {
         ).ports(readiness)
       }
     }
+    for problem in ClusterIdentityReport.problems(at: settings.identityReportPath, context.files) {
+      report(.problem("identity", problem, hint: "see the log of the sidecar: journalctl -u consul-bootstrap"))
+    }
     try Task.checkCancellation()
     guard let binary, let identity, var observation = await observation(binary, identity) else {
       return await machine.check(nil, name: name)

@@ -48,6 +48,8 @@ package struct NodeStatus: Sendable {
   package let time: Timestamp
   /// Why the options of the last run are lost; nil if they are not.
   package let lostOptions: String?
+  /// What the sidecar reports on the identity of the cluster.
+  package var identityProblems: [String] = []
 
   package init(
     agent: Agent, report: Report, expectsForwarding: Bool, time: Timestamp, lostOptions: String? = nil
@@ -78,6 +80,7 @@ package struct NodeStatus: Sendable {
       }
     }
     if let lostOptions { problems.append("the options of the last run are lost: \(lostOptions)") }
+    problems += identityProblems
     switch report {
     case .present(let report): problems += report.problems(at: time)
     case .unreadable(let reason): problems.append("cannot read the sidecar's report on log forwarding: \(reason)")
@@ -97,9 +100,11 @@ extension NodeStatus {
 
   package static func observe(_ settings: Settings, context: RuntimeContext) async -> NodeStatus {
     let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
-    return NodeStatus(
+    var status = NodeStatus(
       agent: await agent(configuration, settings, context), report: report(settings, context.files),
       expectsForwarding: !settings.logs.isEmpty, time: context.now(), lostOptions: settings.lostOptions)
+    status.identityProblems = ClusterIdentityReport.problems(at: settings.identityReportPath, context.files)
+    return status
   }
 
   private static func agent(

@@ -5,7 +5,7 @@ internal import Model
 /// Steps that start, stop and reload services.
 extension StepExecutor {
   /// systemctl and docker wait for a stop: as long as the unit gives an agent to leave, and a margin.
-  private static let commandTimeout = Duration.seconds(90)
+  static let commandTimeout = Duration.seconds(90)
   private static let reloadTimeout = Duration.seconds(10)
 
   func reload(agentAt address: String, token: Secret?) async throws {

@@ -13,6 +13,8 @@ package actor Supervisor: AgentMonitor {
   private var stopSignal: Int32?
   /// The present process was killed for a restart.
   private var isRestarting = false
+  /// Done once before the next start.
+  private var workBeforeStart: (@Sendable () -> Void)?
   private var crashes = 0
   private var lastCrash = ""
   /// The wait between a crash and the next start; a signal to stop ends it.
@@ -57,6 +59,8 @@ package actor Supervisor: AgentMonitor {
     // Crashes in a row.
     var failures = 0
     while !mustStop {
+      workBeforeStart?()
+      workBeforeStart = nil
       let started = context.uptime()
       let process = try start()
       let end = await waitForEnd(of: process)
@@ -104,10 +108,17 @@ package actor Supervisor: AgentMonitor {
   }
 
   /// Kills the agent, and starts it again at once.
-  package func restart() {
-    guard let process, !mustStop else { return }
-    isRestarting = true
-    process.signal(Self.kill)
+  /// - Parameter work: done in between.
+  package func restart(_ work: (@Sendable () -> Void)? = nil) {
+    guard !mustStop else { return }
+    workBeforeStart = work ?? workBeforeStart
+    if let process {
+      isRestarting = true
+      process.signal(Self.kill)
+    } else {
+      // It has crashed, and waits for its next start.
+      pause?.cancel()
+    }
   }
 
   private func backOff(_ time: Duration) async {

@@ -18,6 +18,13 @@ package struct PeerObserver: Sendable {
       observation.identity, secrets: observation.secrets, settings: settings, context: context)
   }
 
+  /// As the agent that runs with the configuration on disk.
+  package init(_ current: CurrentConfiguration, settings: Settings, context: RuntimeContext) {
+    self.settings = settings
+    transport = context.transport
+    raftPort = RaftPortObserver(current, settings: settings, context: context)
+  }
+
   /// Where raft's port gave no answer, HTTP rarely does, and a firewall may drop its packets: a second for both.
   private static let httpTimeout = Duration.milliseconds(250)
   /// Maximum number of concurrent queries: more than a group of servers has members.

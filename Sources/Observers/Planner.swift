@@ -237,17 +237,9 @@ package struct Planner: Sendable {
       failure.details.append("\(settings.configurationPath) does not contain the \(name)")
       throw failure
     }
-    func material(_ reference: SecretReference?, _ name: String) -> Secrets.TLSMaterial? {
-      guard let reference else { return nil }
-      if case .file(let path) = reference { return .file(path: path) }
-      return .file(path: "\(settings.tlsDirectory)/\(name).pem")
-    }
-    var secrets = Secrets()
+    var secrets = Secrets(tlsOnDisk: settings)
     secrets.gossipKey = try required(settings.gossipKey, current.gossipKey, "gossip key")
     secrets.agentToken = try required(settings.agentToken, current.agentToken, "agent's token")
-    secrets.ca = material(settings.tls.ca, "ca")
-    secrets.cert = material(settings.tls.cert, "cert")
-    secrets.key = material(settings.tls.key, "key")
     return secrets
   }
 }

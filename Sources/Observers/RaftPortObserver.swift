@@ -14,10 +14,22 @@ package struct RaftPortObserver: Sendable {
 
   /// - Parameter secrets: with the certificate of this server.
   package init(_ identity: Identity, secrets: Secrets, settings: Settings, context: RuntimeContext) {
+    self.init({ try settings.datacenterName(for: identity) }, secrets, settings, context)
+  }
+
+  /// As the agent that runs with the configuration on disk.
+  init(_ current: CurrentConfiguration, settings: Settings, context: RuntimeContext) {
+    let datacenter = current.document?["datacenter"]?.string ?? settings.datacenter
+    self.init({ datacenter }, Secrets(tlsOnDisk: settings), settings, context)
+  }
+
+  private init(
+    _ datacenter: () throws -> String, _ secrets: Secrets, _ settings: Settings, _ context: RuntimeContext
+  ) {
     self.settings = settings
     transport = context.streams
     do {
-      tls = try settings.raftPortTLS(identity, secrets, context.files).map { .success($0) }
+      tls = try settings.raftPortTLS(datacenter, secrets, context.files).map { .success($0) }
     } catch {
       tls = .failure(.stream(.local(error.explained)))
     }
@@ -49,14 +61,29 @@ extension Settings {
   /// - Returns: nil unless this server has CA, certificate and key.
   /// - Throws: `FileError`, or `Failure` if the datacenter has no name.
   fileprivate func raftPortTLS(
-    _ identity: Identity, _ secrets: Secrets, _ files: any FileReader
+    _ datacenter: () throws -> String, _ secrets: Secrets, _ files: any FileReader
   ) throws -> TLSClient? {
     guard let ca = secrets.ca, let certificate = secrets.cert, let key = secrets.key else { return nil }
     let domain = overlays.reduce("consul") { domain, overlay in overlay.value["domain"]?.string ?? domain }
     return TLSClient(
       ca: try ca.text(files), certificate: try certificate.text(files), key: try key.text(files),
-      serverName: "server.\(try datacenterName(for: identity)).\(domain)",
+      serverName: "server.\(try datacenter()).\(domain)",
       verifiesName: tls.verifyServerHostname ?? isProduction)
+  }
+}
+
+extension Secrets {
+  /// Certificates and key where the agent reads them: those from a secret store are in the TLS directory.
+  init(tlsOnDisk settings: Settings) {
+    func material(_ reference: SecretReference?, _ name: String) -> TLSMaterial? {
+      guard let reference else { return nil }
+      if case .file(let path) = reference { return .file(path: path) }
+      return .file(path: "\(settings.tlsDirectory)/\(name).pem")
+    }
+    self.init()
+    ca = material(settings.tls.ca, "ca")
+    cert = material(settings.tls.cert, "cert")
+    key = material(settings.tls.key, "key")
   }
 }
 

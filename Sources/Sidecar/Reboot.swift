@@ -35,6 +35,7 @@ extension Sidecar {
     guard let boot, try context.files.readIfPresent(record) != boot else { return }
     let steps = try await planner.plan(at: instance, .stay).sidecarSteps, executor = StepExecutor(context: context)
     try await executor.perform(steps.writeConfiguration)
+    try await StartGate(settings: settings, context: context, planner: planner).run()
     if let start = steps.startContainer { try await executor.perform(start) }
     do {
       try context.files.write(record, boot, mode: 0o644, owner: nil)

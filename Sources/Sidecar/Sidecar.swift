@@ -2,6 +2,7 @@ internal import AWS
 package import Base
 internal import Consul
 internal import Decisions
+package import Execution
 package import LogForwarding
 package import Model
 package import Observers
@@ -23,16 +24,22 @@ package final class Sidecar: Sendable {
     var work: Task<Void, Never>?
     var needsRestart = false
     var configurationError = ReportedReason()
+    var supervisor: Supervisor?
   }
 
   var settings: Settings { state.withLock { $0.settings } }
   var planner: Planner { state.withLock { $0.planner } }
+  /// Of an agent that is a child of this process.
+  var supervisor: Supervisor? { state.withLock { $0.supervisor } }
 
   package init(settings: Settings, context: RuntimeContext, planner: Planner, spool: Spool?) {
     self.context = context
     self.spool = spool
     state = Mutex(State(settings: settings, planner: planner))
   }
+
+  /// The agent is a child of this process.
+  package func monitors(_ supervisor: Supervisor) { state.withLock { $0.supervisor = supervisor } }
 
   /// While nothing is missing, every so many polls call AWS: 5 minutes by default.
   static let pollsPerAWSCall = 10
@@ -100,6 +107,8 @@ package final class Sidecar: Sendable {
           await withTaskGroup(of: Void.self) { group in
             group.addTask { await service.run() }
             group.addTask { await self.watchAgent(at: instance) }
+            group.addTask { await self.watchServer(at: instance) }
+            group.addTask { await self.watchIdentity(at: instance) }
           }
         }
         state.service = service

@@ -12,7 +12,8 @@ import Testing
 
   @Test func `the whole unit`() {
     let unit = SystemdUnit(
-      agent: agent, leave: Command("/usr/bin/consul", ["leave"]), owner: owner, bindsLowPorts: true)
+      agent: agent, beforeStart: Command("/usr/local/bin/consul-bootstrap", ["before-start"]),
+      leave: Command("/usr/bin/consul", ["leave"]), owner: owner, bindsLowPorts: true)
     #expect(
       unit.text == """
         # Written by consul-bootstrap, which overwrites it. Add changes with: systemctl edit consul
@@ -28,6 +29,7 @@ import Testing
         User=consul
         Group=consul
         AmbientCapabilities=CAP_NET_BIND_SERVICE
+        ExecStartPre=-+/usr/local/bin/consul-bootstrap before-start
         ExecStart=/usr/bin/consul agent -config-dir=/etc/consul.d
         ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
         ExecStop=-/usr/bin/consul leave
@@ -45,8 +47,8 @@ import Testing
   }
 
   @Test func `without a user the agent runs as root, which needs no capability; without a leave it is stopped`() {
-    let text = SystemdUnit(agent: agent, leave: nil, owner: nil, bindsLowPorts: true).text
-    for key in ["User=", "Group=", "AmbientCapabilities", "ExecStop"] { #expect(!text.contains(key)) }
+    let text = SystemdUnit(agent: agent, beforeStart: nil, leave: nil, owner: nil, bindsLowPorts: true).text
+    for key in ["User=", "Group=", "AmbientCapabilities", "ExecStartPre", "ExecStop"] { #expect(!text.contains(key)) }
   }
 }
 
@@ -80,13 +82,14 @@ import Testing
   }
 
   @Test func `only what it writes is writable`() {
-    #expect(value("ReadWritePaths", lines()) == "/etc/consul.d /var/lib/consul-bootstrap")
+    #expect(value("ReadWritePaths", lines()) == "/etc/consul.d /var/lib/consul-bootstrap -/opt/consul")
+    #expect(value("ReadWritePaths", lines { $0.role = .client }) == "/etc/consul.d /var/lib/consul-bootstrap")
     let all = lines {
       $0.configDirectory = "/srv/consul"
       $0.logs = [.init(source: .bootstrap)]
       $0.metricsAddress = .unix(path: "/run/metrics/consul.sock")
     }
-    #expect(value("ReadWritePaths", all) == "/srv/consul /var/lib/consul-bootstrap /var/log -/run/metrics")
+    #expect(value("ReadWritePaths", all) == "/srv/consul /var/lib/consul-bootstrap -/opt/consul /var/log -/run/metrics")
   }
 
   @Test func `limits follow the settings`() {

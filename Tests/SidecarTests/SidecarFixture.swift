@@ -32,19 +32,21 @@ struct SidecarFixture: Sendable {
     context.transport.fail("http://10.0.", .refused)
     context.streams.fail("10.0.", .refused)
     agent = FakeConsulAgent(context)
-    agent.set { $0.members = [.init("own", "10.0.1.10")] }
+    agent.setCluster([("own", "10.0.1.10")])
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
     aws.setGroups([FakeGroup(desired: 1)])
     context.files.put(Self.consul, "binary", mode: 0o755)
     context.files.put("/opt/consul/node-id", "11111111-2222-3333-4444-555555555555")
     context.files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-0aaa"}"#)
+    context.files.put(
+      "/var/lib/consul-bootstrap/cluster.json", #"{"cluster": "11111111-2222-4333-8444-555555555555", "epoch": 1}"#)
     context.files.makeDirectory("/etc/consul.d")
     context.launcher.run(Self.consul, ["version"], output: "Consul v1.20.1\n")
     context.launcher.run(Self.consul, ["validate"])
     context.system.setOwner("consul", 100)
   }
 
-  private var planner: Planner {
+  var planner: Planner {
     let runtime = context.context
     let metadata = MetadataClient(
       environment: [:], allowsVersion1: false, transport: runtime.transport, clock: runtime.clock, log: runtime.log)

@@ -24,7 +24,11 @@ import Testing
     var sidecar = SidecarFixture()
     sidecar.settings = .datacenterPerZone
     Self.setZones(sidecar.aws, others: 2)
-    sidecar.agent.set { $0.wanMembers = [.init("own.a", "10.0.1.10")] }
+    sidecar.agent.set {
+      $0.wanMembers = [.init("own.a", "10.0.1.10")]
+      // The look at this server's own cluster ends here: its calls are not counted.
+      $0.refusals["/v1/status/leader"] = (500, "busy")
+    }
     self.sidecar = sidecar
   }
 

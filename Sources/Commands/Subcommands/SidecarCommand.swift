@@ -5,10 +5,11 @@ internal import Sidecar
 extension Subcommand {
   static let sidecar = Subcommand(
     "sidecar", usage: "[options]", summary: "keep the agent joined and forward logs",
-    explanation: "The sidecar joins servers of other zones over the WAN, and joins a client again after all its "
-      + "servers have been replaced. It adapts the configuration to an address that a reboot has changed, reports "
-      + "changed secrets, and forwards logs to CloudWatch (--log). A run starts it: as consul-bootstrap.service under "
-      + "systemd, in the same process under supervise. SIGHUP makes it read its options again.",
+    explanation: "The sidecar joins servers of other zones over the WAN, joins a client again after all its servers "
+      + "have been replaced, and returns a server that was replaced while it was off. It adapts the configuration to "
+      + "an address that a reboot has changed, reports changed secrets, and forwards logs to CloudWatch (--log). A run "
+      + "starts it: as consul-bootstrap.service under systemd, in the same process under supervise. SIGHUP makes it "
+      + "read its options again.",
     optionSource: .startingRun
   ) { try await SidecarCommand($0).run() }
 }

@@ -48,7 +48,7 @@ package struct Subcommand: Sendable, Equatable {
   }
 
   package static let all: [Subcommand] = [
-    sidecar, status, doctor, iamPolicy, install, uninstall, completion, man,
+    sidecar, beforeStart, status, doctor, iamPolicy, install, uninstall, completion, man,
   ]
 
   /// Names are unique.

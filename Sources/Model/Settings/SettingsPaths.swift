@@ -15,6 +15,12 @@ extension Settings {
   /// Records to which instance the state and data directories belong.
   package var instanceRecordPath: String { stateDirectory + "/instance.json" }
 
+  /// The identity of the cluster whose data this server holds.
+  package var clusterIdentityPath: String { stateDirectory + "/cluster.json" }
+
+  /// The sidecar's report on the cluster's identity, for `status` and `doctor`.
+  package var identityReportPath: String { stateDirectory + "/identity.json" }
+
   /// The sidecar's report on log forwarding, for `status`.
   package var logReportPath: String { stateDirectory + "/log-status.json" }
 

@@ -42,6 +42,13 @@ package final class FakeConsulAgent: Sendable {
     package var wanMembers: [Member] = []
     /// Members of `/v1/agent/self` besides `Config.NodeName`.
     package var agentSelf: [String: JSONValue] = [:]
+    /// Value of the key `consul-bootstrap/cluster`, as the leader has it; nil: there is none.
+    package var identity: JSONValue? = ["cluster": "11111111-2222-4333-8444-555555555555", "epoch": 1]
+    /// The same in this agent's own data, where that differs.
+    package var ownIdentity: JSONValue?
+    /// Indexes of this agent's last applied entry, and of the leader's last entry as autopilot reports it.
+    package var appliedIndex: Int64 = 10
+    package var leaderLastIndex: Int64 = 10
     /// The token that every path but `/v1/status` needs; nil is an agent without ACLs.
     package var requiredToken: String?
     /// Of the whole agent.
@@ -113,6 +120,18 @@ package final class FakeConsulAgent: Sendable {
       }
       let prefix = "/v1/agent/join/"
       switch (request.method, path) {
+      case ("GET", "/v1/kv/consul-bootstrap/cluster"):
+        let own = parts.count > 1 && parts[1].contains("stale") ? state.ownIdentity : nil
+        guard let value = own ?? state.identity else { return HTTPResponse(status: 404, body: []) }
+        return HTTPResponse(status: 200, body: Array(value.compactText.utf8))
+      case ("PUT", "/v1/kv/consul-bootstrap/cluster"):
+        if state.identity == nil { state.identity = try JSONValue(parsing: request.body) }
+        return HTTPResponse(status: 200, body: Array("true".utf8))
+      case ("GET", "/v1/operator/autopilot/health"):
+        let health: JSONValue = [
+          "Healthy": false, "Servers": [["Leader": true, "LastIndex": .integer(state.leaderLastIndex)]],
+        ]
+        return HTTPResponse(status: 429, body: Array(health.compactText.utf8))
       case ("PUT", "/v1/agent/reload"):
         state.reloads += 1
         return HTTPResponse(status: 200, body: [])
@@ -151,7 +170,11 @@ extension FakeConsulAgent.State {
     case "/v1/status/leader": return .string(leader ?? "")
     case "/v1/status/peers": return .strings(peers)
     case "/v1/agent/self":
-      return .object(agentSelf.merging(["Config": ["NodeName": .string(nodeName)]]) { $1.merging($0) })
+      let own: [String: JSONValue] = [
+        "Config": ["NodeName": .string(nodeName)],
+        "Stats": ["raft": ["applied_index": .string(String(appliedIndex))]],
+      ]
+      return .object(agentSelf.merging(own) { $1.merging($0) })
     case "/v1/operator/raft/configuration":
       let list = servers.map { server -> JSONValue in
         [

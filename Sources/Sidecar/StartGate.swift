@@ -1,0 +1,105 @@
+package import Base
+internal import Consul
+internal import Decisions
+internal import Execution
+package import Model
+package import Observers
+
+/// What the agent's unit runs before each start of an agent that has raft data: a server that the leader's raft
+/// configuration no longer names would campaign with a higher term and take the leadership from the living.
+///
+/// It takes at most some seconds. Where no server can be asked, the agent starts as it is.
+package struct StartGate: Sendable {
+  private let settings: Settings
+  private let context: RuntimeContext
+  private let planner: Planner
+
+  package init(settings: Settings, context: RuntimeContext, planner: Planner) {
+    self.settings = settings
+    self.context = context
+    self.planner = planner
+  }
+
+  /// Of all looks. A later start, and the sidecar, look again.
+  private static let timeout = Duration.seconds(5)
+  /// For AWS to list the present servers: the configuration's may all be gone.
+  private static let awsTimeout = Duration.seconds(3)
+  /// A leader that has lost its majority steps down in less than half a second with `raft_multiplier` 1, in 2.5 s with
+  /// Consul's default.
+  private static let secondLook = Duration.seconds(1)
+
+  /// - Throws: `Failure` if the data must be renamed and cannot; `FileError`, or `CancellationError`.
+  package func run() async throws {
+    let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
+    let data = configuration.dataDirectory(settings)
+    guard settings.role == .server, RaftState(dataDirectory: data, files: context.files).mayBePresent else { return }
+    guard let outcome = try await context.within(Self.timeout, { try await look(configuration) }) else { return }
+    switch outcome.decision {
+    case .keep(let reason): context.log.debug("the raft data stays", ["reason": .string(reason)])
+    case .setAside(let reason):
+      _ = try RaftData(settings: settings, context: context).setAside(
+        configuration, servers: outcome.servers, life: "removed", reason: reason)
+    }
+  }
+
+  private struct Outcome: Sendable {
+    let decision: RaftDataDecision
+    /// Servers that know a leader.
+    let servers: [IPv4Address]
+  }
+
+  private func look(_ configuration: CurrentConfiguration) async throws -> Outcome {
+    let observer = PeerObserver(configuration, settings: settings, context: context)
+    var answers = await observer.query(configuration.peers)
+    var (decision, isNamed) = try decide(configuration, nil, answers)
+    guard !isNamed else { return Outcome(decision: decision, servers: []) }
+    // AWS may list servers that know a leader, and metadata more addresses of this one.
+    let found = await presentServersInTime()
+    if let found {
+      answers.merge(await observer.query(found.servers.filter { answers[$0] == nil })) { $1 }
+      (decision, isNamed) = try decide(configuration, found.identity, answers)
+    }
+    guard case .setAside = decision else { return Outcome(decision: decision, servers: []) }
+    try await context.clock.sleep(for: Self.secondLook)
+    answers = await observer.query(Self.leaders(answers))
+    (decision, isNamed) = try decide(configuration, found?.identity, answers)
+    return Outcome(decision: decision, servers: Self.leaders(answers))
+  }
+
+  /// Servers that know a leader.
+  private static func leaders(_ answers: [IPv4Address: PeerAnswer]) -> [IPv4Address] {
+    answers.filter { if case .status(let status) = $0.value { status.leader != nil } else { false } }.keys.sorted()
+  }
+
+  private func decide(
+    _ configuration: CurrentConfiguration, _ identity: Identity?, _ answers: [IPv4Address: PeerAnswer]
+  ) throws -> (decision: RaftDataDecision, isNamed: Bool) {
+    let own = try OwnRaftAddresses(configuration, identity: identity, settings: settings, files: context.files)
+    guard !own.addresses.isEmpty else { return (.keep(reason: "this server's own address is not known"), false) }
+    let others = answers.filter { !own.addresses.contains($0.key) }
+    let isNamed = others.values.contains { answer in
+      if case .status(let status) = answer, status.leader != nil {
+        !own.names.isDisjoint(with: status.peers)
+      } else {
+        false
+      }
+    }
+    return (RaftDataDecision(ownAddresses: own.names, answers: others, port: own.port), isNamed)
+  }
+
+  private func presentServersInTime() async -> (identity: Identity, servers: [IPv4Address])? {
+    do {
+      return try await context.within(Self.awsTimeout) { try await presentServers() }
+    } catch {
+      if !Task.isCancelled {
+        context.log.info("cannot look at the present servers", ["reason": .string(error.explained)])
+      }
+      return nil
+    }
+  }
+
+  private func presentServers() async throws -> (identity: Identity, servers: [IPv4Address]) {
+    let instance = try await planner.locate()
+    return (instance.identity, try await planner.readiness(at: instance).asked.compactMap(\.address))
+  }
+}
