@@ -25,7 +25,9 @@ struct BootstrapFixture: Sendable {
     aws.setGroups([FakeGroup("web", desired: 1, hooks: ["launching"])])
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait")])
     metadata = FakeMetadata(test)
-    agent = FakeConsulAgent(test) { $0.failure = .refused }
+    agent = FakeConsulAgent(test) { state in
+      (state.failure, state.nodeName) = (.refused, "i-0aaa")
+    }
     _ = FakeConsulAgent(test, at: "10.0.1.10:8500") { $0.failure = .refused }
     test.system.setOwner("consul", 100)
     for path in ["/etc/systemd/system", "/var/lib/consul-bootstrap", "/opt", "/var/log"] {

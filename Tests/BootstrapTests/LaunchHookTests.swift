@@ -67,6 +67,7 @@ import Testing
       FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"),
       FakeInstance("i-0bbb", ip: "10.0.1.11", lifecycle: "Standby"),
     ])
+    fixture.test.streams.fail("10.0.1.11:8300", .silent)
     fixture.test.transport.silence("http://10.0.1.11:8500/")
     let failure = try await fixture.failure()
     #expect(failure?.status == .groupIncomplete && failure?.needsRepair == true)

@@ -41,6 +41,7 @@ import Testing
     fixture.aws.setInstances([
       FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"), FakeInstance("i-0bbb", ip: "10.0.1.11"),
     ])
+    fixture.test.streams.fail("10.0.1.11:8300", .refused)
     fixture.test.transport.fail("http://10.0.1.11:8500/", .refused)
   }
 

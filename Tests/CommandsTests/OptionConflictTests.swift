@@ -63,10 +63,8 @@ import Testing
     "ssm:/a/b/c/d/e/f/g/h/i/j/k/l/m/n",
   ])
   func `a record's path is one that Parameter Store accepts, with room for a zone and an entry`(_ value: String) {
-    #expect(
-      failure(["--cluster-record", value])?.message
-        == "--cluster-record: \"\(value)\" must be ssm: and the path of a parameter, for example ssm:/consul/web/cluster"
-    )
+    let rule = "must be ssm: and the path of a parameter, for example ssm:/consul/web/cluster"
+    #expect(failure(["--cluster-record", value])?.message == "--cluster-record: \"\(value)\" \(rule)")
   }
 
   @Test(arguments: [

@@ -205,5 +205,7 @@ def test_a_server_with_the_data_of_another_cluster_is_noticed_and_joins_empty(sa
     until(lambda: len(renamed(member)) == 1, lambda: renamed(member))
     assert "raft.diverged." in renamed(member)[0]
     returned(member, fresh, time.monotonic())
-    until(lambda: identity(member) == identity(fresh[0]) if member.exists("/var/lib/consul-bootstrap/cluster.json") else 0)
+    until(
+        lambda: member.exists("/var/lib/consul-bootstrap/cluster.json") and identity(member) == identity(fresh[0]),
+    )
     until(lambda: member.bootstrap("status", "--check").returncode == 0, lambda: member.bootstrap("status", "--check"))

@@ -112,7 +112,7 @@ import Testing
     #expect(actions.isEmpty && text(Self.report)?["divergence"] == .string(Self.reason))
   }
 
-  @Test func `without the right to the key it is said once, and nothing is checked`() async throws {
+  @Test func `without the right to the key that is logged once, and nothing is checked`() async throws {
     sidecar.agent.set { $0.refusals["/v1/kv/consul-bootstrap/cluster"] = (403, "Permission denied") }
     try await sidecar.whileStaying { _ in
       try await sidecar.context.sink.record(containing: "ACLs forbid")
