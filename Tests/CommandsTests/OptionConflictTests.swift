@@ -65,7 +65,8 @@ import Testing
   func `a record's path is one that Parameter Store accepts, with room for a zone and an entry`(_ value: String) {
     #expect(
       failure(["--cluster-record", value])?.message
-        == "--cluster-record: \"\(value)\" must be ssm: and the path of a parameter, for example ssm:/consul/web/cluster"
+        == "--cluster-record: \"\(value)\" must be ssm: and the path of a parameter, "
+        + "for example ssm:/consul/web/cluster"
     )
   }
 
