@@ -4,8 +4,8 @@ import Testing
 /// Each parser of foreign input has a fuzz target, and `make fuzz` runs it.
 @Suite struct FuzzTests {
   static let parsers = [
-    "Bolt", "CheckpointStore", "ConsulVersion", "HCL", "HTTPDate", "ISO8601", "JSON", "Journal", "LineSplitter",
-    "LogTimestamp", "MessagePack", "SharedConfiguration", "WriteAheadLog", "XML",
+    "Bolt", "CheckpointStore", "ClusterRecord", "ConsulVersion", "HCL", "HTTPDate", "ISO8601", "JSON", "Journal",
+    "LineSplitter", "LogTimestamp", "MessagePack", "SharedConfiguration", "WriteAheadLog", "XML",
   ]
 
   @Test func `make fuzz runs a target for every parser of foreign input`() throws {
