@@ -57,6 +57,20 @@ import Testing
     #expect(fixture.aws.completedHooks == ["launching web i-0aaa CONTINUE"])
   }
 
+  @Test func `a server whose number is right stays as it is`() async throws {
+    let fixture = fixture(.systemd), launcher = fixture.test.launcher
+    launcher.onRun("/bin/systemctl", ["start", "consul.service"]) { _, _ in
+      fixture.agent.set { state in
+        (state.failure, state.leader, state.peers) = (nil, nil, [])
+        state.members = [.init("i-0aaa", "10.0.1.10", expect: 1), .init("i-0bbb", "10.0.1.11", expect: 2)]
+      }
+      return CommandResult(end: .exited(0), output: "")
+    }
+    let failure = try await fixture.failure()
+    #expect(failure?.message.hasSuffix("bootstrap_expect is 1 here, but i-0bbb has 2") == true)
+    #expect(!launcher.commands.contains { $0.contains("kill") })
+  }
+
   @Test func `under supervise the child is replaced`() async throws {
     let fixture = fixture(.supervise)
     let starts = Watched(0)

@@ -61,6 +61,16 @@ import Testing
         + "bootstrap_expect is 3 here, but b has 5")
   }
 
+  @Test func `the new requirements count`() async {
+    let failure = await verify(3) { [agent] in
+      agent.set { $0.leader = "10.0.1.10:8300" }
+      return HealthRequirements(
+        agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 3, bootstrapExpect: 3, wan: nil,
+        token: nil, runner: .systemd, timeout: .seconds(20))
+    }
+    #expect(failure?.message.hasSuffix("2 of 3 servers are in the raft configuration") == true)
+  }
+
   @Test func `a look that fails is repeated`() async {
     let looks = Watched(0)
     let failure = await verify(3) { [agent] in

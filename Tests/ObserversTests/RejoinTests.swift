@@ -39,6 +39,15 @@ import Testing
     #expect(plan.configuration.document["bootstrap_expect"] == nil)
   }
 
+  /// The servers of the configuration on disk say the same as those that AWS lists.
+  @Test func `without AWS the servers of the present configuration are asked`() async throws {
+    flow.context.transport.silence("https://")
+    flow.agent("10.0.1.9", leader: "10.0.1.9:8300", peers: ["10.0.1.9:8300", "10.0.2.100:8300"])
+    let plan = try await plan(flow)
+    #expect(plan.decision.name == "join" && plan.peers.contains(address("10.0.1.9")))
+    #expect(plan.steps.prepare.contains { if case .rename("/opt/consul/raft", _, _) = $0 { true } else { false } })
+  }
+
   @Test func `without AWS it keeps peers and secrets of the present configuration`() async throws {
     var flow = flow
     flow.settings.layout = .datacenterPerAZ
