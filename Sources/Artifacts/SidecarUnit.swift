@@ -40,7 +40,8 @@ extension SidecarUnit {
   /// - Parameter environment: variables for the unit, from `environment(of:)`.
   package init(program: String, settings: Settings, environment: [String: String]) {
     let optionsPath = settings.sidecarConfigurationPath
-    var writable = [settings.configDirectory, settings.stateDirectory]
+    // The state directory may be missing until `ExecStartPre` has created it, in a namespace of its own.
+    var writable = [settings.configDirectory, "-" + settings.stateDirectory]
     if settings.role == .server { writable.append("-" + settings.dataDirectory) }
     // The log is created by the first line, and rotated by a rename.
     if settings.forwards(.bootstrap) { writable.append("/var/log") }

@@ -1,6 +1,6 @@
 internal import Base
 internal import Consul
-internal import Model
+package import Model
 
 extension Plan {
   /// What stops a run before it changes anything.
@@ -10,7 +10,10 @@ extension Plan {
   ) -> Failure? {
     if let file = machine.unreadable.first { return file.failure }
     if let failure = machine.otherFileFailures.first ?? ConfigurationConflict.failure(conflicts) { return failure }
-    if dataDirectory.keepsData, let change = identityChange(machine, settings, configuration) { return change }
+    if dataDirectory.keepsData {
+      let isServer = configuration["server"]?.bool == true, datacenter = configuration["datacenter"]?.string ?? ""
+      if let change = identityChange(machine, settings, isServer: isServer, datacenter: datacenter) { return change }
+    }
     if let pid = machine.supervisorPID {
       // The supervisor runs the agent, and the run tells it what has changed.
       guard start != .supervise, start != .none else { return nil }
@@ -31,15 +34,29 @@ extension Plan {
       hint: "stop that agent, or write only its configuration with --start none")
   }
 
+  /// The same before the plan, which may wait for the group first: a server that was to become a client would wait for
+  /// servers. What an overlay sets is only in the plan.
+  /// - Throws: `Failure`.
+  package static func refuseIdentityChange(_ observation: Observation, _ settings: Settings) throws(Failure) {
+    guard DataDirectoryDecision(observation, settings).keepsData,
+      settings.overlays.allSatisfy({ $0.value["datacenter"] == nil && $0.value["server"] == nil })
+    else { return }
+    let datacenter = try settings.datacenterName(for: observation.identity)
+    if let change = identityChange(
+      observation.machine, settings, isServer: settings.role == .server, datacenter: datacenter)
+    {
+      throw change
+    }
+  }
+
   /// Raft's data names servers and sessions of one datacenter: Consul starts with it as another server of another
   /// datacenter, or as a client beside it, and neither is the server that the others know. Status 14: the options are
   /// valid, but not for this machine.
   private static func identityChange(
-    _ machine: MachineObservation, _ settings: Settings, _ new: SecretDocument
+    _ machine: MachineObservation, _ settings: Settings, isServer: Bool, datacenter: String
   ) -> Failure? {
     guard machine.dataDirectory.raftState.mayBePresent, let present = machine.configuration.document else { return nil }
     var change: (option: String, old: String, new: String)?
-    let isServer = new["server"]?.bool == true, datacenter = new["datacenter"]?.string ?? ""
     if let wasServer = present["server"]?.bool, wasServer != isServer {
       change = ("role", wasServer ? "server" : "client", isServer ? "server" : "client")
     } else if let old = present["datacenter"]?.string, old.lowercased() != datacenter.lowercased() {

@@ -128,7 +128,10 @@ package struct Planner: Sendable {
     observation.record = record(of: instance.identity, mode)
     if observation.warmPoolState != nil { return try Plan(observation, settings) }
     if mode != .dryRun, let file = machine.unreadable.first { throw file.failure }
-    if mode.waits { try await delayFirstCall() }
+    if mode.waits {
+      try Plan.refuseIdentityChange(observation, settings)
+      try await delayFirstCall()
+    }
 
     let rejoins = rejoins(observation)
     var hasSecrets = false

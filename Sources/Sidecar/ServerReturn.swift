@@ -69,6 +69,8 @@ extension Sidecar {
     let status = try await agent().clusterStatus()
     let isMember = status.isMember(own.names)
     guard !isMember || watch.looks % Self.looksPerAWSCall == Self.looksPerAWSCall - 1 else { return true }
+    // Which group or tags the servers have is among lost options.
+    guard settings.lostOptions == nil else { return isMember }
     let planner = planner
     guard let readiness = try await context.within(Self.awsTimeout, { try await planner.readiness(at: instance) })
     else {

@@ -87,7 +87,9 @@ package struct StartGate: Sendable {
     return (RaftDataDecision(ownAddresses: own.names, answers: others, port: own.port), isNamed)
   }
 
+  /// Nil, too, where the options are lost, and with them the group or tags of the servers.
   private func presentServersInTime() async -> (identity: Identity, servers: [IPv4Address])? {
+    guard settings.lostOptions == nil else { return nil }
     do {
       return try await context.within(Self.awsTimeout) { try await presentServers() }
     } catch {

@@ -82,14 +82,15 @@ import Testing
   }
 
   @Test func `only what it writes is writable`() {
-    #expect(value("ReadWritePaths", lines()) == "/etc/consul.d /var/lib/consul-bootstrap -/opt/consul")
-    #expect(value("ReadWritePaths", lines { $0.role = .client }) == "/etc/consul.d /var/lib/consul-bootstrap")
+    #expect(value("ReadWritePaths", lines()) == "/etc/consul.d -/var/lib/consul-bootstrap -/opt/consul")
+    #expect(value("ReadWritePaths", lines { $0.role = .client }) == "/etc/consul.d -/var/lib/consul-bootstrap")
     let all = lines {
       $0.configDirectory = "/srv/consul"
       $0.logs = [.init(source: .bootstrap)]
       $0.metricsAddress = .unix(path: "/run/metrics/consul.sock")
     }
-    #expect(value("ReadWritePaths", all) == "/srv/consul /var/lib/consul-bootstrap -/opt/consul /var/log -/run/metrics")
+    #expect(
+      value("ReadWritePaths", all) == "/srv/consul -/var/lib/consul-bootstrap -/opt/consul /var/log -/run/metrics")
   }
 
   @Test func `limits follow the settings`() {
@@ -122,6 +123,21 @@ import Testing
     #expect(
       value("ExecStart", unit.text.split(separator: "\n").map(String.init))
         == "'/opt/my program' sidecar --config /var/lib/consul-bootstrap/options.json")
+  }
+
+  /// Without options, or without a state directory, systemd skipped the unit, or could not start it.
+  @Test func `it starts without its options if a run has configured the agent`() {
+    let lines = lines {
+      $0.stateDirectory = "/s"
+      $0.configDirectory = "/c"
+    }
+    #expect(
+      lines.filter { $0.hasPrefix("ConditionPathExists=") } == [
+        "ConditionPathExists=|/s/options.json", "ConditionPathExists=|/c/00-consul-bootstrap.json",
+      ])
+    #expect(value("ExecStartPre", lines) == "+/bin/mkdir -p /s")
+    #expect(
+      value("ExecStart", lines)?.hasSuffix(" sidecar --config /s/options.json --config-dir /c --state-dir /s") == true)
   }
 }
 

@@ -73,7 +73,8 @@ import Testing
       fixture.errors.text == """
         consul-bootstrap: error: another consul-bootstrap is running on this machine
           process 4711 holds /var/lib/consul-bootstrap/lock
-          hint: let it finish, or stop it (kill 4711); this run has changed nothing
+          hint: wait until it has finished, or until the agent that it supervises is healthy; \
+        this run has changed nothing
 
         """)
     #expect(fixture.test.files.changes.isEmpty && fixture.test.transport.requests.isEmpty)
@@ -108,6 +109,79 @@ import Testing
       fixture.test.files.text("/etc/consul.d/00-consul-bootstrap.json")?.contains("\"bootstrap_expect\": 1") == true)
     #expect(fixture.test.sink.lines.last == "info configuration written; the agent is not started (--start none)")
     #expect(fixture.locks.paths.isEmpty)
+  }
+
+  // MARK: Running again
+
+  private static let options = "/var/lib/consul-bootstrap/options.json"
+
+  @Test func `a second run says which options it has from the last one, and a dry run lists them`() async throws {
+    let fixture = CommandFixture()
+    _ = machine(fixture)
+    fixture.test.launcher.run("/usr/bin/consul", ["validate"])
+    #expect(await fixture.run(["--start", "none", "--datacenter", "east"]) == 0)
+    let text = fixture.test.files.text(Self.options)
+    #expect(text == "{\n  \"datacenter\": \"east\",\n  \"start\": \"none\"\n}\n")
+    #expect(fixture.test.sink.all.allSatisfy { !$0.message.contains("last run") })
+    #expect(await fixture.run(["--dry-run"]) == 0)
+    #expect(
+      fixture.output.text.contains(
+        "\nOptions of the last run, from \(Self.options)\n  --datacenter \"east\"\n  --start \"none\"\n"))
+    #expect(await fixture.run([]) == 0)
+    let record = try await fixture.test.sink.record(containing: "using options of the last run")
+    #expect(record.attributes["options"] == ["--datacenter", "--start"])
+    #expect(fixture.test.files.text(Self.options) == text)
+  }
+
+  /// A run that stopped before it was verified leaves the options of the one before.
+  @Test func `a run that fails records nothing`() async {
+    let fixture = CommandFixture()
+    _ = machine(fixture)
+    fixture.test.launcher.run("/usr/bin/consul", ["validate"], end: .exited(1))
+    #expect(await fixture.run(["--start", "none"]) == 14)
+    #expect(!fixture.test.files.exists(Self.options))
+  }
+
+  /// Other runs ended with status 17 as long as the agent ran.
+  @Test func `a supervised agent that is healthy makes room for other runs`() async throws {
+    let fixture = CommandFixture(), test = fixture.test
+    _ = machine(fixture)
+    test.system.setBootedBySystemd(false)
+    test.files.makeDirectory("/opt")
+    test.launcher.run("/usr/bin/consul", ["validate"])
+    let agent = FakeConsulAgent(test) {
+      $0.failure = .refused
+      $0.nodeName = "i-0aaa"
+    }
+    let verifies = Watched(false)
+    test.launcher.start("/usr/bin/consul", ["agent"]) { process in
+      process.on(15, finish: .exited(0))
+      agent.set { $0.failure = nil }
+      verifies.update { $0 = true }
+    }
+    async let status = fixture.run([])
+    try await verifies.wait { $0 ? () : nil }
+    #expect(fixture.locks.paths == ["/var/lib/consul-bootstrap/lock"])
+    agent.setCluster([("i-0aaa", "10.0.1.10")])
+    try await fixture.locks.wait("/var/lib/consul-bootstrap/supervisor.lock")
+    try await fixture.locks.wait("/var/lib/consul-bootstrap/lock", isHeld: false)
+    fixture.signals.send(15)
+    #expect(await status == 0)
+    #expect(fixture.locks.paths.isEmpty)
+  }
+
+  @Test func `the sidecar says what was lost`() async throws {
+    let fixture = CommandFixture()
+    _ = machine(fixture)
+    fixture.test.files.put("/etc/consul.d/00-consul-bootstrap.json", #"{"server": true, "bind_addr": "10.0.1.99"}"#)
+    async let status = fixture.run(["sidecar", "--config", Self.options])
+    let record = try await fixture.test.sink.record(containing: "the options of the last run are lost")
+    #expect(record.attributes["reason"] == .string("\(Self.options) is missing"))
+    // The present address is another: the configuration is not written again from defaults.
+    _ = try await fixture.test.sink.record(containing: "the sidecar monitors the agent")
+    fixture.signals.send(15)
+    #expect(await status == 0)
+    #expect(fixture.test.files.text("/etc/consul.d/00-consul-bootstrap.json")?.contains("10.0.1.99") == true)
   }
 
   /// Guards against a signal during the wait that is lost, or that ends with another status.

@@ -54,6 +54,26 @@ import Testing
     }
   }
 
+  /// A server that was to become a client waited for servers first.
+  @Test func `they are refused before the run waits for its group`() throws {
+    func refusal(_ change: (inout Settings) -> Void) -> Failure? {
+      var settings = Settings()
+      change(&settings)
+      do {
+        try Plan.refuseIdentityChange(observation(configured()), settings)
+        return nil
+      } catch { return error }
+    }
+    #expect(refusal { _ in } == nil)
+    #expect(refusal { $0.role = .client }?.status == .configurationRejected)
+    #expect(refusal { $0.datacenter = "east" }?.status == .configurationRejected)
+    #expect(
+      refusal {
+        $0.datacenter = "east"
+        $0.overlays = [.init(origin: "--set", value: ["datacenter": "dc1"])]
+      } == nil)
+  }
+
   @Test func `without raft state, with the same options, or with the data of another instance they may change`() throws
   {
     #expect(try plan(configured()).obstacle == nil)

@@ -19,7 +19,7 @@ def options(instance):
 
 
 def agent(instance):
-    return instance.run("pgrep", "-x", "consul").stdout.strip()
+    return instance.run("pgrep", "-o", "-x", "consul").stdout.strip()
 
 
 def put(instance, value):
@@ -137,7 +137,8 @@ def test_the_sidecar_starts_although_its_options_are_lost(server, loss):
     else:
         server.run("systemctl", "stop", "consul-bootstrap", check=True)
         shutil.rmtree(server.path("/var/lib/consul-bootstrap"))
-    server.run("systemctl", "restart", "consul-bootstrap", check=True)
+    restart = server.run("systemctl", "restart", "consul-bootstrap")
+    assert restart.returncode == 0, server.run("journalctl", "-u", "consul-bootstrap").stdout
     until(lambda: state() == "active", lambda: server.run("journalctl", "-u", "consul-bootstrap").stdout)
     journal = server.run("journalctl", "-u", "consul-bootstrap", "-o", "cat").stdout
     assert "the options of the last run are lost" in journal and "log forwarding" in journal, journal

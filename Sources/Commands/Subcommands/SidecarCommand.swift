@@ -35,7 +35,7 @@ struct SidecarCommand: Sendable {
         "the options of the last run are lost; monitoring the agent with its configuration on disk",
         [
           "reason": .string(reason),
-          "lost": "log forwarding, the servers of a client, a changed address, changed secrets",
+          "lost": "log forwarding, the return to replaced servers, a changed address, changed secrets, the record",
           "hint": "run consul-bootstrap again with the options of this machine",
         ])
     }

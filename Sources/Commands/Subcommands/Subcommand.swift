@@ -86,11 +86,12 @@ extension Failure {
       self.init(
         .configurationRejected, "cannot lock the state directory", details: [error.explanation],
         hint: "run as root, or name another directory with --state-dir")
-    case .held(_, let holder):
+    case .held:
+      // Stopping it could stop an agent that it has just started.
       self.init(
         .anotherRun, "another consul-bootstrap is running on this machine", details: [error.explanation],
-        hint: holder.map { "let it finish, or stop it (kill \($0)); this run has changed nothing" }
-          ?? "let it finish; this run has changed nothing")
+        hint:
+          "wait until it has finished, or until the agent that it supervises is healthy; this run has changed nothing")
     }
   }
 }
