@@ -76,7 +76,8 @@ import Testing
   }
 
   @Test func `an instance without a group differs from one whose group is missing in the answer`() async throws {
-    let named = "<member>\(Self.id)<AutoScalingGroupName>web</AutoScalingGroupName>"
+    let named =
+      "<member>\(Self.id)<AutoScalingGroupName>web</AutoScalingGroupName>"
       + "<LifecycleState>InService</LifecycleState></member>"
     let bench = Bench([answer(200, Self.membership("")), answer(200, Self.membership(named))])
     #expect(try await AutoScaling(client: bench.client).groupName(ofInstance: "i-1") == nil)
