@@ -229,10 +229,9 @@ class Sandbox:
             self._add(id, zone or at, address, vpc, template["role"], **keywords)
             for id, at, address, vpc in self.aws.launched(group)
         ]
-        hooks = self.aws.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"]
         for member in members:
             # moto does not hold an instance for its launch hook.
-            if any(hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING" for hook in hooks):
+            if "--lifecycle-hook" in template["user_data"]:
                 self.aws.set_lifecycle(member.id, "Pending:Wait")
             member.boot(template["user_data"])
         return members

@@ -136,7 +136,9 @@ def test_a_reboot_with_a_new_address_keeps_the_vote_and_leaves_no_duplicate(sand
     new = "10.0.1.99"
     sandbox.readdress(member, new, "#!/bin/sh\nexec consul-bootstrap --expect 3\n")
     healthy(member)
-    assert "decision: rejoin" in member.log and member.configuration["bind_addr"] == new
+    # One that has left is not named by the leader any more: it joins without its raft data, with its node ID.
+    assert f"decision: {'join' if graceful else 'rejoin'} " in member.log.replace("\n", " ")
+    assert member.configuration["bind_addr"] == new
     others = [m for m in members if m is not member]
     wanted = sorted(f"{a}:8300" for a in [new, *(m.address for m in others)])
     until(lambda: all(peers(m) == wanted for m in members), lambda: [peers(m) for m in members])

@@ -163,6 +163,7 @@ def test_resources_are_narrow(sandbox):
         "ec2:DescribeInstances",
         "autoscaling:DescribeAutoScalingGroups",
         "autoscaling:DescribeAutoScalingInstances",
+        "autoscaling:DescribeLifecycleHooks",
     }
     for _, options in FEATURES.values():
         for statement in policy(*options)["Statement"]:

@@ -25,13 +25,13 @@ data "aws_iam_policy_document" "ec2" {
 data "aws_iam_policy_document" "servers" {
   statement {
     sid       = "DiscoverServers"
-    actions   = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances"]
+    actions   = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLifecycleHooks", "ec2:DescribeInstances"]
     resources = ["*"]
   }
 
   statement {
     sid       = "CompleteLifecycleHook"
-    actions   = ["autoscaling:CompleteLifecycleAction"]
+    actions   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
     resources = [for group in local.server_groups : "${local.arn}:autoscaling:${local.place}:autoScalingGroup:*:autoScalingGroupName/${group.name}"]
   }
 
