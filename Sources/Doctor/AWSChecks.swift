@@ -174,7 +174,8 @@ struct AWSChecks: Sendable {
     if timeout == .some(nil) {
       report(
         .problem(
-          "lifecycle hook", "Auto Scaling group \(group) has no lifecycle hook \(hook)", hint: "correct --lifecycle-hook"))
+          "lifecycle hook", "Auto Scaling group \(group) has no lifecycle hook \(hook)",
+          hint: "correct --lifecycle-hook"))
     }
   }
 

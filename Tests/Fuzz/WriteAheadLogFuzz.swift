@@ -25,6 +25,7 @@ private struct LogDirectory: FileReader, FileOpener {
   }
   func read(_ path: String, limit: Int) -> [UInt8] { [] }
   func isLink(_ path: String) -> Bool { false }
+  func resolvedPath(_ path: String) -> String { path }
   func list(_ directory: String) -> [String] { ["00000000000000000001-0000000000000000.wal", "wal-meta.db"] }
   func open(_ path: String, followsLinks: Bool) -> (any OpenFile)? {
     InputFile(path.hasSuffix("db") ? metadata : segment)
