@@ -193,7 +193,9 @@ package struct Planner: Sendable {
   /// The cluster's record before it is read; nil without one.
   private func record(of identity: Identity, _ mode: Mode) -> RecordObservation? {
     guard settings.role == .server, let path = settings.clusterRecordPath(for: identity) else { return nil }
-    return RecordObservation(path: path, newCluster: randomUUID(), mayClaim: mode != .stay)
+    var generator = SystemRandomNumberGenerator()
+    let new = ClusterIdentity.random(using: &generator)
+    return RecordObservation(path: path, newCluster: new.cluster, mayClaim: mode != .stay)
   }
 
   /// Whether data and configuration on this machine are enough to rejoin without AWS.

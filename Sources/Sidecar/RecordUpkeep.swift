@@ -107,8 +107,10 @@ extension Sidecar {
       formed = newest.record.formed(by: own, at: context.now(), servers: servers)
     } else {
       // A cluster that is older than its record.
+      var generator = SystemRandomNumberGenerator()
+      let new = ClusterIdentity.random(using: &generator)
       formed = ClusterRecord(
-        .formed, cluster: randomUUID(), epoch: 1, by: own, at: context.now(),
+        .formed, cluster: new.cluster, epoch: new.epoch, by: own, at: context.now(),
         datacenter: try settings.datacenterName(for: instance.identity), servers: servers)
     }
     let entry = RecordEntry(number: (newest?.number ?? 0) + 1, record: formed)
