@@ -35,9 +35,8 @@ package struct Doctor: Sendable {
           "options", "the options of the last run are lost: \(reason)",
           hint: "run consul-bootstrap again with the options of this machine"))
     }
-    let files = ConfigurationDirectory.files(settings, context.files)
     try await Doctor(
-      settings: settings.besideFiles(files), context: context, planner: planner, metadata: metadata,
+      settings: settings.besideOtherFiles(context.files), context: context, planner: planner, metadata: metadata,
       credentials: credentials, report: report
     ).check()
   }

@@ -55,8 +55,11 @@ package struct HealthCheck: Sendable {
       hasAnswered = hasAnswered || health.agentAnswers
       var missing = health.missing(requirements)
       if health.agentAnswers, health.leader == nil, context.uptime() - comparedAt >= Self.agreementInterval {
+        let before = requirements
         conflict = try await compareNumbers()
         comparedAt = context.uptime()
+        // An agent that has been restarted with another number is another agent.
+        if requirements != before { unconfirmed = requirements.expected }
       }
       if health.leader == nil { missing += conflict }
       if health.agentAnswers, let expected = unconfirmed {

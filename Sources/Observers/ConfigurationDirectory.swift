@@ -2,16 +2,19 @@ package import Base
 internal import Consul
 package import Model
 
+extension Settings {
+  /// The same settings with the ports that the files beside ours set. A file that cannot be read sets none: Consul
+  /// does not start with it.
+  package func besideOtherFiles(_ files: any FileReader) -> Settings {
+    besideFiles(
+      ConfigurationDirectory(path: configDirectory, reader: CheckedReader(files)).files(except: configurationPath))
+  }
+}
+
 /// Reads the agent's configuration directory as Consul does.
-package struct ConfigurationDirectory {
+struct ConfigurationDirectory {
   let path: String
   let reader: CheckedReader
-
-  /// The files beside ours. What cannot be read is among them.
-  package static func files(_ settings: Settings, _ files: any FileReader) -> [OtherConfigurationFile] {
-    ConfigurationDirectory(path: settings.configDirectory, reader: CheckedReader(files))
-      .files(except: settings.configurationPath)
-  }
 
   /// Every file of the directory that Consul reads, in its order; those of which that is not certain included.
   ///

@@ -1,4 +1,5 @@
 package import Base
+internal import Consul
 package import Model
 
 /// The addresses under which raft may name this server.
@@ -30,7 +31,7 @@ package struct OwnRaftAddresses: Sendable, Equatable {
       }
     }
     addresses = Set(found.filter { !$0.isUnspecified && !$0.isLoopback })
-    port = configuration.document?["ports"]?["server"]?.integer ?? settings.port("server", otherwise: 8300)
+    port = configuration.merged.port("server", otherwise: settings.serverPort)
   }
 
   /// `address:port`, as raft writes them.

@@ -57,7 +57,7 @@ extension Sidecar {
   private func votersAsLeader() async throws -> Set<Voter>? {
     let current = current
     guard let own = current.advertiseAddress ?? current.bindAddress else { return nil }
-    let port = settings.port("server", otherwise: 8300)
+    let port = current.merged.port("server", otherwise: settings.serverPort)
     let servers: [RaftServer]
     do {
       servers = try await agent().raftConfiguration()

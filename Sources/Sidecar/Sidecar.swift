@@ -35,7 +35,7 @@ package final class Sidecar: Sendable {
   package init(settings: Settings, context: RuntimeContext, planner: Planner, spool: Spool?) {
     self.context = context
     self.spool = spool
-    state = Mutex(State(settings: settings, planner: planner))
+    state = Mutex(State(settings: settings.besideOtherFiles(context.files), planner: planner))
   }
 
   /// The agent is a child of this process.
@@ -125,7 +125,7 @@ package final class Sidecar: Sendable {
 
   /// Continues with other settings. Logs that have been read by now are sent first, for at most `--flush-timeout`.
   package func reload(_ settings: Settings) {
-    let planner = planner.with(settings)
+    let planner = planner.with(settings), settings = settings.besideOtherFiles(context.files)
     let (service, work, isNew) = state.withLock { state in
       let isNew = state.settings != settings
       state.settings = settings

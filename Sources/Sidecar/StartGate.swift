@@ -15,7 +15,7 @@ package struct StartGate: Sendable {
   private let planner: Planner
 
   package init(settings: Settings, context: RuntimeContext, planner: Planner) {
-    self.settings = settings
+    self.settings = settings.besideOtherFiles(context.files)
     self.context = context
     self.planner = planner
   }

@@ -92,6 +92,17 @@ import Testing
     #expect(sidecar.context.files.changes.isEmpty)
   }
 
+  /// The port that another file sets was not known: raft's names of this server seemed to be another server's.
+  @Test func `the data of a server whose raft port another file sets stays`() async throws {
+    sidecar.context.files.put("/etc/consul.d/image.hcl", "ports { server = 9300 }")
+    _ = FakeConsulAgent(sidecar.context, at: "10.0.1.2:8500") {
+      $0.leader = "10.0.1.2:9300"
+      $0.peers = ["10.0.1.2:9300", "10.0.1.10:9300"]
+    }
+    try await run()
+    #expect(hasRaft && sidecar.context.streams.requests.map(\.port) == [9300])
+  }
+
   /// Under raft protocol 3 a server keeps its vote at a new address; the leader names the old one until it has joined.
   @Test func `the data of a server that the leader names by a former address stays`() async throws {
     others(["10.0.1.2"], leader: "10.0.1.2", peers: ["10.0.1.2", "10.0.1.99"])

@@ -47,7 +47,8 @@ package struct CurrentConfiguration: Sendable, Equatable {
   /// The agent's own ACL token.
   package var agentToken: Secret? { merged.agentToken }
   package var bindAddress: IPv4Address? { document?["bind_addr"]?.string.flatMap { IPv4Address($0) } }
-  package var advertiseAddress: IPv4Address? { document?["advertise_addr"]?.string.flatMap { IPv4Address($0) } }
+  /// That of all files: an agent has this address in raft, whichever file sets it.
+  package var advertiseAddress: IPv4Address? { merged["advertise_addr"]?.string.flatMap { IPv4Address($0) } }
 
   /// Whether the agent was configured with another gossip key than the one that is stored now.
   package func hasOtherGossipKey(than secrets: Secrets) -> Bool {
