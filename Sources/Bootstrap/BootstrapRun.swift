@@ -104,7 +104,7 @@ package struct BootstrapRun: Sendable {
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
     let executor = StepExecutor(
       context: context, lifecycleHooks: hooks, record: RecordWriter(client: instance.client),
-      agreement: { try await agree(at: instance, $0) },
+      agreement: { try await agree(at: instance, $0, $1) },
       agentOutput: spool,
       agentStarts: {
         sidecar.monitors($0)
@@ -221,15 +221,23 @@ package struct BootstrapRun: Sendable {
 
   /// The number of servers may have changed while they booted, so that some wait for more than others: then none of
   /// them ever bootstraps. Each looks again, and those that have another number than there are servers now start again.
-  private func agree(at instance: LocatedInstance, _ executor: StepExecutor) async throws -> HealthRequirements? {
+  private func agree(
+    at instance: LocatedInstance, _ reason: HealthCheck.NoBootstrap, _ executor: StepExecutor
+  ) async throws -> HealthRequirements? {
     let plan = try await planner.plan(at: instance, .stay)
     let present = plan.currentConfiguration.document?["bootstrap_expect"]?.integer
     guard case .newCluster = plan.decision, let new = plan.requirements?.bootstrapExpect.map({ Int64($0) }),
-      new != present
+      new != present || reason == .allAreThere
     else { return nil }
-    context.log.warning(
-      "the number of servers has changed; restarting the agent, which has no raft state",
-      ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
+    if new == present {
+      context.log.warning(
+        "all servers are there, and none bootstraps; restarting the agent, which has no raft state",
+        ["bootstrap_expect": .integer(new)])
+    } else {
+      context.log.warning(
+        "the number of servers has changed; restarting the agent, which has no raft state",
+        ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
+    }
     try await executor.perform(plan.sidecarSteps.writeConfiguration)
     try await executor.perform(plan.sidecarSteps.restartEmptyAgent)
     return plan.requirements

@@ -4,10 +4,18 @@ package import Model
 
 /// Polls a freshly started agent until it is healthy.
 package struct HealthCheck: Sendable {
-  /// Looks again at how many servers there are, while they wait for different numbers of them, and restarts this agent
-  /// with another number if that is right.
+  /// Looks again at how many servers there are, and restarts this agent, which has no raft state, if that helps.
   /// - Returns: the requirements that replace the present ones; nil if they stay.
-  package typealias Agreement = @Sendable () async throws -> HealthRequirements?
+  package typealias Agreement = @Sendable (NoBootstrap) async throws -> HealthRequirements?
+
+  /// Why servers that wait for each other elect no leader.
+  package enum NoBootstrap: Sendable, Equatable {
+    case numbersDiffer
+    /// All are there, with the same number. An agent compares the numbers only when a server joins the gossip pool, not
+    /// when one that it knows comes back with another number (server_serf.go in Consul's source): agents that restarted
+    /// for their new numbers at the same time may each have seen the other's old one last.
+    case allAreThere
+  }
 
   private var requirements: HealthRequirements
   private let context: RuntimeContext
@@ -28,6 +36,9 @@ package struct HealthCheck: Sendable {
   /// Without a leader after this long, and then each time after it, the servers' numbers are compared: a tuned election
   /// takes little more than a second, and servers that look again together have different numbers for a moment.
   private static let agreementInterval = Duration.seconds(2)
+  /// Servers that all wait for as many as are there bootstrap at once. After this long, the one with the lowest address
+  /// starts again, which makes it look at all of them; the second one after twice as long, and so on.
+  private static let bootstrapGrace = Duration.seconds(5)
   /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
   private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
@@ -44,7 +55,7 @@ package struct HealthCheck: Sendable {
 
   private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
-    var comparedAt = start, conflict: [String] = []
+    var comparedAt = start, conflict: [String] = [], completeSince: Duration?
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -56,7 +67,7 @@ package struct HealthCheck: Sendable {
       var missing = health.missing(requirements)
       if health.agentAnswers, health.leader == nil, context.uptime() - comparedAt >= Self.agreementInterval {
         let before = requirements
-        conflict = try await compareNumbers()
+        conflict = try await compareNumbers(&completeSince)
         comparedAt = context.uptime()
         // An agent that has been restarted with another number is another agent.
         if requirements != before { unconfirmed = requirements.expected }
@@ -91,28 +102,54 @@ package struct HealthCheck: Sendable {
     }
   }
 
+  /// - Parameter completeSince: when this server began to know as many servers as all of them wait for; nil if it does
+  ///   not know them.
   /// - Returns: the servers that wait for another number than this agent, for people; empty if there are none.
-  private mutating func compareNumbers() async throws -> [String] {
+  private mutating func compareNumbers(_ completeSince: inout Duration?) async throws -> [String] {
     guard let own = requirements.bootstrapExpect else { return [] }
-    let others: [SerfMember]
+    let servers: [SerfMember]
     do {
-      others = try await client.members(wan: false).filter { member in
-        member.isAlive && member.isServer && member.bootstrapExpect.map { $0 != Int64(own) } ?? false
-      }
+      servers = try await client.members(wan: false).filter { $0.isAlive && $0.isServer }
     } catch is AgentError {
+      completeSince = nil
       return []
     }
-    guard !others.isEmpty else { return [] }
-    let list = others.map { "\($0.name) has \($0.bootstrapExpect ?? 0)" }.sorted().joined(separator: ", ")
-    let conflict = "bootstrap_expect is \(own) here, but \(list)"
-    context.log.progress("the servers disagree: \(conflict)", [:])
+    let others = servers.filter { $0.bootstrapExpect.map { $0 != Int64(own) } ?? false }
+    guard others.isEmpty else {
+      completeSince = nil
+      let list = others.map { "\($0.name) has \($0.bootstrapExpect ?? 0)" }.sorted().joined(separator: ", ")
+      let conflict = "bootstrap_expect is \(own) here, but \(list)"
+      context.log.progress("the servers disagree: \(conflict)", [:])
+      try await lookAgain(.numbersDiffer)
+      return [conflict]
+    }
+    // One that expects only itself bootstraps when it starts.
+    guard own > 1, servers.count >= own, let rank = rank(in: servers) else {
+      completeSince = nil
+      return []
+    }
+    let now = context.uptime(), since = completeSince ?? now
+    completeSince = since
+    if now - since >= Self.bootstrapGrace * (rank + 1) {
+      completeSince = now
+      try await lookAgain(.allAreThere)
+    }
+    return []
+  }
+
+  /// The number of servers with a lower address; nil if this one is not among them.
+  private func rank(in servers: [SerfMember]) -> Int? {
+    let own = requirements.raftAddress.flatMap { IPv4Address($0.prefix { $0 != ":" }) }
+    return servers.compactMap(\.address).sorted().firstIndex { $0 == own }
+  }
+
+  private mutating func lookAgain(_ reason: NoBootstrap) async throws {
     do {
-      if let new = try await agreement?() { requirements = new }
+      if let new = try await agreement?(reason) { requirements = new }
     } catch let failure as Failure {
       context.log.warning(
         "cannot look again at how many servers there are", ["reason": .string(failure.explanation)])
     }
-    return [conflict]
   }
 
   private func backoff(after elapsed: Duration) -> Backoff {

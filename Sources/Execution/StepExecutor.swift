@@ -12,7 +12,7 @@ package struct StepExecutor: Sendable {
   private let record: RecordWriter?
 
   /// As `HealthCheck.Agreement`, with this executor.
-  package typealias Agreement = @Sendable (StepExecutor) async throws -> HealthRequirements?
+  package typealias Agreement = @Sendable (HealthCheck.NoBootstrap, StepExecutor) async throws -> HealthRequirements?
   /// The agent that this process supervises, once `.superviseAgent` has been carried out.
   package let supervisedAgent: SupervisedAgent
 
@@ -139,7 +139,7 @@ package struct StepExecutor: Sendable {
 
   private func check(_ requirements: HealthRequirements) -> HealthCheck {
     guard let agreement else { return HealthCheck(requirements, context: context) }
-    return HealthCheck(requirements, context: context, agreement: { try await agreement(self) })
+    return HealthCheck(requirements, context: context, agreement: { try await agreement($0, self) })
   }
 
   private func outcome(_ hasChanged: Bool) -> Outcome { hasChanged ? .done : .alreadyDone }

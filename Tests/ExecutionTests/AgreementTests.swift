@@ -18,15 +18,17 @@ import Testing
     }
   }
 
-  private func requirements(_ expect: Int?) -> HealthRequirements {
+  private func requirements(_ expect: Int?, at address: String = "10.0.1.10") -> HealthRequirements {
     HealthRequirements(
-      agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 2, bootstrapExpect: expect, wan: nil,
+      agentAddress: "127.0.0.1:8500", raftAddress: "\(address):8300", servers: 2, bootstrapExpect: expect, wan: nil,
       token: nil, runner: .systemd, timeout: .seconds(20))
   }
 
-  private func verify(_ expect: Int?, agreement: HealthCheck.Agreement? = nil) async -> Failure? {
+  private func verify(
+    _ expect: Int?, at address: String = "10.0.1.10", agreement: HealthCheck.Agreement? = nil
+  ) async -> Failure? {
     do {
-      _ = try await HealthCheck(requirements(expect), context: test.context, agreement: agreement).verify(
+      _ = try await HealthCheck(requirements(expect, at: address), context: test.context, agreement: agreement).verify(
         agent: FixedMonitor())
       return nil
     } catch {
@@ -36,7 +38,7 @@ import Testing
 
   @Test func `a server that is given another number looks no further once it has a leader`() async {
     let times = Watched<[Duration]>([])
-    let failure = await verify(3) { [test, agent, times] in
+    let failure = await verify(3) { [test, agent, times] _ in
       times.update { $0.append(test.clock.uptime()) }
       agent.set { state in
         (state.leader, state.members[0].expect) = ("10.0.1.10:8300", 5)
@@ -51,7 +53,7 @@ import Testing
 
   @Test func `one whose number is right waits for the others, and looks every two seconds`() async {
     let looks = Watched(0)
-    let failure = await verify(3) {
+    let failure = await verify(3) { _ in
       looks.update { $0 += 1 }
       return nil
     }
@@ -62,7 +64,7 @@ import Testing
   }
 
   @Test func `the new requirements count`() async {
-    let failure = await verify(3) { [agent] in
+    let failure = await verify(3) { [agent] _ in
       agent.set { $0.leader = "10.0.1.10:8300" }
       return HealthRequirements(
         agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 3, bootstrapExpect: 3, wan: nil,
@@ -73,7 +75,7 @@ import Testing
 
   @Test func `a look that fails is repeated`() async {
     let looks = Watched(0)
-    let failure = await verify(3) { [agent] in
+    let failure = await verify(3) { [agent] _ in
       let count = looks.update { count in
         count += 1
         return count
@@ -94,7 +96,44 @@ import Testing
   ])
   func `without a disagreement no server looks again`(_ own: Int?, _ other: FakeConsulAgent.Member) async {
     agent.set { $0.members = [.init("a", "10.0.1.10", expect: own), other] }
-    let failure = await verify(own) {
+    let failure = await verify(own) { _ in
+      Issue.record("looked again")
+      return nil
+    }
+    #expect(failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader")
+  }
+
+  /// An agent compares the numbers only when a server joins: two that restart together may both miss the other's.
+  @Test(arguments: [("10.0.1.10", [5, 10]), ("10.0.1.11", [10])])
+  func `when all are there and none bootstraps, one after the other starts again`(_ own: String, _ at: [Int]) async {
+    agent.set { state in
+      state.members = [.init("b", "10.0.1.11", expect: 2), .init("a", "10.0.1.10", expect: 2)]
+      state.members.append(.init("client", "10.0.1.9", isServer: false))
+    }
+    let times = Watched<[Duration]>([])
+    let failure = await verify(2, at: own) { [test, agent, times] reason in
+      #expect(reason == .allAreThere)
+      let count = times.update { times in
+        times.append(test.clock.uptime())
+        return times.count
+      }
+      if count == at.count { agent.set { $0.leader = "10.0.1.10:8300" } }
+      return nil
+    }
+    #expect(failure == nil && times.value.count == at.count)
+    for (time, seconds) in zip(times.value, at) {
+      #expect(time >= .seconds(seconds) && time < .seconds(seconds + 8), "\(times.value)")
+    }
+  }
+
+  @Test(arguments: [
+    [FakeConsulAgent.Member("a", "10.0.1.10", expect: 2)], [.init("b", "10.0.1.11", expect: 2)],
+    [.init("a", "10.0.1.10", expect: 2), .init("b", "10.0.1.11", status: 4, expect: 2)],
+    [.init("a", "10.0.1.10", expect: 2), .init("b", "10.0.1.11", isServer: false)],
+  ])
+  func `while a server is missing none starts again`(_ members: [FakeConsulAgent.Member]) async {
+    agent.set { $0.members = members }
+    let failure = await verify(2) { _ in
       Issue.record("looked again")
       return nil
     }
