@@ -104,9 +104,11 @@ package struct Plan: Sendable, Equatable {
     _ observation: Observation, _ readiness: Readiness?, _ decision: ClusterDecision, datacenter: String,
     _ settings: Settings
   ) throws(Failure) -> RecordSteps {
-    guard case .newCluster = decision, let readiness else { return try RecordSteps(observation, nil, datacenter: "") }
+    guard case .newCluster = decision, let readiness else {
+      return try RecordSteps(observation, nil, datacenter: "", settings)
+    }
     return try RecordSteps(
-      observation, RecordDecision(observation, readiness, settings), datacenter: datacenter)
+      observation, RecordDecision(observation, readiness, settings), datacenter: datacenter, settings)
   }
 
   /// Whether a sidecar takes over once the agent is healthy.

@@ -5,12 +5,14 @@ internal import Model
 struct RecordSteps {
   /// Before everything else: nothing on this machine has changed if another server is first.
   private(set) var claim: Step?
+  /// Right after it: the leader names the cluster in its key-value store as the record does.
+  private(set) var remember: Step?
   /// Once the cluster is healthy, by the server that claimed its record. If that fails, the leader's sidecar does it.
   private(set) var formed: Step?
 
   /// - Throws: `Failure` with status 14 for more servers than a record holds.
   init(
-    _ observation: Observation, _ decision: RecordDecision?, datacenter: String
+    _ observation: Observation, _ decision: RecordDecision?, datacenter: String, _ settings: Settings
   ) throws(Failure) {
     guard let record = observation.record, let decision else { return }
     let own = observation.identity.instanceID
@@ -26,6 +28,7 @@ struct RecordSteps {
     case .found(let entry): forming = entry
     case .wait, .unavailable, .refuse: return
     }
+    remember = .writeFile(path: settings.rememberedRecordPath, text: RememberedRecord(entry: forming).text)
     guard forming.record.by == own, forming.number < RecordEntry.maximumNumber else { return }
     formed = .recordFormed(
       parameter: record.parameter(forming.number + 1),

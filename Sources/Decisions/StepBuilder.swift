@@ -27,7 +27,7 @@ struct StepBuilder {
 
   func steps() throws(Failure) -> Steps {
     var steps = Steps()
-    steps.prepare = (recordSteps.claim.map { [$0] } ?? []) + prepare()
+    steps.prepare = [recordSteps.claim, recordSteps.remember].compactMap { $0 } + prepare()
     steps.start = startAgent()
     if start != .none { steps.verify = [.verify(requirements)] }
     steps.after = try followUps()
@@ -62,6 +62,7 @@ struct StepBuilder {
       let raft = settings.dataDirectory + "/raft"
       steps.append(.rename(raft, to: "\(raft).removed.\(observation.time.basic)", reason: reason))
     }
+    if let rename = renameOfIdentity { steps.append(rename) }
     steps.append(.createDirectory(settings.dataDirectory, mode: 0o750, owner: owner))
     steps.append(.createDirectory(settings.configDirectory, mode: 0o755, owner: nil))
     let record = JSONValue.object(["instance_id": .string(identity.instanceID)])
@@ -77,6 +78,16 @@ struct StepBuilder {
     }
     steps.append(.writeConfiguration(configurationFile))
     return steps
+  }
+
+  /// A name that is left without the data that it is of would make the new data look foreign.
+  private var renameOfIdentity: Step? {
+    let hasData = dataDirectory.keepsData && machine.dataDirectory.raftState.mayBePresent && !setsRaftDataAside
+    guard machine.namesCluster, settings.role == .server, !hasData else { return nil }
+    let path = settings.clusterIdentityPath
+    return .rename(
+      path, to: "\(path).stale.\(observation.time.basic)",
+      reason: "this server has no data of the cluster that it names")
   }
 
   private var stop: Command {

@@ -1,6 +1,7 @@
 internal import AWS
 internal import Artifacts
 internal import Base
+internal import Consul
 internal import Decisions
 internal import Model
 internal import Observers
@@ -218,10 +219,25 @@ struct AWSChecks: Sendable {
     }
     let record = entry.record
     let servers = record.servers.isEmpty ? "" : ": \(record.servers.map(\.text).joined(separator: ", "))"
-    report(.ok("record", "\(path)/\(entry.name) is \(record.state.rawValue)\(servers)"))
+    if let failure = mismatch(entry, below: path) {
+      report(.problem("record", failure))
+    } else {
+      report(.ok("record", "\(path)/\(entry.name) is \(record.state.rawValue)\(servers)"))
+    }
     // AWS refuses a name that exists once it has checked the permission.
     _ = await call(.putParameter, "write the cluster's record \(path)") {
       try await ParameterStore(client: client).create("\(path)/\(entry.name)", text: try record.text())
+    }
+  }
+
+  /// Whether the record is of another cluster than this server's data.
+  private func mismatch(_ entry: RecordEntry, below path: String) -> Failure? {
+    do {
+      guard let bytes = try context.files.readIfPresent(settings.clusterIdentityPath) else { return nil }
+      return ClusterIdentity(json: try JSONValue(parsing: bytes)).flatMap { entry.mismatch($0, below: path) }
+    } catch {
+      // The sidecar writes a damaged file again.
+      return nil
     }
   }
 

@@ -65,7 +65,10 @@ package struct Doctor: Sendable {
         ).ports(readiness)
       }
     }
-    for problem in ClusterIdentityReport.problems(at: settings.identityReportPath, context.files) {
+    let problems =
+      ClusterIdentityReport.problems(at: settings.identityReportPath, context.files)
+      + RememberedRecord.problems(at: settings.rememberedRecordPath, context.files)
+    for problem in problems {
       report(.problem("identity", problem, hint: "see the log of the sidecar: journalctl -u consul-bootstrap"))
     }
     try Task.checkCancellation()

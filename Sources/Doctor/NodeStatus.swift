@@ -103,7 +103,9 @@ extension NodeStatus {
     var status = NodeStatus(
       agent: await agent(configuration, settings, context), report: report(settings, context.files),
       expectsForwarding: !settings.logs.isEmpty, time: context.now(), lostOptions: settings.lostOptions)
-    status.identityProblems = ClusterIdentityReport.problems(at: settings.identityReportPath, context.files)
+    status.identityProblems =
+      ClusterIdentityReport.problems(at: settings.identityReportPath, context.files)
+      + RememberedRecord.problems(at: settings.rememberedRecordPath, context.files)
     return status
   }
 

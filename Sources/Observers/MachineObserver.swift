@@ -34,6 +34,7 @@ package struct MachineObserver: Sendable {
       configuration: configuration,
       unit: reader.content(SystemdUnit.path),
       agentIsRunning: try await agentIsRunning(identity, configuration), otherConfigurationFiles: others)
+    machine.namesCluster = reader.status(settings.clusterIdentityPath) != nil
     machine.supervisorPID = supervisorPID()
     machine.programPath = context.system.programPath
     machine.sidecarEnvironment = SidecarUnit.environment(of: context.environment)

@@ -18,12 +18,16 @@ extension Sidecar {
     var isOff = false
     /// Renamed once in the life of a sidecar: a second time would not help.
     var hasStartedEmpty = false
+    /// Uptime of the next attempt to name the cluster.
+    var namesAt = Duration.zero
   }
 
   private static let identityPause = Duration.seconds(5)
   private static let identityInterval = Duration.seconds(300)
   /// Between the two looks of a divergence.
   private static let identityConfirmation = Duration.seconds(30)
+  /// Between two attempts to name the cluster, which may read its record.
+  private static let namingPause = Duration.seconds(60)
   /// Autopilot's view of the leader's log is up to 2 s old (Consul, `ServerHealthInterval`).
   private static let autopilotPause = Duration.seconds(5)
 
@@ -60,7 +64,7 @@ extension Sidecar {
       current, identity: instance.identity, settings: settings, files: context.files)
     let file = try readIdentity()
     guard let cluster = try await client.clusterIdentity(.consistent) else {
-      if own.names.contains(leader) { try await create(file, client) }
+      if own.names.contains(leader) { try await create(file, instance, client, &state) }
       return
     }
     let decision = IdentityDecision(
@@ -87,9 +91,15 @@ extension Sidecar {
     }
   }
 
-  private func create(_ file: ClusterIdentity?, _ client: AgentClient) async throws {
+  /// The name of the cluster's record, so that the two never differ; without a record that of this server's copy.
+  private func create(
+    _ file: ClusterIdentity?, _ instance: LocatedInstance, _ client: AgentClient, _ state: inout IdentityState
+  ) async throws {
+    let now = context.uptime()
+    guard now >= state.namesAt else { return }
+    state.namesAt = now + Self.namingPause
     var generator = SystemRandomNumberGenerator()
-    let identity = file ?? .random(using: &generator)
+    let identity = try await recordedName(instance) ?? file ?? .random(using: &generator)
     try await client.create(identity)
     context.log.info("named the cluster", ["cluster": .string(identity.cluster), "key": .string(ClusterIdentity.key)])
   }
@@ -128,7 +138,7 @@ extension Sidecar {
 
   // MARK: Files
 
-  private func readIdentity() throws -> ClusterIdentity? {
+  func readIdentity() throws -> ClusterIdentity? {
     guard let bytes = try context.files.readIfPresent(settings.clusterIdentityPath) else { return nil }
     do {
       return ClusterIdentity(json: try JSONValue(parsing: bytes))

@@ -11,7 +11,7 @@ extension Sidecar {
   /// What the leader's sidecar knows of the record: a file in the state directory, so that neither a poll nor a reboot
   /// reads the record as long as nothing changes.
   struct RecordMemory: Sendable {
-    var entry: RecordEntry?
+    var known = RememberedRecord()
     var hasRead = false
     /// Voters that the record does not name so, and since when.
     var change: (voters: Set<Voter>, since: Duration)?
@@ -28,22 +28,34 @@ extension Sidecar {
   /// A server that is replaced is gone for some seconds, and the record must not name half of a rolling replacement.
   private static let settlingTime = Duration.seconds(60)
 
-  private var recordMemoryPath: String { settings.stateDirectory + "/cluster-record.json" }
-
   /// - Parameter callsAWS: whether this poll calls AWS also after an error.
   func keepRecord(_ instance: LocatedInstance, callsAWS: Bool, _ pollState: inout PollState) async throws {
-    guard let path = settings.clusterRecordPath(for: instance.identity), let voters = try await votersAsLeader() else {
-      pollState.record.change = nil
-      return
-    }
     if !pollState.record.hasRead {
-      pollState.record.entry = rememberedEntry()
+      pollState.record.known = remembered()
       pollState.record.hasRead = true
     }
-    if let entry = pollState.record.entry, entry.record.state == .formed {
+    guard let path = settings.clusterRecordPath(for: instance.identity), let voters = try await votersAsLeader() else {
+      pollState.record.change = nil
+      return note(nil, &pollState)
+    }
+    do {
+      try await keepRecord(of: voters, below: path, instance, callsAWS: callsAWS, &pollState)
+    } catch let failure as Failure where failure.status == .configurationRejected {
+      note(failure.message, &pollState)
+      throw failure
+    }
+  }
+
+  private func keepRecord(
+    of voters: Set<Voter>, below path: String, _ instance: LocatedInstance, callsAWS: Bool, _ pollState: inout PollState
+  ) async throws {
+    let identity = try readIdentity()
+    if let entry = pollState.record.known.entry, entry.record.state == .formed,
+      identity.flatMap({ entry.mismatch($0, below: path) }) == nil
+    {
       guard entry.record.voters != voters else {
         pollState.record.change = nil
-        return
+        return note(nil, &pollState)
       }
       guard hasSettled(voters, &pollState.record) else { return }
     }
@@ -51,6 +63,7 @@ extension Sidecar {
     pollState.record.hasFailed = true
     try await record(voters, below: path, instance, &pollState)
     pollState.record.hasFailed = false
+    note(nil, &pollState)
   }
 
   /// The voters of the raft configuration; nil unless this agent leads.
@@ -92,9 +105,10 @@ extension Sidecar {
     do { newest = try await observer.newest(below: path, for: nil) } catch {
       throw error.asFailure("read the cluster's record \(path)")
     }
-    let isKnown = pollState.record.entry.map { $0.record.cluster == newest?.record.cluster } ?? false
+    let known = pollState.record.known.entry
+    let isKnown = known.map { $0.record.cluster == newest?.record.cluster } ?? false
     if let newest { try check(newest, voters, path, isKnown: isKnown) }
-    if let newest, newest.record.state == .formed, newest != pollState.record.entry {
+    if let newest, newest.record.state == .formed, newest != known {
       remember(newest, &pollState)
       // Another leader has recorded these voters, or the present ones have to settle first.
       guard newest.record.voters != voters, hasSettled(voters, &pollState.record) else { return }
@@ -106,11 +120,10 @@ extension Sidecar {
       guard newest.number < RecordEntry.maximumNumber else { return }
       formed = newest.record.formed(by: own, at: context.now(), servers: servers)
     } else {
-      // A cluster that is older than its record.
-      var generator = SystemRandomNumberGenerator()
-      let new = ClusterIdentity.random(using: &generator)
+      // A cluster that is older than its record, and has a name, or gets one in a moment.
+      guard let name = try await presentName() else { return }
       formed = ClusterRecord(
-        .formed, cluster: new.cluster, epoch: new.epoch, by: own, at: context.now(),
+        .formed, cluster: name.cluster, epoch: max(1, name.epoch), by: own, at: context.now(),
         datacenter: try settings.datacenterName(for: instance.identity), servers: servers)
     }
     let entry = RecordEntry(number: (newest?.number ?? 0) + 1, record: formed)
@@ -127,10 +140,10 @@ extension Sidecar {
 
   /// Checks that the newest entry is of this cluster.
   /// - Parameter isKnown: its cluster is the one of an earlier entry, whose servers may all have been replaced.
-  /// - Throws: `Failure` for the entry of another one, or of one that is closed or being recovered.
+  /// - Throws: `Failure` for the entry of another one, or of one that is closed or being recovered; `FileError`.
   private func check(
     _ newest: RecordEntry, _ voters: Set<Voter>, _ path: String, isKnown: Bool
-  ) throws(Failure) {
+  ) throws {
     let record = newest.record
     guard [.forming, .formed].contains(record.state) else {
       throw Failure(
@@ -145,6 +158,43 @@ extension Sidecar {
         details: ["it names \(record.servers.map(\.text).joined(separator: ", "))"],
         hint: "give each cluster a --cluster-record of its own")
     }
+    if let identity = try readIdentity(), let failure = newest.mismatch(identity, below: path) { throw failure }
+  }
+
+  /// The name of the cluster in its key-value store; nil if it has none yet. Where ACLs hide it, that of this server's
+  /// copy, or a new one, which the store gets once it may be written.
+  private func presentName() async throws -> ClusterIdentity? {
+    do {
+      return try await agent().clusterIdentity(.consistent)
+    } catch AgentError.refused(status: 403, _) {
+      if let copy = try readIdentity() { return copy }
+      var generator = SystemRandomNumberGenerator()
+      return ClusterIdentity.random(using: &generator)
+    }
+  }
+
+  /// The name by which the record knows the cluster that this agent leads; nil if there is no record, or no entry yet.
+  /// - Throws: `Failure` if the record cannot be read, or its newest entry is not of this cluster; `FileError`.
+  func recordedName(_ instance: LocatedInstance) async throws -> ClusterIdentity? {
+    guard let path = settings.clusterRecordPath(for: instance.identity) else { return nil }
+    guard let voters = try await votersAsLeader() else {
+      throw Failure(.agentUnhealthy, "this server does not lead the cluster any more")
+    }
+    // Another entry replaces that of the founders only once one of them is gone: these all vote.
+    if let known = remembered().entry, known.record.state == .forming,
+      Set(known.record.servers.map(\.address)) == Set(voters.map(\.address))
+    {
+      try check(known, voters, path, isKnown: true)
+      return known.record.identity
+    }
+    let observer = RecordObserver(context: context, client: instance.client)
+    let newest: RecordEntry?
+    do { newest = try await observer.newest(below: path, for: nil) } catch {
+      throw error.asFailure("read the cluster's record \(path)")
+    }
+    guard let newest else { return nil }
+    try check(newest, voters, path, isKnown: false)
+    return newest.record.identity
   }
 
   /// With the instances that have the addresses now: an address may be that of a new instance.
@@ -159,26 +209,35 @@ extension Sidecar {
 
   // MARK: Memory
 
-  /// Nil if nothing is remembered, or nothing that is understood: then the record is read.
-  private func rememberedEntry() -> RecordEntry? {
+  /// Empty if nothing is remembered, or nothing that is understood: then the record is read.
+  private func remembered() -> RememberedRecord {
     do {
-      guard let bytes = try context.files.readIfPresent(recordMemoryPath, limit: 1 << 14) else { return nil }
-      let json = try JSONValue(parsing: bytes)
-      guard let number = json["number"]?.integer.flatMap({ Int(exactly: $0) }), let text = json["entry"]?.compactText,
-        (1...RecordEntry.maximumNumber).contains(number)
-      else { return nil }
-      return RecordEntry(number: number, record: try ClusterRecord(parsing: text))
+      let path = settings.rememberedRecordPath
+      guard let bytes = try context.files.readIfPresent(path, limit: RememberedRecord.limit) else {
+        return RememberedRecord()
+      }
+      return try RememberedRecord(parsing: bytes)
     } catch {
       context.log.debug("the remembered entry of the record is not understood", ["reason": .string(error.explained)])
-      return nil
+      return RememberedRecord()
     }
   }
 
   private func remember(_ entry: RecordEntry, _ pollState: inout PollState) {
-    pollState.record.entry = entry
-    let json = JSONValue.object(["number": .integer(Int64(entry.number)), "entry": entry.record.json])
+    pollState.record.known = RememberedRecord(entry: entry)
+    write(pollState.record.known)
+  }
+
+  /// For `status` and `doctor`.
+  private func note(_ problem: String?, _ pollState: inout PollState) {
+    guard pollState.record.known.problem != problem else { return }
+    pollState.record.known.problem = problem
+    write(pollState.record.known)
+  }
+
+  private func write(_ known: RememberedRecord) {
     do {
-      try context.files.write(recordMemoryPath, Array(json.prettyText.utf8), mode: 0o644, owner: nil)
+      try context.files.write(settings.rememberedRecordPath, Array(known.text.utf8), mode: 0o644, owner: nil)
     } catch {
       context.log.debug("cannot remember the entry of the record", ["reason": .string(error.explained)])
     }
@@ -186,6 +245,8 @@ extension Sidecar {
 }
 
 extension ClusterRecord {
+  fileprivate var identity: ClusterIdentity { ClusterIdentity(cluster: cluster, epoch: epoch) }
+
   fileprivate var voters: Set<Sidecar.Voter> {
     Set(servers.map { Sidecar.Voter(address: $0.address, node: $0.node) })
   }

@@ -54,6 +54,9 @@ import Testing
     let forming = try record(Self.first), formed = try record(Self.second)
     #expect(forming.state == .forming && formed.state == .formed)
     #expect(forming.cluster == formed.cluster && forming.epoch == 1 && formed.names("i-0aaa"))
+    let memory = try #require(fixture.test.files.text("/var/lib/consul-bootstrap/cluster-record.json"))
+    #expect(
+      try RememberedRecord(parsing: Array(memory.utf8)).entry == RecordEntry(number: 1, record: forming))
     #expect(try configuration?["bootstrap_expect"] == 1)
     #expect(
       fixture.test.sink.lines.first { $0.contains("claim") }

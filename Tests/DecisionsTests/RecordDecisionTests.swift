@@ -212,6 +212,12 @@ private func entry(
     }
     #expect(plan.steps.prepare.first == .claimRecord(parameter: "\(path)/000001", text: text("forming")))
     #expect(plan.claim == plan.steps.prepare.first)
+    let entry = try ClusterRecord(parsing: text("forming"))
+    #expect(
+      plan.steps.prepare[1]
+        == .writeFile(
+          path: "/var/lib/consul-bootstrap/cluster-record.json",
+          text: RememberedRecord(entry: RecordEntry(number: 1, record: entry)).text))
     #expect(plan.steps.after.last == .recordFormed(parameter: "\(path)/000002", text: text("formed")))
     #expect(plan.configuration.document["bootstrap_expect"] == 3)
   }
@@ -222,6 +228,40 @@ private func entry(
     #expect(plan.configuration.document["bootstrap_expect"] == 2)
     #expect(recordSteps(plan).isEmpty)
     #expect(plan.decision.evidence.last == "the cluster's record names this server among 2 founders")
+  }
+
+  @Test func `a founder remembers the entry that another server has claimed`() throws {
+    let entry = entry(.forming, ["i-1", "i-2"], by: "i-1")
+    let plan = try plan(.entry(entry), peers: Self.silent)
+    guard case .writeFile("/var/lib/consul-bootstrap/cluster-record.json", let text) = plan.steps.prepare[0] else {
+      Issue.record("\(plan.steps.prepare[0])")
+      return
+    }
+    #expect(try RememberedRecord(parsing: Array(text.utf8)) == RememberedRecord(entry: entry))
+  }
+
+  /// It would make the data of the new cluster look foreign, and be renamed once more.
+  @Test func `a name of a cluster without its data is renamed`() throws {
+    let path = "/var/lib/consul-bootstrap/cluster.json"
+    func renames(_ data: RaftState, _ change: (inout Observation) -> Void = { _ in }) throws -> Bool {
+      let content = data == .none ? nil : DataDirectoryObservation.Content(snapshotNamesThisAddress: nil)
+      var machine = machine(data: .init(content: content, raftState: data, isMount: false), recorded: "i-2")
+      machine.namesCluster = true
+      var seen = observation(machine, peers: Self.silent)
+      change(&seen)
+      return try Plan(seen, Settings()).steps.prepare.contains(
+        .rename(
+          path, to: "\(path).stale.20260102T030405Z", reason: "this server has no data of the cluster that it names"))
+    }
+    #expect(try renames(.none))
+    #expect(try !renames(.none) { $0.machine.namesCluster = false })
+    #expect(try !renames(.present(evidence: "raft")) && !renames(.unknown(reason: "busy")))
+    // The data is another machine's, or of a server that was removed: it is renamed as well.
+    #expect(try renames(.present(evidence: "raft")) { $0.machine.recordedInstanceID = "i-9" })
+    #expect(
+      try renames(.present(evidence: "raft")) {
+        $0.peers = [address("10.0.1.9"): status("10.0.1.9:8300", ["10.0.1.9:8300"])]
+      })
   }
 
   /// The second run after a crash between the claim and the start.

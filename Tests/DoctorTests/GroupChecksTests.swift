@@ -50,6 +50,28 @@ import Testing
       ])
   }
 
+  /// One cluster with two names, or two clusters with one record.
+  @Test func `a record of another cluster than this server's data is a problem`() async throws {
+    var doctor = doctor
+    doctor.settings.clusterRecord = "/consul/web"
+    doctor.context.files.put("/var/lib/consul-bootstrap/cluster.json", #"{"cluster": "ours", "epoch": 1}"#)
+    func entry(_ cluster: String) -> String {
+      #"{"state":"formed","cluster":"\#(cluster)","epoch":1,"by":"i-1","at":"2026-01-02T03:04:05Z","#
+        + #""servers":[{"instance":"i-1","address":"10.0.0.1"}]}"#
+    }
+    doctor.aws.setParameter("/consul/web/000001", entry("ours"))
+    #expect(try await doctor.findings("record") == ["ok record: /consul/web/000001 is formed: i-1"])
+    doctor.aws.setParameter("/consul/web/000001", entry("theirs"))
+    #expect(
+      try await doctor.findings("record") == [
+        "problem record: /consul/web/000001 is of cluster theirs, but the cluster names itself ours; "
+          + "the record names i-1; hint: if those are this cluster's servers, create the next entry with the cluster "
+          + "ours; otherwise give this cluster a --cluster-record of its own (docs/operations.md)"
+      ])
+    doctor.aws.setParameter("/consul/web/000002", #"{"state":"closed"}"#)
+    #expect(try await doctor.findings("record") == ["ok record: /consul/web/000002 is closed"])
+  }
+
   /// A new cluster that expects no server never elects a leader.
   @Test func `a desired capacity of 0 is a problem`() async throws {
     #expect(

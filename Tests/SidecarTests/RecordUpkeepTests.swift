@@ -31,9 +31,11 @@ import Testing
     fixture.agent.setCluster(servers.map { ($0, Self.addresses[$0] ?? "") })
   }
 
-  private func entry(_ state: ClusterRecord.State, _ servers: [String], ids: Bool = true, cluster: String = "c")
-    -> String
-  {
+  private static let uuid = "11111111-2222-4333-8444-555555555555"
+
+  private func entry(
+    _ state: ClusterRecord.State, _ servers: [String], ids: Bool = true, cluster: String = Self.uuid
+  ) -> String {
     ClusterRecord(
       state, cluster: cluster, epoch: 2, by: "i-0bbb", at: Timestamp(milliseconds: 1), datacenter: "dc1",
       servers: servers.map {
@@ -65,7 +67,7 @@ import Testing
       try await polls(4)
     }
     let formed = try #require(record(2))
-    #expect(formed.state == .formed && formed.cluster == "c" && formed.epoch == 2 && formed.by == "i-0aaa")
+    #expect(formed.state == .formed && formed.cluster == Self.uuid && formed.epoch == 2 && formed.by == "i-0aaa")
     #expect(
       formed.servers == [
         .init(instance: "i-0aaa", address: IPv4Address("10.0.1.10")!, node: "id-i-0aaa"),
@@ -148,7 +150,103 @@ import Testing
   @Test func `a cluster that is older than its record is recorded`() async throws {
     try await fixture.whileStaying { _ in try await fixture.aws.call("PutParameter") }
     let formed = try #require(record(1))
-    #expect(formed.state == .formed && formed.epoch == 1 && formed.datacenter == "dc1" && formed.cluster.count == 36)
+    #expect(formed.state == .formed && formed.epoch == 1 && formed.datacenter == "dc1" && formed.cluster == Self.uuid)
+  }
+
+  /// The leader's sidecar is about to name it: two names would never become one again.
+  @Test func `a cluster without a name is recorded once it has one`() async throws {
+    fixture.agent.set { $0.identity = nil }
+    fixture.context.files.delete("/var/lib/consul-bootstrap/cluster.json")
+    try await fixture.whileStaying { _ in try await fixture.aws.call("PutParameter") }
+    #expect(record(1)?.cluster.count == 36)
+    #expect(fixture.agent.identity?["cluster"]?.string == record(1)?.cluster)
+  }
+
+  @Test func `where ACLs hide the name the record takes the copy of this server`() async throws {
+    fixture.agent.set { $0.refusals["/v1/kv/consul-bootstrap/cluster"] = (403, "Permission denied") }
+    try await fixture.whileStaying { _ in try await fixture.aws.call("PutParameter") }
+    #expect(record(1)?.cluster == Self.uuid)
+  }
+
+  // MARK: One name
+
+  private func remember(_ entry: String) {
+    fixture.context.files.put(Self.memory, #"{"number": 1, "entry": \#(entry)}"#)
+  }
+
+  private func unname() {
+    fixture.agent.set { $0.identity = nil }
+    fixture.context.files.delete("/var/lib/consul-bootstrap/cluster.json")
+  }
+
+  /// The run has remembered the entry by which it founded.
+  @Test func `the founders' leader names the cluster as its record does, without a call`() async throws {
+    unname()
+    remember(entry(.forming, ["i-0aaa", "i-0bbb"], ids: false, cluster: "founded"))
+    var fixture = fixture
+    fixture.settings.sidecarInterval = .seconds(600)
+    try await fixture.whileStaying { _ in try await fixture.context.sink.record(containing: "named the cluster") }
+    #expect(fixture.agent.identity == ["cluster": "founded", "epoch": 2])
+    #expect(calls.isEmpty)
+  }
+
+  /// The entry that this server remembers has been replaced: one of its founders is gone.
+  @Test func `a leader whose voters are not the founders that it remembers reads the record`() async throws {
+    unname()
+    remember(entry(.forming, ["i-0aaa", "i-0ccc"], ids: false, cluster: "replaced"))
+    fixture.aws.setParameter("/consul/web/000001", entry(.forming, ["i-0aaa", "i-0ccc"], cluster: "replaced"))
+    fixture.aws.setParameter("/consul/web/000002", entry(.forming, ["i-0aaa", "i-0bbb"], cluster: "second"))
+    try await fixture.whileStaying { _ in try await fixture.context.sink.record(containing: "named the cluster") }
+    #expect(fixture.agent.identity == ["cluster": "second", "epoch": 2])
+  }
+
+  @Test func `a cluster is not named while its record cannot be read`() async throws {
+    unname()
+    fixture.aws.refuse("GetParametersByPath", .accessDenied, times: 2)
+    fixture.aws.setParameter("/consul/web/000001", entry(.formed, ["i-0aaa", "i-0bbb"], cluster: "formed"))
+    var fixture = fixture
+    fixture.settings.sidecarInterval = .seconds(600)
+    try await fixture.whileStaying { _ in try await fixture.context.sink.record(containing: "named the cluster") }
+    #expect(fixture.agent.identity == ["cluster": "formed", "epoch": 2])
+    #expect(fixture.context.clock.uptime() > .seconds(120))
+    #expect(fixture.log(.warning).contains { $0.contains("cannot check the identity of the cluster") })
+  }
+
+  /// An operator has deleted the key: naming the cluster as the record does would make all data look foreign.
+  @Test func `a name that this server's data contradicts is not given`() async throws {
+    fixture.agent.set { $0.identity = nil }
+    fixture.aws.setParameter("/consul/web/000001", entry(.formed, ["i-0aaa", "i-0bbb"], cluster: "other"))
+    try await fixture.whileStaying { _ in try await polls(4) }
+    #expect(fixture.agent.identity == nil)
+    #expect(
+      fixture.log(.warning).first { $0.contains("identity") }?.contains(
+        "/consul/web/000001 is of cluster other, but the cluster names itself \(Self.uuid)") == true)
+  }
+
+  /// It may be one cluster with two names, or two clusters with one record: a person has to say which.
+  @Test func `a record of another cluster is reported until an entry corrects it`() async throws {
+    let wrong = entry(.formed, ["i-0aaa", "i-0bbb"], cluster: "other")
+    fixture.aws.setParameter("/consul/web/000001", wrong)
+    remember(wrong)
+    let message = "/consul/web/000001 is of cluster other, but the cluster names itself \(Self.uuid)"
+    try await fixture.whileStaying { _ in
+      try await polls(3)
+      #expect(
+        RememberedRecord.problems(at: Self.memory, fixture.context.context.files)
+          == ["the cluster's record: \(message)"])
+      fixture.aws.setParameter("/consul/web/000002", entry(.formed, ["i-0aaa", "i-0bbb"]))
+      try await polls(12)
+    }
+    #expect(RememberedRecord.problems(at: Self.memory, fixture.context.context.files) == [])
+    #expect(fixture.aws.calls("PutParameter").isEmpty)
+    #expect(fixture.log(.warning).count { $0.contains(message) } == 1)
+  }
+
+  @Test func `a follower forgets the problem of the time when it led`() async throws {
+    fixture.context.files.put(Self.memory, #"{"problem": "old"}"#)
+    lead(["i-0bbb", "i-0aaa"])
+    try await fixture.whileStaying { _ in try await polls(2) }
+    #expect(RememberedRecord.problems(at: Self.memory, fixture.context.context.files) == [])
   }
 
   @Test(arguments: [

@@ -13,6 +13,8 @@ package struct MachineObservation: Sendable, Equatable {
   package var dataDirectory: DataDirectoryObservation
   /// Instance ID that the state directory records: another instance's if both were baked into the image.
   package var recordedInstanceID: String?
+  /// The state directory names the cluster whose data this server has, or had.
+  package var namesCluster = false
   package var configuration: CurrentConfiguration
   /// The agent's systemd unit.
   package var unit: FileContent

@@ -18,6 +18,9 @@ extension Settings {
   /// The identity of the cluster whose data this server holds.
   package var clusterIdentityPath: String { stateDirectory + "/cluster.json" }
 
+  /// What this server knows of the cluster's record.
+  package var rememberedRecordPath: String { stateDirectory + "/cluster-record.json" }
+
   /// The sidecar's report on the cluster's identity, for `status` and `doctor`.
   package var identityReportPath: String { stateDirectory + "/identity.json" }
 

@@ -97,6 +97,7 @@ package final class FakeConsulAgent: Sendable {
 
   /// Addresses in the order in which they were joined, `wan ` before those of the WAN pool.
   package var joins: [String] { state.value.joins }
+  package var identity: JSONValue? { state.value.identity }
   package var reloads: Int { state.value.reloads }
   package var autopilot: [String: JSONValue] { state.value.autopilot }
   package var autopilotWrites: Int64 { state.value.autopilotWrites }
