@@ -219,28 +219,39 @@ package struct BootstrapRun: Sendable {
     return health
   }
 
-  /// The number of servers may have changed while they booted, so that some wait for more than others: then none of
-  /// them ever bootstraps. Each looks again, and those that have another number than there are servers now start again.
+  /// The founders may have changed while they booted: the group has another size, or one of them is terminated. Then
+  /// some wait for more than there are, and none ever bootstraps. Each looks again; one that still has no raft state
+  /// claims the cluster's record with the servers that are left, or follows the one that has done so, and starts again
+  /// if it waits for another number. No second cluster: Consul bootstraps only servers with the same number, none of
+  /// which has raft peers, and all living founders of the entry before are among those of the next.
   private func agree(
     at instance: LocatedInstance, _ reason: HealthCheck.NoBootstrap, _ executor: StepExecutor
-  ) async throws -> HealthRequirements? {
-    let plan = try await planner.plan(at: instance, .stay)
+  ) async throws -> HealthCheck.SecondLook {
+    var plan = try await planner.plan(at: instance, .agree)
+    if let claim = plan.claim, try await executor.perform(claim) == .lost {
+      plan = try await planner.plan(at: instance, .agree)
+      // Two servers have been first: the next look comes soon.
+      guard plan.claim == nil else { return .unchanged() }
+    }
+    guard case .newCluster = plan.decision, let requirements = plan.requirements,
+      let new = requirements.bootstrapExpect.map({ Int64($0) })
+    else { return .unchanged(waitsFor: plan.waitsFor) }
+    if let remember = plan.sidecarSteps.rememberRecord { try await executor.perform(remember) }
     let present = plan.currentConfiguration.document?["bootstrap_expect"]?.integer
-    guard case .newCluster = plan.decision, let new = plan.requirements?.bootstrapExpect.map({ Int64($0) }),
-      new != present || reason == .allAreThere
-    else { return nil }
-    if new == present {
+    if new != present {
+      context.log.warning(
+        "the number of servers has changed; restarting the agent, which has no raft state",
+        ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
+    } else if reason == .allAreThere {
       context.log.warning(
         "all servers are there, and none bootstraps; restarting the agent, which has no raft state",
         ["bootstrap_expect": .integer(new)])
     } else {
-      context.log.warning(
-        "the number of servers has changed; restarting the agent, which has no raft state",
-        ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
+      return .unchanged(waitsFor: plan.waitsFor)
     }
     try await executor.perform(plan.sidecarSteps.writeConfiguration)
     try await executor.perform(plan.sidecarSteps.restartEmptyAgent)
-    return plan.requirements
+    return .changed(requirements)
   }
 
   /// The agent is healthy, whatever fails here: each failure is reported, and none undoes the boot.

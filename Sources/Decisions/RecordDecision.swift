@@ -35,7 +35,7 @@ package enum RecordDecision: Sendable, Equatable {
       case .recovering, .restoring:
         self = .wait(reason: "\(name) says that \(record.by ?? "an instance") is \(record.state.rawValue) the cluster")
       case .forming:
-        self = Self.join(entry, name, observation, identity, asked: asked, settings, next: next)
+        self = Self.join(entry, name, observation, identity, members: members, settings, next: next)
       case .formed:
         let refusal = RecordRefusal(entry, name: name, observation, asked: asked)
         self = refusal.isTotalLoss && settings.onTotalLoss == .new ? next : .refuse(refusal)
@@ -56,11 +56,11 @@ package enum RecordDecision: Sendable, Equatable {
   }
 
   /// An entry that is forming holds as long as all its founders may come. One of them that is gone would be waited for
-  /// in vain: any server that sees so starts again, with the servers that count now. No founder has a cluster's data
-  /// then: each that may run was asked, and Consul itself asks all that join.
+  /// in vain: any server that sees so starts again, with the servers that count now. All founders that are left must be
+  /// among them: those of the entry before and those of the next then never bootstrap without each other.
   private static func join(
     _ entry: RecordEntry, _ name: String, _ observation: RecordObservation, _ identity: Identity,
-    asked: [(instanceID: String, answersEmpty: Bool)], _ settings: Settings, next: RecordDecision
+    members: [Member], _ settings: Settings, next: RecordDecision
   ) -> RecordDecision {
     let record = entry.record
     func isGone(_ server: ClusterRecord.Server) -> Bool {
@@ -73,12 +73,12 @@ package enum RecordDecision: Sendable, Equatable {
         ? .found(entry)
         : .wait(reason: "\(name) names others as the founders: \(record.servers.map(\.text).joined(separator: ", "))")
     }
-    let unseen = living.filter { server in
-      server.instance != identity.instanceID && !asked.contains { $0.instanceID == server.instance }
+    let left = living.filter { server in !members.contains { $0.instanceID == server.instance } }
+    guard left.isEmpty else {
+      let names = left.map(\.text).joined(separator: ", ")
+      return .wait(reason: "\(name) names founders that are not terminated and do not count: \(names)")
     }
-    return unseen.isEmpty
-      ? next
-      : .wait(reason: "\(name) names \(unseen.map(\.text).joined(separator: ", ")), which cannot be asked for data")
+    return next
   }
 }
 

@@ -45,7 +45,7 @@ struct StepBuilder {
     return SidecarSteps(
       configuration: configurationFile,
       startContainer: start == .docker ? .runContainer(agentContainer) : nil, restartAgent: restart,
-      restartEmptyAgent: .restartEmptyAgent(requirements.runner))
+      restartEmptyAgent: .restartEmptyAgent(requirements.runner), rememberRecord: recordSteps.remember)
   }
 
   // MARK: Prepare

@@ -4,9 +4,15 @@ package import Model
 
 /// Polls a freshly started agent until it is healthy.
 package struct HealthCheck: Sendable {
-  /// Looks again at how many servers there are, and restarts this agent, which has no raft state, if that helps.
-  /// - Returns: the requirements that replace the present ones; nil if they stay.
-  package typealias Agreement = @Sendable (NoBootstrap) async throws -> HealthRequirements?
+  /// Looks again at which servers found the cluster, and restarts this agent, which has no raft state, if that helps.
+  package typealias Agreement = @Sendable (NoBootstrap) async throws -> SecondLook
+
+  package enum SecondLook: Sendable, Equatable {
+    /// The requirements that replace the present ones.
+    case changed(HealthRequirements)
+    /// What the founders wait for, for people; empty if that is not known.
+    case unchanged(waitsFor: [String] = [])
+  }
 
   /// Why servers that wait for each other elect no leader.
   package enum NoBootstrap: Sendable, Equatable {
@@ -15,6 +21,8 @@ package struct HealthCheck: Sendable {
     /// when one that it knows comes back with another number (server_serf.go in Consul's source): agents that restarted
     /// for their new numbers at the same time may each have seen the other's old one last.
     case allAreThere
+    /// The numbers do not differ, and not all are there: a founder may have died before it joined the others.
+    case someAreMissing
   }
 
   private var requirements: HealthRequirements
@@ -39,6 +47,9 @@ package struct HealthCheck: Sendable {
   /// Servers that all wait for as many as are there bootstrap at once. After this long, the one with the lowest address
   /// starts again, which makes it look at all of them; the second one after twice as long, and so on.
   private static let bootstrapGrace = Duration.seconds(5)
+  /// Without a leader after this long, and then each time after it, the founders are looked at although their numbers
+  /// agree. It calls AWS, which reports a death after 10 to 60 s.
+  private static let founderInterval = Duration.seconds(15)
   /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
   private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
@@ -56,6 +67,7 @@ package struct HealthCheck: Sendable {
   private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
     var comparedAt = start, conflict: [String] = [], completeSince: Duration?
+    var lookedAt = start, waitsFor: [String] = []
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -67,12 +79,20 @@ package struct HealthCheck: Sendable {
       var missing = health.missing(requirements)
       if health.agentAnswers, health.leader == nil, context.uptime() - comparedAt >= Self.agreementInterval {
         let before = requirements
-        conflict = try await compareNumbers(&completeSince)
+        var reason: NoBootstrap?
+        (conflict, reason) = try await compareNumbers(&completeSince)
         comparedAt = context.uptime()
+        if requirements.bootstrapExpect != nil, comparedAt - lookedAt >= Self.founderInterval {
+          reason = reason ?? .someAreMissing
+        }
+        if let reason {
+          waitsFor = try await lookAgain(reason)
+          lookedAt = comparedAt
+        }
         // An agent that has been restarted with another number is another agent.
         if requirements != before { unconfirmed = requirements.expected }
       }
-      if health.leader == nil { missing += conflict }
+      if health.leader == nil { missing += conflict + waitsFor }
       if health.agentAnswers, let expected = unconfirmed {
         if let error = try await compare(expected) { missing.append(error) } else { unconfirmed = nil }
       }
@@ -91,7 +111,8 @@ package struct HealthCheck: Sendable {
           throw notStarted(reason, await agent.lastLines())
         }
         guard now < deadline else {
-          throw unhealthy(health, missing, after: elapsed, await agent.lastLines(), disagree: !conflict.isEmpty)
+          let hint = conflict.isEmpty ? waitsFor.isEmpty ? hint(health) : Self.founderHint : Self.conflictHint
+          throw unhealthy(missing, after: elapsed, await agent.lastLines(), hint)
         }
         // The last poll is at the timeout.
         pause = min(pause, deadline - now)
@@ -104,15 +125,17 @@ package struct HealthCheck: Sendable {
 
   /// - Parameter completeSince: when this server began to know as many servers as all of them wait for; nil if it does
   ///   not know them.
-  /// - Returns: the servers that wait for another number than this agent, for people; empty if there are none.
-  private mutating func compareNumbers(_ completeSince: inout Duration?) async throws -> [String] {
-    guard let own = requirements.bootstrapExpect else { return [] }
+  /// - Returns: the servers that wait for another number than this agent, for people; and why to look again now.
+  private func compareNumbers(
+    _ completeSince: inout Duration?
+  ) async throws -> (conflict: [String], reason: NoBootstrap?) {
+    guard let own = requirements.bootstrapExpect else { return ([], nil) }
     let servers: [SerfMember]
     do {
       servers = try await client.members(wan: false).filter { $0.isAlive && $0.isServer }
     } catch is AgentError {
       completeSince = nil
-      return []
+      return ([], nil)
     }
     let others = servers.filter { $0.bootstrapExpect.map { $0 != Int64(own) } ?? false }
     guard others.isEmpty else {
@@ -120,21 +143,18 @@ package struct HealthCheck: Sendable {
       let list = others.map { "\($0.name) has \($0.bootstrapExpect ?? 0)" }.sorted().joined(separator: ", ")
       let conflict = "bootstrap_expect is \(own) here, but \(list)"
       context.log.progress("the servers disagree: \(conflict)", [:])
-      try await lookAgain(.numbersDiffer)
-      return [conflict]
+      return ([conflict], .numbersDiffer)
     }
     // One that expects only itself bootstraps when it starts.
     guard own > 1, servers.count >= own, let rank = rank(in: servers) else {
       completeSince = nil
-      return []
+      return ([], nil)
     }
     let now = context.uptime(), since = completeSince ?? now
     completeSince = since
-    if now - since >= Self.bootstrapGrace * (rank + 1) {
-      completeSince = now
-      try await lookAgain(.allAreThere)
-    }
-    return []
+    guard now - since >= Self.bootstrapGrace * (rank + 1) else { return ([], nil) }
+    completeSince = now
+    return ([], .allAreThere)
   }
 
   /// The number of servers with a lower address; nil if this one is not among them.
@@ -143,12 +163,19 @@ package struct HealthCheck: Sendable {
     return servers.compactMap(\.address).sorted().firstIndex { $0 == own }
   }
 
-  private mutating func lookAgain(_ reason: NoBootstrap) async throws {
+  /// - Returns: what the founders wait for; empty if that is not known, or this agent has been started again.
+  private mutating func lookAgain(_ reason: NoBootstrap) async throws -> [String] {
     do {
-      if let new = try await agreement?(reason) { requirements = new }
+      switch try await agreement?(reason) ?? .unchanged() {
+      case .changed(let new):
+        requirements = new
+        return []
+      case .unchanged(let waitsFor): return waitsFor
+      }
     } catch let failure as Failure {
       context.log.warning(
         "cannot look again at how many servers there are", ["reason": .string(failure.explanation)])
+      return []
     }
   }
 
@@ -165,13 +192,18 @@ package struct HealthCheck: Sendable {
       hint: "fix what the agent's output above reports, and run consul-bootstrap again")
   }
 
+  private static let conflictHint = "start all servers with the same --expect"
+  private static let founderHint =
+    "repair the servers that the error names, or terminate them: once EC2 reports them as terminated and the group is "
+    + "complete, the servers that are left form the cluster, in this run or the next"
+
   private func unhealthy(
-    _ health: Health, _ missing: [String], after elapsed: Duration, _ lines: [String], disagree: Bool
+    _ missing: [String], after elapsed: Duration, _ lines: [String], _ hint: String
   ) -> Failure {
     Failure(
       .agentUnhealthy,
       "the Consul agent is not healthy after \(elapsed.humanReadable): \(missing.joined(separator: "; "))",
-      details: relevantLogLines(of: lines), hint: disagree ? "start all servers with the same --expect" : hint(health))
+      details: relevantLogLines(of: lines), hint: hint)
   }
 
   private func hint(_ health: Health) -> String {

@@ -12,7 +12,7 @@ package struct StepExecutor: Sendable {
   private let record: RecordWriter?
 
   /// As `HealthCheck.Agreement`, with this executor.
-  package typealias Agreement = @Sendable (HealthCheck.NoBootstrap, StepExecutor) async throws -> HealthRequirements?
+  package typealias Agreement = @Sendable (HealthCheck.NoBootstrap, StepExecutor) async throws -> HealthCheck.SecondLook
   /// The agent that this process supervises, once `.superviseAgent` has been carried out.
   package let supervisedAgent: SupervisedAgent
 

@@ -86,6 +86,8 @@ package struct Planner: Sendable {
     case run
     /// `--dry-run`: observes once.
     case dryRun
+    /// A run whose agent waits for its first leader: observes once, and may claim the cluster's record again.
+    case agree
     /// The sidecar of an agent that a run has set up: observes once.
     case stay
 
@@ -95,7 +97,7 @@ package struct Planner: Sendable {
       switch self {
       case .run: .create
       case .dryRun: .tolerate
-      case .stay: .refuse
+      case .agree, .stay: .refuse
       }
     }
   }

@@ -18,18 +18,21 @@ import Testing
     }
   }
 
-  private func requirements(_ expect: Int?, at address: String = "10.0.1.10") -> HealthRequirements {
+  private func requirements(
+    _ expect: Int?, at address: String = "10.0.1.10", timeout: Duration = .seconds(20)
+  ) -> HealthRequirements {
     HealthRequirements(
       agentAddress: "127.0.0.1:8500", raftAddress: "\(address):8300", servers: 2, bootstrapExpect: expect, wan: nil,
-      token: nil, runner: .systemd, timeout: .seconds(20))
+      token: nil, runner: .systemd, timeout: timeout)
   }
 
   private func verify(
-    _ expect: Int?, at address: String = "10.0.1.10", agreement: HealthCheck.Agreement? = nil
+    _ expect: Int?, at address: String = "10.0.1.10", timeout: Duration = .seconds(20),
+    agreement: HealthCheck.Agreement? = nil
   ) async -> Failure? {
+    let requirements = requirements(expect, at: address, timeout: timeout)
     do {
-      _ = try await HealthCheck(requirements(expect, at: address), context: test.context, agreement: agreement).verify(
-        agent: FixedMonitor())
+      _ = try await HealthCheck(requirements, context: test.context, agreement: agreement).verify(agent: FixedMonitor())
       return nil
     } catch {
       return error as? Failure
@@ -43,7 +46,7 @@ import Testing
       agent.set { state in
         (state.leader, state.members[0].expect) = ("10.0.1.10:8300", 5)
       }
-      return requirements(5)
+      return .changed(requirements(5))
     }
     #expect(failure == nil && times.value.count == 1)
     #expect((times.value.first ?? .zero) >= .seconds(2) && test.clock.uptime() < .seconds(3))
@@ -55,7 +58,7 @@ import Testing
     let looks = Watched(0)
     let failure = await verify(3) { _ in
       looks.update { $0 += 1 }
-      return nil
+      return .unchanged()
     }
     #expect(looks.value >= 8 && looks.value <= 10, "\(looks.value)")
     #expect(
@@ -66,9 +69,10 @@ import Testing
   @Test func `the new requirements count`() async {
     let failure = await verify(3) { [agent] _ in
       agent.set { $0.leader = "10.0.1.10:8300" }
-      return HealthRequirements(
-        agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 3, bootstrapExpect: 3, wan: nil,
-        token: nil, runner: .systemd, timeout: .seconds(20))
+      return .changed(
+        HealthRequirements(
+          agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 3, bootstrapExpect: 3, wan: nil,
+          token: nil, runner: .systemd, timeout: .seconds(20)))
     }
     #expect(failure?.message.hasSuffix("2 of 3 servers are in the raft configuration") == true)
   }
@@ -82,25 +86,48 @@ import Testing
       }
       if count == 1 { throw Failure(.awsFailed, "cannot describe the group") }
       agent.set { $0.leader = "10.0.1.10:8300" }
-      return nil
+      return .unchanged()
     }
     #expect(failure == nil && looks.value == 2)
     #expect(test.sink.lines.contains { $0.hasPrefix("warning cannot look again at how many servers there are") })
   }
 
   @Test(arguments: [
-    // A joining agent waits for none; members that are gone, clients and servers that join have no say.
-    (nil, FakeConsulAgent.Member("b", "10.0.1.11", expect: 5)), (3, .init("b", "10.0.1.11", status: 4, expect: 5)),
-    (3, .init("b", "10.0.1.11", isServer: false, expect: 5)), (3, .init("b", "10.0.1.11")),
-    (3, .init("b", "10.0.1.11", expect: 3)),
+    // Members that are gone, clients and servers that join have no say.
+    FakeConsulAgent.Member("b", "10.0.1.11", status: 4, expect: 5), .init("b", "10.0.1.11", isServer: false, expect: 5),
+    .init("b", "10.0.1.11"), .init("b", "10.0.1.11", expect: 3),
   ])
-  func `without a disagreement no server looks again`(_ own: Int?, _ other: FakeConsulAgent.Member) async {
-    agent.set { $0.members = [.init("a", "10.0.1.10", expect: own), other] }
-    let failure = await verify(own) { _ in
-      Issue.record("looked again")
-      return nil
+  func `without a disagreement the founders are looked at every 15 s`(_ other: FakeConsulAgent.Member) async {
+    agent.set { $0.members = [.init("a", "10.0.1.10", expect: 3), other] }
+    let times = Watched<[Duration]>([])
+    let failure = await verify(3, timeout: .seconds(50)) { [test, times] reason in
+      #expect(reason == .someAreMissing)
+      times.update { $0.append(test.clock.uptime()) }
+      return .unchanged(waitsFor: ["i-c (10.0.1.12) runs no agent"])
     }
-    #expect(failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader")
+    #expect(times.value.count == 3 && (times.value.first ?? .zero) >= .seconds(15), "\(times.value)")
+    #expect(
+      failure?.message == "the Consul agent is not healthy after 50 s: the agent knows no leader; "
+        + "i-c (10.0.1.12) runs no agent")
+    #expect(failure?.hint?.hasPrefix("repair the servers that the error names, or terminate them") == true)
+  }
+
+  @Test func `a founder that starts again with fewer servers is healthy in the same run`() async {
+    agent.set { $0.members = [.init("a", "10.0.1.10", expect: 3), .init("b", "10.0.1.11", expect: 3)] }
+    let failure = await verify(3, timeout: .seconds(50)) { [agent] _ in
+      agent.set { ($0.leader, $0.members[0].expect, $0.members[1].expect) = ("10.0.1.10:8300", 2, 2) }
+      return .changed(requirements(2))
+    }
+    #expect(failure == nil && test.clock.uptime() < .seconds(20))
+  }
+
+  /// Only those that found wait for others.
+  @Test func `a server that joins never looks again`() async {
+    let failure = await verify(nil, timeout: .seconds(50)) { _ in
+      Issue.record("looked again")
+      return .unchanged()
+    }
+    #expect(failure?.message == "the Consul agent is not healthy after 50 s: the agent knows no leader")
   }
 
   /// An agent compares the numbers only when a server joins: two that restart together may both miss the other's.
@@ -118,7 +145,7 @@ import Testing
         return times.count
       }
       if count == at.count { agent.set { $0.leader = "10.0.1.10:8300" } }
-      return nil
+      return .unchanged()
     }
     #expect(failure == nil && times.value.count == at.count)
     for (time, seconds) in zip(times.value, at) {
@@ -133,9 +160,9 @@ import Testing
   ])
   func `while a server is missing none starts again`(_ members: [FakeConsulAgent.Member]) async {
     agent.set { $0.members = members }
-    let failure = await verify(2) { _ in
-      Issue.record("looked again")
-      return nil
+    let failure = await verify(2) { reason in
+      #expect(reason == .someAreMissing)
+      return .unchanged()
     }
     #expect(failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader")
   }

@@ -10,6 +10,7 @@ from .conftest import healthy, peers
 from .waiting import until
 
 PATH = "/consul/web/cluster"
+OTHER = "11111111-2222-4333-8444-555555555555"
 OPTIONS = f"--cluster-record ssm:{PATH} --leader-wait 3s"
 
 
@@ -28,7 +29,7 @@ def names(entry):
 
 
 def put(sandbox, number, state, servers, path=PATH, **members):
-    entry = {"state": state, "cluster": "11111111-2222-4333-8444-555555555555", "epoch": 1, "by": "i-0123456789abcdef0"}
+    entry = {"state": state, "cluster": OTHER, "epoch": 1, "by": "i-0123456789abcdef0"}
     entry |= {"at": "2026-01-01T00:00:00Z", "servers": [{"instance": i, "address": a} for i, a in servers]} | members
     sandbox.aws.client("ssm").put_parameter(Name=f"{path}/{number}", Value=json.dumps(entry), Type="String")
 
@@ -171,6 +172,47 @@ def test_a_run_that_is_killed_between_claim_and_start_founds_at_the_next(sandbox
     healthy(member)
     found = until(lambda: (e := entries(sandbox)) and "000002" in e and e)
     assert found["000002"]["state"] == "formed" and found["000001"]["cluster"] == found["000002"]["cluster"]
+
+
+def name_of(member):
+    """The cluster's name in its key-value store."""
+    return json.loads(member.run("consul", "kv", "get", "consul-bootstrap/cluster").stdout or "{}").get("cluster")
+
+
+def test_the_record_and_the_cluster_have_one_name(sandbox):
+    members = sandbox.launch_group(3, boot=False)
+    boot(members, "--sidecar-interval 2s")
+    healthy(*members)
+    name = until(lambda: name_of(members[0]))
+    assert name == entries(sandbox)["000001"]["cluster"]
+    # A record that is added later takes the name of the cluster.
+    for member in members:
+        member.reboot(f"#!/bin/sh\nexec consul-bootstrap --expect 3 {OPTIONS}/later --sidecar-interval 2s\n")
+    healthy(*members)
+    later = until(lambda: entries(sandbox, f"{PATH}/later"))
+    assert [entry["cluster"] for entry in later.values()] == [name]
+    # An entry of another cluster is reported, and left alone.
+    number = f"{len(later) + 1:06}"
+    put(sandbox, number, "formed", [(m.id, m.address) for m in members], path=f"{PATH}/later")
+    text = f"{PATH}/later/{number} is of cluster {OTHER}, but the cluster names itself {name}"
+    assert text in members[0].bootstrap("doctor", "--group", "consul", *f"{OPTIONS}/later".split()).stdout
+
+
+def test_a_founder_that_dies_before_the_first_bootstrap_is_left_out(sandbox):
+    members = sandbox.launch_group(3, boot=False)
+    *left, lost = members
+    # The third counts, and its agent never starts.
+    boot(left, expect=2)
+    until(lambda: all("knows no leader" in m.log for m in left))
+    assert names(entries(sandbox)["000001"]) == sorted(m.id for m in members)
+    assert {m.configuration["bootstrap_expect"] for m in left} == {3}
+    sandbox.terminate(lost)
+    healthy(*left)
+    found = entries(sandbox)
+    assert found["000002"]["state"] == "forming" and names(found["000002"]) == sorted(m.id for m in left)
+    assert {m.configuration["bootstrap_expect"] for m in left} == {2}
+    assert len({tuple(peers(m)) for m in left}) == 1 and len(peers(left[0])) == 2
+    assert until(lambda: name_of(left[0])) == found["000002"]["cluster"]
 
 
 def test_two_groups_that_race_for_one_record_form_one_cluster(sandbox):

@@ -28,14 +28,18 @@ package struct SidecarSteps: Sendable, Equatable {
   package let restartAgent: Step?
   /// Restarts an agent that waits for its first bootstrap.
   package let restartEmptyAgent: Step
+  /// Remembers the entry of the cluster's record by which this server founds; nil if it does not, or has no record.
+  package let rememberRecord: Step?
 
   package init(
-    configuration: ConfigurationFile, startContainer: Step?, restartAgent: Step?, restartEmptyAgent: Step
+    configuration: ConfigurationFile, startContainer: Step?, restartAgent: Step?, restartEmptyAgent: Step,
+    rememberRecord: Step?
   ) {
     self.configuration = configuration
     self.startContainer = startContainer
     self.restartAgent = restartAgent
     self.restartEmptyAgent = restartEmptyAgent
+    self.rememberRecord = rememberRecord
   }
 
   package var writeConfiguration: Step { .writeConfiguration(configuration) }

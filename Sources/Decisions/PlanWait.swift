@@ -1,0 +1,43 @@
+internal import Base
+internal import Consul
+internal import Model
+
+extension Plan {
+  /// What a server that founds a cluster waits for as long as its agent knows no leader: Consul bootstraps only once
+  /// all founders have joined.
+  package var waitsFor: [String] {
+    switch decision {
+    case .newCluster: return silentFounders
+    case .wait(.groupIncomplete, _):
+      guard let readiness, let expected = readiness.expected else { return [] }
+      let missing = readiness.missing(identity: identity)
+      return [
+        "the group has \(readiness.members.count) of \(expected) servers"
+          + (missing.isEmpty ? "" : ": missing \(missing.joined(separator: ", "))")
+      ]
+    case .wait(let reason, _): return [reason.text]
+    case .join, .joinAsClient, .rejoin, .joinWithoutLeader, .stayInWarmPool: return []
+    }
+  }
+
+  private var silentFounders: [String] {
+    founders.filter { $0.instance != identity.instanceID }.compactMap { founder in
+      let name = founder.instance.map { "\($0) (\(founder.address))" } ?? founder.text
+      return switch observation.peers[founder.address] {
+      case .status: nil
+      case .refused: "\(name) runs no agent"
+      case .unknown(let reason): "\(name) does not answer: \(reason)"
+      case nil: "\(name) cannot be asked"
+      }
+    }
+  }
+
+  private var founders: [ClusterRecord.Server] {
+    if case .entry(let entry)? = observation.record?.newest, entry.record.state == .forming,
+      entry.record.names(identity.instanceID)
+    {
+      return entry.record.servers
+    }
+    return (readiness?.members ?? []).map { .init(instance: $0.instanceID, address: $0.address) }
+  }
+}
