@@ -186,8 +186,9 @@ def test_the_record_and_the_cluster_have_one_name(sandbox):
     name = until(lambda: name_of(members[0]))
     assert name == entries(sandbox)["000001"]["cluster"]
     # A record that is added later takes the name of the cluster.
+    later_options = OPTIONS.replace(PATH, f"{PATH}/later")
     for member in members:
-        member.reboot(f"#!/bin/sh\nexec consul-bootstrap --expect 3 {OPTIONS}/later --sidecar-interval 2s\n")
+        member.reboot(f"#!/bin/sh\nexec consul-bootstrap --expect 3 {later_options} --sidecar-interval 2s\n")
     healthy(*members)
     later = until(lambda: entries(sandbox, f"{PATH}/later"))
     assert [entry["cluster"] for entry in later.values()] == [name]
@@ -195,7 +196,7 @@ def test_the_record_and_the_cluster_have_one_name(sandbox):
     number = f"{len(later) + 1:06}"
     put(sandbox, number, "formed", [(m.id, m.address) for m in members], path=f"{PATH}/later")
     text = f"{PATH}/later/{number} is of cluster {OTHER}, but the cluster names itself {name}"
-    assert text in members[0].bootstrap("doctor", "--group", "consul", *f"{OPTIONS}/later".split()).stdout
+    assert text in members[0].bootstrap("doctor", "--group", "consul", *later_options.split()).stdout
 
 
 def test_a_founder_that_dies_before_the_first_bootstrap_is_left_out(sandbox):
