@@ -47,8 +47,8 @@ import Testing
   /// `shared/cases/decisions/other-files.txt`, with more of the same kinds.
   @Test(arguments: [
     ("a.json", #"{"Bootstrap_Expect": 3}"#, true), ("b.hcl", "server = true, bootstrap_expect = 3", true),
-    ("c.hcl", "server = true bootstrap_expect = 3", true), ("d.hcl", "bootstrap_expect = 0", false),
-    ("e.hcl", "/* bootstrap_expect = 3 */", false), ("z.json", #"{"node_name": "web"}"#, true),
+    ("c.hcl", "server = true bootstrap_expect = 3", true), ("d.hcl", "bootstrap_expect = 0", true),
+    ("!d.hcl", "bootstrap_expect = 0", false), ("e.hcl", "/* bootstrap_expect = 3 */", false), ("z.json", #"{"node_name": "web"}"#, true),
     ("00-a.json", #"{"node_name": "web"}"#, false), ("00-a.json", #"{"bootstrap": true}"#, true),
     ("z.json", #"{"Node_Name": "i-2", "SERVER": true}"#, false), ("z.hcl", "server = false", true),
     ("z.hcl", "datacenter = \"DC1\"", false), ("z.hcl", "datacenter = \"dc2\"", true),
@@ -150,14 +150,40 @@ import Testing
       ])
   }
 
-  /// Consul 1.8.7 takes the zero of the later file.
-  @Test func `zero servers instead of ours are warned about, for no cluster forms`() throws {
+  /// Consul 1.8.7 takes the zero of the later file: the agent would wait for a leader for ever.
+  @Test func `zero servers instead of ours stop a run that would start the agent`() throws {
+    let own = "/etc/consul.d/00-consul-bootstrap.json", other = "/etc/consul.d/d.hcl"
     #expect(
-      try plan([("d.hcl", "bootstrap_expect = 0")]).warnings == [
+      try plan([("d.hcl", "bootstrap_expect = 0")]).obstacle
+        == Failure(
+          .configurationRejected, "\(other) would override bootstrap_expect of \(own)",
+          details: ["bootstrap_expect is 3 in \(own) and 0 in \(other)"],
+          hint: "remove bootstrap_expect from \(other): without it this server can form a cluster"))
+    let before = try plan([("00-a.hcl", "bootstrap_expect = 0")])
+    #expect(before.obstacle == nil && before.warnings == [])
+  }
+
+  @Test func `zero servers are accepted where ours is not written`() throws {
+    var seen = observation(
+      machine(others: [otherFile("d.hcl", "bootstrap_expect = 0")]),
+      peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
+    let joining = try Plan(seen, Settings())
+    #expect(joining.decision.name == "join" && joining.obstacle == nil && joining.warnings == [])
+    seen.machine.dataDirectory = DataDirectoryObservation(
+      content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false)
+    seen.peers = [:]
+    let rejoining = try Plan(seen, Settings())
+    #expect(rejoining.decision.name == "rejoin" && rejoining.obstacle == nil && rejoining.warnings == [])
+  }
+
+  @Test func `zero servers instead of ours are a warning where no agent starts`() throws {
+    let plan = try plan([("d.hcl", "bootstrap_expect = 0")]) { $0.start = Settings.Start.none }
+    #expect(plan.obstacle == nil)
+    #expect(
+      plan.warnings == [
         "/etc/consul.d/d.hcl sets bootstrap_expect to 0, which overrides 3: this server cannot form a cluster; "
           + "remove the key from /etc/consul.d/d.hcl"
       ])
-    #expect(try plan([("00-a.hcl", "bootstrap_expect = 0")]).warnings == [])
   }
 
   @Test func `a file that is not understood stops a run`() throws {
