@@ -48,7 +48,8 @@ import Testing
   @Test(arguments: [
     ("a.json", #"{"Bootstrap_Expect": 3}"#, true), ("b.hcl", "server = true, bootstrap_expect = 3", true),
     ("c.hcl", "server = true bootstrap_expect = 3", true), ("d.hcl", "bootstrap_expect = 0", true),
-    ("!d.hcl", "bootstrap_expect = 0", false), ("e.hcl", "/* bootstrap_expect = 3 */", false), ("z.json", #"{"node_name": "web"}"#, true),
+    ("!d.hcl", "bootstrap_expect = 0", false), ("e.hcl", "/* bootstrap_expect = 3 */", false),
+    ("z.json", #"{"node_name": "web"}"#, true),
     ("00-a.json", #"{"node_name": "web"}"#, false), ("00-a.json", #"{"bootstrap": true}"#, true),
     ("z.json", #"{"Node_Name": "i-2", "SERVER": true}"#, false), ("z.hcl", "server = false", true),
     ("z.hcl", "datacenter = \"DC1\"", false), ("z.hcl", "datacenter = \"dc2\"", true),
