@@ -57,6 +57,9 @@ import Testing
     ("z.hcl", "data_dir = \"/opt/consul/\"", false), ("z.hcl", "server = 1", true),
     ("z.hcl", "server = \"true\"", false),
     ("z.hcl", "bootstrap_expect =", true), ("z.hcl", "log_level = \"INFO\"", false),
+    ("z.json", #"{"bootſtrap_expect": 3}"#, true), ("z.json", #"{"bootstrap": [false]}"#, false),
+    ("z.json", #"{"node_name": ["i-2"]}"#, false), ("z.json", #"{"node_name": ["web"]}"#, true),
+    ("z.json", #"{"bootstrap_expect": [1]}"#, true), ("z.json", "null", false),
     ("z.hcl", "ports { grpc = 8502 }", false), ("z.hcl", "acl { enabled = true }", false),
   ])
   func `a file that a run accepts or refuses`(_ name: String, _ text: String, _ isRefused: Bool) throws {
@@ -107,6 +110,22 @@ import Testing
         "encrypt is \"(redacted)\" in \(own) and \"(redacted)\" in \(other)",
         "ports.dns is 53 in \(own) and 8600 in \(other)",
       ])
+  }
+
+  /// A list of one element counts as the element.
+  @Test(arguments: [
+    #"{"acl": [{"default_policy": "allow"}], "ports": [{"dns": 8600}]}"#,
+    #"{"acl": {"default_policy": ["allow"]}, "ports": {"dns": [8600]}}"#,
+  ])
+  func `ports and ACLs in a list of one are compared, too`(_ text: String) throws {
+    var settings = Settings()
+    settings.dns = .port53
+    settings.aclDefaultPolicy = "deny"
+    let plan = try Plan(observation(machine(others: [otherFile("z.json", text)])), settings)
+    #expect(
+      plan.obstacle?.message
+        == "/etc/consul.d/z.json would override acl.default_policy, ports.dns of /etc/consul.d/00-consul-bootstrap.json"
+    )
   }
 
   @Test(arguments: [
