@@ -35,6 +35,15 @@ package struct AWSError: ExplainedError, Sendable, Equatable {
 
   package var isRetryable: Bool { kind == .throttled || kind == .transient || kind == .malformed }
 
+  /// IAM is eventually consistent: a new role, instance profile or policy is refused at first.
+  package var mayBeNew: Bool {
+    switch kind {
+    case .denied, .expiredCredentials: true
+    // The same of credentials that AWS does not know yet: of the Query protocol, of EC2, of the JSON protocol.
+    default: ["InvalidClientTokenId", "AuthFailure", "UnrecognizedClientException"].contains(code)
+    }
+  }
+
   /// The exact cause, in one line.
   package var explanation: String {
     var text = [service.title, action?.name].compactMap { $0 }.joined(separator: " ")

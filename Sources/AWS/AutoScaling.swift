@@ -215,12 +215,13 @@ extension AutoScalingGroup {
 }
 
 extension XMLElement {
-  /// A number from 1 to 999 as text (API reference, LaunchTemplateOverrides); nil if there is none.
+  /// A positive number as text; nil if there is none. Weights of a template are at most 999 (API reference,
+  /// LaunchTemplateOverrides), but a group may count in MiB of memory.
   fileprivate func weightedCapacity(of owner: String) throws(MalformedAnswer) -> Int? {
     guard let text = self["WeightedCapacity"], !text.isEmpty else { return nil }
-    guard let weight = Int(text), (1...999).contains(weight) else {
-      throw MalformedAnswer("WeightedCapacity of \(owner) is not a number from 1 to 999")
+    guard let weight = Int32(text), weight > 0 else {
+      throw MalformedAnswer("WeightedCapacity of \(owner) is not a positive number")
     }
-    return weight
+    return Int(weight)
   }
 }

@@ -288,6 +288,8 @@ package struct BootstrapRun: Sendable {
   private enum Event: Sendable {
     case agentEnded(ProcessEnd?)
     case verified(Health?)
+    /// With the failure to complete the launch hook.
+    case followedUp(Failure?)
     case sidecarEnded
   }
 
@@ -302,8 +304,10 @@ package struct BootstrapRun: Sendable {
           switch event {
           case .verified(let found):
             (health, isVerified) = (found, true)
-            if let failure = try await followUp(plan, run) { report(failure) }
-            run.verified(Outcome(plan: plan, health: found, agentEnd: nil))
+            group.addTask { .followedUp(try await followUp(plan, run)) }
+          case .followedUp(let failure):
+            if let failure { report(failure) }
+            run.verified(Outcome(plan: plan, health: health, agentEnd: nil))
             group.addTask {
               await run.early?.end(handsOver: true)
               await run.sidecar.stay(at: run.instance)

@@ -8,14 +8,16 @@ struct GoJSONParser {
 
   private init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-  /// - Throws: `ConfigurationSyntaxError`, also for a document that is no object.
+  /// - Throws: `ConfigurationSyntaxError`, also for a document that is neither an object nor null.
   static func parse(_ bytes: [UInt8]) throws(ConfigurationSyntaxError) -> JSONValue {
     var parser = GoJSONParser(bytes)
     parser.skipBlanks()
-    guard parser.peek() == UInt8(ascii: "{") else { throw parser.error("an object expected") }
+    guard parser.peek() == UInt8(ascii: "{") || parser.peek() == UInt8(ascii: "n") else {
+      throw parser.error("an object expected")
+    }
     let value = try parser.value(depth: 0)
     guard parser.peek() == nil else { throw parser.error("nothing expected after the object") }
-    return value
+    return value == .null ? [:] : value
   }
 
   private func peek() -> UInt8? { index < bytes.count ? bytes[index] : nil }

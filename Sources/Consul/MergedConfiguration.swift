@@ -3,7 +3,8 @@ package import Base
 /// The configuration that an agent really uses: all files of its directory, merged by Consul's rules.
 ///
 /// Checked with Consul 1.8.7: later files win; objects are merged key by key, lists are appended, everything else
-/// replaces, also by an empty value; null sets nothing; the case of a key does not matter.
+/// replaces, also by an empty value; null sets nothing; the case of a key does not matter; a list of one element counts
+/// as the element where no list is expected.
 package struct MergedConfiguration: Sendable, Equatable {
   /// A file, its keys in lower case.
   package struct Source: Sendable, Equatable {
@@ -19,6 +20,12 @@ package struct MergedConfiguration: Sendable, Equatable {
     /// Keys of these objects are names that the user chooses; Consul keeps their case.
     private static let namingKeys: Set = ["node_meta", "response_headers", "meta", "header", "tagged_addresses"]
 
+    /// The keys among those of this program whose values are lists.
+    private static let listKeys: Set = ["recursors", "retry_join", "retry_join_wan"]
+
+    /// Go compares keys by Unicode's simple case folding: a long s counts as an s.
+    private static func folded(_ key: String) -> String { key.replacing("\u{17f}", with: "s").lowercased() }
+
     private static func normalized(_ value: JSONValue) -> JSONValue {
       switch value {
       case .object(let members):
@@ -26,8 +33,10 @@ package struct MergedConfiguration: Sendable, Equatable {
         .object(
           Dictionary(
             members.sorted { $0.key < $1.key }.filter { $0.value != .null }.map { key, value in
-              let lower = key.lowercased()
-              return (lower, namingKeys.contains(lower) ? value : normalized(value))
+              let key = folded(key)
+              var value = value
+              while !listKeys.contains(key), let elements = value.array, elements.count == 1 { value = elements[0] }
+              return (key, namingKeys.contains(key) ? value : normalized(value))
             }, uniquingKeysWith: { _, last in last }))
       case .array(let elements): .array(elements.map(normalized))
       default: value

@@ -49,20 +49,23 @@ struct ConfigurationConflict: Equatable {
 
   // MARK: What it means
 
-  /// Keys on which the cluster or the data depends. `bootstrap_expect` is not among them: a run refuses every file that
-  /// sets it to more than 0.
+  /// Keys on which the cluster or the data depends. Of `bootstrap_expect` only a zero gets here: a run refuses every
+  /// file that sets more.
   private static let decisiveKeys: Set = [
     "data_dir", "server", "datacenter", "node_name", "bind_addr", "ports", "encrypt", "acl", "acl_datacenter",
-    "acl_default_policy", "acl_agent_token",
+    "acl_default_policy", "acl_agent_token", bootstrapKey,
   ]
+  private static let bootstrapKey = "bootstrap_expect"
 
-  private var isDecisive: Bool {
+  /// - Parameter startsAgent: without an agent that starts, a zero instead of ours does no harm yet.
+  private func isDecisive(_ startsAgent: Bool) -> Bool {
     effect == .overrides && Self.decisiveKeys.contains(String(key.prefix { $0 != "." }))
+      && (startsAgent || key != Self.bootstrapKey)
   }
 
   /// Why a run stops, with status 14; nil if it does not.
-  static func failure(_ conflicts: [ConfigurationConflict]) -> Failure? {
-    let decisive = conflicts.filter(\.isDecisive)
+  static func failure(_ conflicts: [ConfigurationConflict], startsAgent: Bool) -> Failure? {
+    let decisive = conflicts.filter { $0.isDecisive(startsAgent) }
     guard let first = decisive.first else { return nil }
     let keys = decisive.map(\.key).joined(separator: ", ")
     let paths = Set(decisive.map(\.path)).sorted()
@@ -70,14 +73,14 @@ struct ConfigurationConflict: Equatable {
       .configurationRejected, "\(paths.joined(separator: ", ")) would override \(keys) of \(first.ownPath)",
       details: decisive.map { "\($0.key) is \($0.ours) in \($0.ownPath) and \($0.theirs) in \($0.path)" },
       hint: decisive.count == 1
-        ? "remove \(first.key) from \(first.path), or \(first.instead)"
+        ? "remove \(first.key) from \(first.path)\(first.instead)"
         : "remove the keys from the other \(paths.count == 1 ? "file" : "files"), or set the same values with options")
   }
 
   /// Nil for one that stops a run.
-  var warning: String? {
-    guard !isDecisive else { return nil }
-    guard key != "bootstrap_expect" else {
+  func warning(startsAgent: Bool) -> String? {
+    guard !isDecisive(startsAgent) else { return nil }
+    guard key != Self.bootstrapKey else {
       return "\(path) sets bootstrap_expect to \(theirs), which overrides \(ours): this server cannot form a cluster; "
         + "remove the key from \(path)"
     }
@@ -86,19 +89,20 @@ struct ConfigurationConflict: Equatable {
       : "\(path) overrides \(key): the agent uses \(theirs) instead of \(ours)"
   }
 
-  /// The option that sets the other file's value.
+  /// What sets the other file's value, to follow the advice to remove it.
   private var instead: String {
     let plain = theirs.hasPrefix("\"") ? String(theirs.dropFirst().dropLast()) : theirs
     switch key {
-    case "data_dir": return "use its value with --data-dir \(plain)"
-    case "datacenter": return "use its value with --datacenter \(plain)"
-    case "node_name": return "use its value with --node-name \(plain)"
-    case "bind_addr": return "use its value with --bind \(plain)"
-    case "server": return "use --role \(plain == "true" ? "server" : "client")"
-    case "encrypt": return "store the same key where --gossip-key reads it"
+    case Self.bootstrapKey: return ": without it this server can form a cluster"
+    case "data_dir": return ", or use its value with --data-dir \(plain)"
+    case "datacenter": return ", or use its value with --datacenter \(plain)"
+    case "node_name": return ", or use its value with --node-name \(plain)"
+    case "bind_addr": return ", or use its value with --bind \(plain)"
+    case "server": return ", or use --role \(plain == "true" ? "server" : "client")"
+    case "encrypt": return ", or store the same key where --gossip-key reads it"
     default:
       return theirs.contains(Redaction.mark)
-        ? "use its value with --merge FILE" : "use its value with --set '\(key)=\(theirs)'"
+        ? ", or use its value with --merge FILE" : ", or use its value with --set '\(key)=\(theirs)'"
     }
   }
 }

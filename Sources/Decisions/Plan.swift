@@ -92,7 +92,8 @@ package struct Plan: Sendable, Equatable {
     warnings =
       Self.warnings(
         observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory,
-        raftData: raftData, current: current) + conflicts.compactMap(\.warning)
+        raftData: raftData, current: current, merged: merged)
+      + conflicts.compactMap { [start] in $0.warning(startsAgent: start != .none) }
   }
 
   /// What this run does to the cluster's record before the agent starts; nil if nothing.

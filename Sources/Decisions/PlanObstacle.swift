@@ -9,7 +9,8 @@ extension Plan {
     _ conflicts: [ConfigurationConflict], start: Settings.Start, dataDirectory: DataDirectoryDecision
   ) -> Failure? {
     if let file = machine.unreadable.first { return file.failure }
-    if let failure = machine.otherFileFailures.first ?? ConfigurationConflict.failure(conflicts) { return failure }
+    let conflict = ConfigurationConflict.failure(conflicts, startsAgent: start != .none)
+    if let failure = machine.otherFileFailures.first ?? conflict { return failure }
     if dataDirectory.keepsData {
       let isServer = configuration["server"]?.bool == true, datacenter = configuration["datacenter"]?.string ?? ""
       if let change = identityChange(machine, settings, isServer: isServer, datacenter: datacenter) { return change }

@@ -1,11 +1,13 @@
 internal import Base
+internal import Consul
 internal import Model
 
 extension Plan {
   /// What a person should know before or after the run, although it does not stop the run.
   static func warnings(
     _ observation: Observation, _ settings: Settings, readiness: Readiness?, decision: ClusterDecision,
-    dataDirectory: DataDirectoryDecision, raftData: RaftDataDecision?, current: CurrentConfiguration
+    dataDirectory: DataDirectoryDecision, raftData: RaftDataDecision?, current: CurrentConfiguration,
+    merged: MergedConfiguration
   ) -> [String] {
     var warnings: [String] = []
     if case .rename(let target, let reason) = dataDirectory {
@@ -29,9 +31,9 @@ extension Plan {
       warnings.append(
         "\(gossipKey) has changed since this agent was configured; \(CurrentConfiguration.gossipKeyHint)")
     }
-    if settings.opensHTTPAPI, settings.effectiveACLPolicy != "deny" {
+    if merged.opensHTTPAPI, !merged.aclsDenyByDefault {
       warnings.append(
-        "other machines can reach the HTTP API (port \(settings.httpPort)) without ACLs, which gives them the "
+        "other machines can reach the HTTP API (port \(merged.port("http", otherwise: 8500))) without ACLs, which gives them the "
           + "gossip key and every value: add --acl-default-policy deny, or let only a load balancer reach the port")
     }
     if settings.dnsAddress == .dockerBridge, settings.dnsPort != 53 {

@@ -36,10 +36,13 @@ package struct Readiness: Sendable, Equatable {
   package let otherZones: [OtherZone]
   package let includesThisInstance: Bool
   package let role: Settings.Role
-  /// Groups whose process `Launch` is suspended.
-  private let suspendedGroups: [String]
+  /// Processes without which a group does not fill, and which are suspended, each with its group.
+  private let suspended: [String]
   private let layout: Settings.Layout
   private let zone: String
+
+  /// What launches an instance, and what replaces one that has failed (Auto Scaling User Guide, "Types of processes").
+  private static let fillingProcesses: Set = ["Launch", "HealthCheck", "ReplaceUnhealthy"]
 
   package struct EvaluatedInstance: Sendable, Equatable {
     package let instance: Instance
@@ -70,7 +73,11 @@ package struct Readiness: Sendable, Equatable {
     role = settings.role
     layout = settings.layout
     zone = identity.availabilityZone
-    suspendedGroups = group.scalingGroups.filter { $0.suspendedProcesses.contains("Launch") }.map(\.name)
+    suspended = group.scalingGroups.flatMap { group in
+      group.suspendedProcesses.filter(Self.fillingProcesses.contains).map {
+        "\($0) of Auto Scaling group \(group.name)"
+      }
+    }
     includesThisInstance = members.contains { $0.instanceID == identity.instanceID }
     asked = evaluated.compactMap { evaluated in
       let instance = evaluated.instance
@@ -129,11 +136,11 @@ package struct Readiness: Sendable, Equatable {
     if !evaluated.contains(where: { $0.instance.instanceID == identity.instanceID }) {
       missing.append("\(identity.instanceID) (this instance is not listed)")
     }
-    if let expected, expected > members.count + missing.count {
+    guard let expected, expected > members.count else { return missing }
+    if expected > members.count + missing.count {
       missing.append("\(expected - members.count - missing.count) not launched yet")
-      missing += suspendedGroups.map { "the process Launch of Auto Scaling group \($0) is suspended" }
     }
-    return missing
+    return missing + suspended.map { "the process \($0) is suspended" }
   }
 }
 

@@ -61,7 +61,9 @@ package struct Doctor: Sendable {
       if let readiness {
         let secrets = await tlsSecrets(client)
         await PeerChecks(
-          settings: settings, context: context, identity: identity, secrets: secrets, report: report
+          settings: settings, context: context, identity: identity, secrets: secrets,
+          configuration: CurrentConfiguration(reading: settings.configurationPath, context.files).merged
+            .replacing(settings.configurationPath, with: settings.interfaces), report: report
         ).ports(readiness)
       }
     }

@@ -11,6 +11,8 @@ struct PeerChecks: Sendable {
   let identity: Identity
   /// With the certificate of this server.
   let secrets: Secrets
+  /// What the agent uses, or will use.
+  let configuration: MergedConfiguration
   let report: @Sendable (Finding) -> Void
 
   /// In the VPC an answer takes a millisecond.
@@ -95,7 +97,7 @@ struct PeerChecks: Sendable {
     ]
     if settings.role == .client { return gossip }
     // The servers of a group are configured alike.
-    let http = settings.opensHTTPAPI ? [Port(number: settings.httpPort, name: "HTTP API", isUDP: false)] : []
+    let http = configuration.opensHTTPAPI ? [Port(number: settings.httpPort, name: "HTTP API", isUDP: false)] : []
     return gossip + (settings.layout == .datacenterPerAZ ? wanGossip : []) + http
   }
 

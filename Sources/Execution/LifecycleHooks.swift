@@ -17,6 +17,11 @@ package struct LifecycleHooks: Sendable {
   /// Auto Scaling starts the hook some seconds after the instance.
   private static let pendingLimit = Duration.seconds(60)
   private static let pendingPause = Duration.seconds(1)
+  /// Lifecycle states of an instance whose launch hook has not begun.
+  private static let statesBefore: Set = ["Pending", "Warmed:Pending"]
+  /// A new role may be refused for some seconds; with the last call's own attempts, at most 90 s.
+  private static let refusalLimit = Duration.seconds(85)
+  private static let refusalBackoff = Backoff(base: .seconds(1), cap: .seconds(5))
 
   package enum Completion: Sendable, Equatable {
     case completed
@@ -25,29 +30,49 @@ package struct LifecycleHooks: Sendable {
   }
 
   /// Completes the hook with CONTINUE, once it holds this instance. One that is over already is no error.
+  ///
+  /// A hook that is not completed would end a healthy instance: what may be "not yet" is retried.
   /// - Throws: `Failure` with status 10, 11 or 12, or `CancellationError`.
   package func proceed(_ hook: String) async throws -> Completion {
-    let api = AutoScaling(client: client), start = context.uptime()
-    do {
-      while true {
-        let membership = try await membership(hook)
-        switch membership.lifecycleState {
-        case "Pending" where context.uptime() - start < Self.pendingLimit:
-          context.log.progress("waiting for lifecycle hook \(hook): the instance is in state Pending")
-          try await context.clock.sleep(for: Self.pendingPause)
-        case "Pending", "Pending:Wait", "Warmed:Pending:Wait":
-          do {
-            try await api.completeLifecycleAction(
-              hook: hook, group: membership.group, instanceID: instanceID, .proceed)
-            return .completed
-          } catch let error as AWSError where error.isWithoutAction {
-            return .alreadyOver(state: membership.lifecycleState)
-          }
-        default: return .alreadyOver(state: membership.lifecycleState)
+    let start = context.uptime()
+    var generator = SystemRandomNumberGenerator(), reported = ReportedReason(), attempt = 0
+    while true {
+      do {
+        if let completion = try await tryProceeding(hook, since: start) { return completion }
+        try await context.clock.sleep(for: Self.pendingPause)
+      } catch let error as AWSError where error.isRetryable || error.mayBeNew {
+        let left = Self.refusalLimit - (context.uptime() - start)
+        guard left > .zero else { throw error.asFailure("complete lifecycle hook \(hook)") }
+        if reported.isNew(error.stableReason) {
+          context.log.warning(
+            "cannot complete lifecycle hook \(hook) yet; retrying", ["reason": .string(error.explained)])
+        } else {
+          context.log.progress("cannot complete lifecycle hook \(hook) yet: \(error.explained)")
         }
+        try await context.clock.sleep(for: min(left, Self.refusalBackoff.halfJitter(attempt, using: &generator)))
+        attempt += 1
+      } catch {
+        throw error.asFailure("complete lifecycle hook \(hook)")
       }
-    } catch {
-      throw error.asFailure("complete lifecycle hook \(hook)")
+    }
+  }
+
+  /// - Returns: nil if the hook does not hold the instance yet.
+  private func tryProceeding(_ hook: String, since start: Duration) async throws -> Completion? {
+    let membership = try await membership(hook), state = membership.lifecycleState
+    if Self.statesBefore.contains(state), context.uptime() - start < Self.pendingLimit {
+      context.log.progress("waiting for lifecycle hook \(hook): the instance is in state \(state)")
+      return nil
+    }
+    guard Self.statesBefore.contains(state) || ["Pending:Wait", "Warmed:Pending:Wait"].contains(state) else {
+      return .alreadyOver(state: state)
+    }
+    do {
+      try await AutoScaling(client: client).completeLifecycleAction(
+        hook: hook, group: membership.group, instanceID: instanceID, .proceed)
+      return .completed
+    } catch let error as AWSError where error.isWithoutAction {
+      return .alreadyOver(state: state)
     }
   }
 

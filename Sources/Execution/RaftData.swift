@@ -25,10 +25,14 @@ package struct RaftData: Sendable {
     _ configuration: CurrentConfiguration, servers: [IPv4Address], life: String, reason: String
   ) throws -> String? {
     guard let joining = configuration.joining(servers) else {
+      let files = configuration.mayBootstrap
       throw Failure(
-        .configurationRejected, "cannot rename the raft data: \(settings.configurationPath) is not known",
+        .configurationRejected,
+        files.isEmpty
+          ? "cannot rename the raft data: \(settings.configurationPath) is not known"
+          : "cannot rename the raft data beside \(files.joined(separator: ", "))",
         details: ["it may set bootstrap_expect, which must not stand beside an empty data directory"],
-        hint: "run consul-bootstrap again")
+        hint: files.isEmpty ? "run consul-bootstrap again" : "remove bootstrap_expect and bootstrap from it")
     }
     let raft = configuration.dataDirectory(settings) + "/raft"
     guard try context.files.status(raft) != nil else { return nil }

@@ -46,17 +46,6 @@ enum Patience: Sendable {
   private static func mayPass(_ status: Int) -> Bool { status == 429 || status >= 500 }
 }
 
-extension AWSError {
-  /// IAM is eventually consistent: a new role, instance profile or policy is refused at first.
-  fileprivate var mayBeNew: Bool {
-    switch kind {
-    case .denied, .expiredCredentials: true
-    // The same of credentials that AWS does not know yet: of the Query protocol, of EC2, of the JSON protocol.
-    default: ["InvalidClientTokenId", "AuthFailure", "UnrecognizedClientException"].contains(code)
-    }
-  }
-}
-
 /// Repeats a call of a first boot while its error may be "not yet".
 struct PatientCall: Sendable {
   let settings: Settings

@@ -142,15 +142,27 @@ import Bootstrap
     fixture.supervise()
     async let outcome = fixture.start()
     let process = try await verifiedAgent()
-    try await test.clock.settle()
+    try await test.sink.record(containing: "cannot complete lifecycle hook launching: access denied")
     #expect(process.signals.isEmpty && !process.hasEnded)
     #expect(
       test.sink.records(.error).map(\.message) == ["cannot complete lifecycle hook launching: access denied"])
     process.finish(.exited(0))
     #expect(try await outcome.agentEnd == .exited(0))
     #expect(fixture.calls.value == ["supervisor started", "verified 1"])
-    #expect(
-      fixture.aws.calls("CompleteLifecycleAction").map { $0.parameters["LifecycleActionResult"] } == ["CONTINUE"])
+    let results = fixture.aws.calls("CompleteLifecycleAction").map { $0.parameters["LifecycleActionResult"] }
+    #expect(Set(results) == ["CONTINUE"])
+  }
+
+  /// A hook that a new role may not complete yet is retried for 85 s.
+  @Test func `an agent that ends while its launch hook is retried ends the run`() async throws {
+    fixture.aws.refuse("CompleteLifecycleAction", .accessDenied)
+    fixture.supervise()
+    async let outcome = fixture.start()
+    let process = try await test.launcher.process()
+    try await test.sink.record(containing: "cannot complete lifecycle hook launching yet")
+    process.finish(.exited(0))
+    #expect(try await outcome.agentEnd == .exited(0))
+    #expect(test.sink.records(.error).isEmpty)
   }
 
   /// The hook was completed with CONTINUE: a second result would be refused, or worse, end the instance.

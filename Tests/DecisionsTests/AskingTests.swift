@@ -276,4 +276,19 @@ struct WeightTests {
         "2 not launched yet", "the process Launch of Auto Scaling group web is suspended",
       ])
   }
+  /// A terminating instance is missing, too, and nothing takes its place.
+  @Test func `a suspended process is named beside instances that do not count`() {
+    let instances = three.dropLast() + [instance("i-3", "10.0.2.100", lifecycle: "Terminating:Wait")]
+    let group = GroupObservation(
+      instances: Array(instances),
+      scalingGroups: [
+        .init(
+          name: "web", desiredCapacity: 3, zones: ["eu-west-1a"], suspendedProcesses: ["Launch", "ReplaceUnhealthy"])
+      ])
+    #expect(
+      Readiness(group, identity: me, settings: Settings()).missing(identity: me) == [
+        "i-3 (lifecycle state Terminating:Wait)", "the process Launch of Auto Scaling group web is suspended",
+        "the process ReplaceUnhealthy of Auto Scaling group web is suspended",
+      ])
+  }
 }

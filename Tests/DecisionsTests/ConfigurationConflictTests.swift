@@ -47,8 +47,9 @@ import Testing
   /// `shared/cases/decisions/other-files.txt`, with more of the same kinds.
   @Test(arguments: [
     ("a.json", #"{"Bootstrap_Expect": 3}"#, true), ("b.hcl", "server = true, bootstrap_expect = 3", true),
-    ("c.hcl", "server = true bootstrap_expect = 3", true), ("d.hcl", "bootstrap_expect = 0", false),
-    ("e.hcl", "/* bootstrap_expect = 3 */", false), ("z.json", #"{"node_name": "web"}"#, true),
+    ("c.hcl", "server = true bootstrap_expect = 3", true), ("d.hcl", "bootstrap_expect = 0", true),
+    ("!d.hcl", "bootstrap_expect = 0", false), ("e.hcl", "/* bootstrap_expect = 3 */", false),
+    ("z.json", #"{"node_name": "web"}"#, true),
     ("00-a.json", #"{"node_name": "web"}"#, false), ("00-a.json", #"{"bootstrap": true}"#, true),
     ("z.json", #"{"Node_Name": "i-2", "SERVER": true}"#, false), ("z.hcl", "server = false", true),
     ("z.hcl", "datacenter = \"DC1\"", false), ("z.hcl", "datacenter = \"dc2\"", true),
@@ -56,6 +57,9 @@ import Testing
     ("z.hcl", "data_dir = \"/opt/consul/\"", false), ("z.hcl", "server = 1", true),
     ("z.hcl", "server = \"true\"", false),
     ("z.hcl", "bootstrap_expect =", true), ("z.hcl", "log_level = \"INFO\"", false),
+    ("z.json", #"{"bootſtrap_expect": 3}"#, true), ("z.json", #"{"bootstrap": [false]}"#, false),
+    ("z.json", #"{"node_name": ["i-2"]}"#, false), ("z.json", #"{"node_name": ["web"]}"#, true),
+    ("z.json", #"{"bootstrap_expect": [1]}"#, true), ("z.json", "null", false),
     ("z.hcl", "ports { grpc = 8502 }", false), ("z.hcl", "acl { enabled = true }", false),
   ])
   func `a file that a run accepts or refuses`(_ name: String, _ text: String, _ isRefused: Bool) throws {
@@ -108,6 +112,22 @@ import Testing
       ])
   }
 
+  /// A list of one element counts as the element.
+  @Test(arguments: [
+    #"{"acl": [{"default_policy": "allow"}], "ports": [{"dns": 8600}]}"#,
+    #"{"acl": {"default_policy": ["allow"]}, "ports": {"dns": [8600]}}"#,
+  ])
+  func `ports and ACLs in a list of one are compared, too`(_ text: String) throws {
+    var settings = Settings()
+    settings.dns = .port53
+    settings.aclDefaultPolicy = "deny"
+    let plan = try Plan(observation(machine(others: [otherFile("z.json", text)])), settings)
+    #expect(
+      plan.obstacle?.message
+        == "/etc/consul.d/z.json would override acl.default_policy, ports.dns of /etc/consul.d/00-consul-bootstrap.json"
+    )
+  }
+
   @Test(arguments: [
     ("encrypt = \"k\"", "store the same key where --gossip-key reads it"),
     ("ports { dns = 8600 }", "use its value with --set 'ports.dns=8600'"),
@@ -150,14 +170,40 @@ import Testing
       ])
   }
 
-  /// Consul 1.8.7 takes the zero of the later file.
-  @Test func `zero servers instead of ours are warned about, for no cluster forms`() throws {
+  /// Consul 1.8.7 takes the zero of the later file: the agent would wait for a leader for ever.
+  @Test func `zero servers instead of ours stop a run that would start the agent`() throws {
+    let own = "/etc/consul.d/00-consul-bootstrap.json", other = "/etc/consul.d/d.hcl"
     #expect(
-      try plan([("d.hcl", "bootstrap_expect = 0")]).warnings == [
+      try plan([("d.hcl", "bootstrap_expect = 0")]).obstacle
+        == Failure(
+          .configurationRejected, "\(other) would override bootstrap_expect of \(own)",
+          details: ["bootstrap_expect is 3 in \(own) and 0 in \(other)"],
+          hint: "remove bootstrap_expect from \(other): without it this server can form a cluster"))
+    let before = try plan([("00-a.hcl", "bootstrap_expect = 0")])
+    #expect(before.obstacle == nil && before.warnings == [])
+  }
+
+  @Test func `zero servers are accepted where ours is not written`() throws {
+    var seen = observation(
+      machine(others: [otherFile("d.hcl", "bootstrap_expect = 0")]),
+      peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
+    let joining = try Plan(seen, Settings())
+    #expect(joining.decision.name == "join" && joining.obstacle == nil && joining.warnings == [])
+    seen.machine.dataDirectory = DataDirectoryObservation(
+      content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false)
+    seen.peers = [:]
+    let rejoining = try Plan(seen, Settings())
+    #expect(rejoining.decision.name == "rejoin" && rejoining.obstacle == nil && rejoining.warnings == [])
+  }
+
+  @Test func `zero servers instead of ours are a warning where no agent starts`() throws {
+    let plan = try plan([("d.hcl", "bootstrap_expect = 0")]) { $0.start = Settings.Start.none }
+    #expect(plan.obstacle == nil)
+    #expect(
+      plan.warnings == [
         "/etc/consul.d/d.hcl sets bootstrap_expect to 0, which overrides 3: this server cannot form a cluster; "
           + "remove the key from /etc/consul.d/d.hcl"
       ])
-    #expect(try plan([("00-a.hcl", "bootstrap_expect = 0")]).warnings == [])
   }
 
   @Test func `a file that is not understood stops a run`() throws {

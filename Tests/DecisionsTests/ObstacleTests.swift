@@ -89,7 +89,9 @@ import Testing
       (.private, nil, [:], true), (.addresses("0.0.0.0"), nil, [:], true), (.addresses("127.0.0.1"), nil, [:], false),
       (.addresses("127.0.0.1 {{ GetPrivateIP }}"), nil, [:], true), (.addresses("unix:///run/consul"), nil, [:], false),
       (.private, "allow", [:], true), (.private, "deny", [:], false),
-      (.private, nil, ["acl": ["default_policy": "deny"]], false), (.private, nil, ["ports": ["http": -1]], false),
+      (.private, nil, ["acl": ["enabled": true, "default_policy": "deny"]], false),
+      // Without `enabled` Consul has no ACLs.
+      (.private, nil, ["acl": ["default_policy": "deny"]], true), (.private, nil, ["ports": ["http": -1]], false),
       (.loopback, nil, ["client_addr": "0.0.0.0"], true), (.private, nil, ["addresses": ["http": "127.0.0.1"]], false),
     ] as [(Settings.ClientAddress, String?, JSONValue, Bool)])
   func `an HTTP API that is open without ACLs is named`(
@@ -101,6 +103,27 @@ import Testing
       settings.overlays = [.init(origin: "--set", value: overlay)]
     }
     #expect(found == (warns ? [Self.openAPI] : []))
+  }
+
+  /// Another file of the directory may open the interface, close it, or turn ACLs on.
+  @Test(
+    arguments: [
+      (.loopback, nil, "client_addr = \"0.0.0.0\"", true), (.loopback, nil, "addresses { http = \"10.0.1.2\" }", true),
+      (.loopback, nil, "Client_Addr = \"127.0.0.1 ::1\"", false), (.loopback, nil, "addresses { http = \"\" }", false),
+      (.loopback, nil, "client_addr = \"::\"", true), (.private, nil, "client_addr = \"127.0.0.1\"", false),
+      (.private, nil, "ports { http = -1 }", false), (.private, nil, "ports { http = 8500 }", true),
+      (.private, nil, "acl { enabled = true, default_policy = \"deny\" }", false),
+      (.private, nil, "acl { enabled = true }", true), (.private, nil, "acl { default_policy = \"deny\" }", true),
+      (.private, nil, "acl_datacenter = \"dc1\" acl_default_policy = \"deny\"", false),
+    ] as [(Settings.ClientAddress, String?, String, Bool)])
+  func `other files count for the warning about an open HTTP API`(
+    _ address: Settings.ClientAddress, _ policy: String?, _ file: String, _ warns: Bool
+  ) throws {
+    let found = try warnings(observation(machine(others: [otherFile("z.hcl", file)]))) { settings in
+      settings.clientAddress = address
+      settings.aclDefaultPolicy = policy
+    }
+    #expect(found.contains(Self.openAPI) == warns, "\(found)")
   }
 
   @Test func `a healthy first boot has none`() throws { #expect(try warnings(observation()) == []) }

@@ -187,6 +187,15 @@ import Testing
       ])
   }
 
+  @Test func `an HTTP API that another file opens is probed, one that it closes is not`() async throws {
+    doctor.context.files.put("/etc/consul.d/z.hcl", "client_addr = \"0.0.0.0\"\n")
+    #expect(try await doctor.findings("peer 10.0.1.11").first?.contains("8500 tcp") == true)
+    var doctor = doctor
+    doctor.settings.clientAddress = .private
+    doctor.context.files.put("/etc/consul.d/z.hcl", "addresses { http = \"127.0.0.1\" }\n")
+    #expect(try await doctor.findings("peer 10.0.1.11").first?.contains("8500 tcp") == false)
+  }
+
   @Test func `a server with a certificate asks with it`() async throws {
     var doctor = doctor
     for (name, text) in [("ca", "CERTIFICATE"), ("cert", "CERTIFICATE"), ("key", "PRIVATE KEY")] {

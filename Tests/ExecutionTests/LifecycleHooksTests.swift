@@ -62,6 +62,29 @@ import Testing
     #expect(aws.completedHooks == ["launching web i-0aaa CONTINUE"] && test.clock.uptime() == .seconds(3))
   }
 
+  /// The run of an instance of a warm pool takes milliseconds: it is over before the hook holds the instance.
+  @Test func `a hook that does not hold an instance of a warm pool yet is waited for`() async throws {
+    aws.change("i-0aaa") { $0.lifecycle = "Warmed:Pending" }
+    async let completion = hooks.proceed("launching")
+    try await test.sink.record(containing: "state Warmed:Pending", number: 3)
+    aws.change("i-0aaa") { $0.lifecycle = "Warmed:Pending:Wait" }
+    #expect(try await completion == .completed)
+    #expect(aws.completedHooks == ["launching web i-0aaa CONTINUE"] && test.clock.uptime() == .seconds(3))
+  }
+
+  /// IAM is eventually consistent: a hook that is not completed ends a healthy instance.
+  @Test(arguments: ["CompleteLifecycleAction", "DescribeAutoScalingInstances"])
+  func `a new role that is refused for some seconds completes the hook`(_ action: String) async throws {
+    aws.refuse(action, .accessDenied)
+    async let completion = hooks.proceed("launching")
+    try await test.sink.record(containing: "cannot complete lifecycle hook launching yet")
+    try await test.clock.sleep(for: .seconds(4))
+    aws.recover(action)
+    #expect(try await completion == .completed)
+    #expect(aws.completedHooks == ["launching web i-0aaa CONTINUE"] && test.clock.uptime() < .seconds(15))
+    #expect(test.sink.records(.warning).count == 1)
+  }
+
   @Test func `an instance that stays in Pending has no hook`() async throws {
     aws.change("i-0aaa") { $0.lifecycle = "Pending" }
     #expect(try await hooks.proceed("launching") == .alreadyOver(state: "Pending"))
@@ -121,6 +144,7 @@ import Testing
     let failure = await #expect(throws: Failure.self) { _ = try await hooks.proceed("launching") }
     #expect(failure?.message == "cannot complete lifecycle hook launching: access denied")
     #expect(failure?.hint == "allow autoscaling:CompleteLifecycleAction for role web-node")
+    #expect(test.clock.uptime() == .seconds(85))
   }
 
   @Test func `a step without AWS is refused, not ignored`() async throws {

@@ -140,6 +140,15 @@ import Testing
     #expect(seen.instances.map(\.isListed) == [true, false])
   }
 
+  /// `DesiredCapacityType` memory-mib.
+  @Test func `a weight in MiB of memory is read`() async throws {
+    var heavy = FakeInstance("i-1", ip: "10.0.1.9")
+    heavy.weight = 16384
+    flow.aws.setGroups([FakeGroup("web", desired: 49152)])
+    flow.aws.setInstances([heavy])
+    #expect(try await observe().instances.map(\.weight) == [16384])
+  }
+
   @Test func `weights and suspended processes are AWS's`() async throws {
     var heavy = FakeInstance("i-1", ip: "10.0.1.9"), group = FakeGroup("web", desired: 6)
     heavy.weight = 2

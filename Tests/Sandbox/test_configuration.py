@@ -106,6 +106,27 @@ def test_a_file_beside_ours(instance, name, text, status):
         assert f"/etc/consul.d/{name}" in result.stderr
 
 
+def test_a_later_zero_of_bootstrap_expect_is_refused_where_a_cluster_would_form(instance):
+    """Consul takes the zero of the last file, and such a server never elects a leader. An earlier zero does no harm."""
+    put(instance, "d.hcl", "bootstrap_expect = 0")
+    result = instance.bootstrap("--expect", "1")
+    assert result.returncode == 14 and "would override bootstrap_expect" in result.stderr, result.stderr
+    assert "remove bootstrap_expect from /etc/consul.d/d.hcl" in result.stderr and not instance.exists(OWN)
+    plan = instance.bootstrap("--expect", "1", "--dry-run")
+    assert plan.returncode == 0 and "A run would stop here, with status 14" in plan.stdout
+    os.rename(instance.path("/etc/consul.d/d.hcl"), instance.path("/etc/consul.d/!d.hcl"))
+    run = instance.start_bootstrap("--expect", "1")
+    until(lambda: " healthy leader=" in run.output or run.poll() is not None, lambda: run.output)
+    assert " healthy leader=" in run.output, run.output
+    # With raft state nothing writes a number that a later zero could replace.
+    run.signal(15)
+    run.finish()
+    os.rename(instance.path("/etc/consul.d/!d.hcl"), instance.path("/etc/consul.d/d.hcl"))
+    run = instance.start_bootstrap("--expect", "1")
+    until(lambda: " healthy leader=" in run.output or run.poll() is not None, lambda: run.output)
+    assert "decision: rejoin" in run.output and " healthy leader=" in run.output, run.output
+
+
 def test_an_agent_whose_ports_another_file_sets_is_healthy_and_reported(instance):
     put(instance, "image.hcl", 'ports { http = 8501, dns = 8601 }\nnode_meta { tier = "web" }')
     run = instance.start_bootstrap("--expect", "1")

@@ -85,6 +85,22 @@ import Testing
   }
 
   /// A restart in a healthy cluster asks AWS for nothing, and waits for nothing.
+  /// Added after the last run, which would have refused it: an empty server that waits for one server is a cluster.
+  @Test(arguments: [
+    "bootstrap_expect = 1", "server = true, bootstrap = true", "bootstrap_expect =",
+  ])
+  func `another file that may found a cluster keeps the data`(_ text: String) async throws {
+    others(["10.0.1.8", "10.0.1.9"], leader: "10.0.1.8", peers: ["10.0.1.8", "10.0.1.9"])
+    sidecar.context.files.put("/etc/consul.d/zz.hcl", text)
+    let failure = await #expect(throws: Failure.self) { try await run() }
+    #expect(failure?.message == "cannot rename the raft data beside /etc/consul.d/zz.hcl")
+    #expect(failure?.hint == "remove bootstrap_expect and bootstrap from it")
+    #expect(hasRaft && sidecar.context.files.text(SidecarFixture.configuration) == Self.configured)
+    sidecar.context.files.put("/etc/consul.d/zz.hcl", "bootstrap_expect = 0")
+    try await run()
+    #expect(!hasRaft)
+  }
+
   @Test func `the data of a server that the leader names stays`() async throws {
     others(["10.0.1.2"], leader: "10.0.1.2", peers: ["10.0.1.2", "10.0.1.10"])
     try await run()

@@ -17,6 +17,8 @@ package struct CurrentConfiguration: Sendable, Equatable {
   package let merged: MergedConfiguration
   /// Why the agent may use something else, a line for each file that is not read.
   package let problems: [String]
+  /// The other files by which an agent without data would form a cluster, or may: those that are not understood count.
+  package let mayBootstrap: [String]
 
   /// - Parameters:
   ///   - path: of our own file.
@@ -29,6 +31,7 @@ package struct CurrentConfiguration: Sendable, Equatable {
     }
     self.document = document
     merged = MergedConfiguration(document, at: path, beside: others)
+    mayBootstrap = others.bootstrapping + others.filter { $0.document == nil }.map(\.path)
     problems = others.compactMap { file in
       switch file.content {
       case .document: nil

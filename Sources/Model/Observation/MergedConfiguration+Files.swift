@@ -28,6 +28,32 @@ extension MergedConfiguration {
     return "\(address):\(port("server", otherwise: 8300))"
   }
 
+  /// Whether other machines can reach the agent's HTTP API, as far as this machine decides.
+  package var opensHTTPAPI: Bool {
+    guard port("http", otherwise: 8500) > 0 else { return false }
+    // An empty `addresses.http` counts as none.
+    let chosen = [self["addresses"]?["http"], self["client_addr"]].compactMap { $0?.string }.first { !$0.isEmpty }
+    // What is no address is a template, of a private address for example, or the path of a socket.
+    return chosen?.split(separator: " ").contains {
+      IPv4Address($0)?.isLoopback != true && $0 != "::1" && !$0.hasPrefix("unix:")
+    } ?? false
+  }
+
+  /// Whether ACLs refuse a request without a token. The ACL system before 1.4.0 is on where it has a datacenter.
+  package var aclsDenyByDefault: Bool {
+    if let acl = self["acl"], acl["enabled"]?.bool == true { return acl["default_policy"]?.string == "deny" }
+    guard self["acl_datacenter"]?.string?.isEmpty == false else { return false }
+    return (self["acl_default_policy"] ?? self["acl"]?["default_policy"])?.string == "deny"
+  }
+
+  /// The same with other content of one file.
+  package func replacing(_ path: String, with document: SecretDocument) -> MergedConfiguration {
+    MergedConfiguration(
+      (sources.filter { $0.path != path } + [Source(path: path, document)]).sorted {
+        OtherConfigurationFile.isBefore($0.path, $1.path)
+      })
+  }
+
   /// Whether the agent binds a port below 1024.
   package var bindsLowPorts: Bool {
     self["ports"]?.object?.values.contains { (1...1023).contains($0.wholeNumber ?? 0) } ?? false

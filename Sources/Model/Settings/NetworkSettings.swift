@@ -29,24 +29,15 @@ extension Settings {
     case addresses(String)
   }
 
-  /// Whether other machines can reach the agent's HTTP API, as far as this machine decides.
-  package var opensHTTPAPI: Bool {
-    guard httpPort > 0 else { return false }
-    let chosen = overlays.reduce(clientAddress) { chosen, overlay in
-      (overlay.value["addresses"]?["http"] ?? overlay.value["client_addr"])?.string.map { .addresses($0) } ?? chosen
-    }
-    switch chosen {
-    case .loopback: return false
-    case .private: return true
-    // What is no address is a template, of a private address for example, or the path of a socket.
-    case .addresses(let text):
-      return text.split(separator: " ").contains { IPv4Address($0)?.isLoopback != true && !$0.hasPrefix("unix:") }
-    }
-  }
-
-  /// Consul's default policy for requests without a token; nil without ACLs.
-  package var effectiveACLPolicy: String? {
-    overlays.reduce(aclDefaultPolicy) { policy, overlay in overlay.value["acl"]?["default_policy"]?.string ?? policy }
+  /// What the options alone make of the agent's interfaces: for a look before our file is written.
+  package var interfaces: SecretDocument {
+    let address =
+      switch clientAddress {
+      case .loopback: "127.0.0.1"
+      case .private: "127.0.0.1 {{ GetPrivateIP }}"
+      case .addresses(let chosen): chosen
+      }
+    return SecretDocument(overlays.reduce(["client_addr": .string(address)]) { $0.merging($1.value.value) })
   }
 
   /// How this machine resolves Consul's names.
