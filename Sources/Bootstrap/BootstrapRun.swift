@@ -221,22 +221,24 @@ package struct BootstrapRun: Sendable {
 
   /// The number of servers may have changed while they booted, so that some wait for more than others: then none of
   /// them ever bootstraps. Each looks again, and those that have another number than there are servers now start again.
+  /// So does one that the leader does not add.
   private func agree(
-    at instance: LocatedInstance, _ reason: HealthCheck.NoBootstrap, _ executor: StepExecutor
+    at instance: LocatedInstance, _ reason: HealthCheck.NoLeader, _ executor: StepExecutor
   ) async throws -> HealthRequirements? {
     let plan = try await planner.plan(at: instance, .stay)
     let present = plan.currentConfiguration.document?["bootstrap_expect"]?.integer
-    guard case .newCluster = plan.decision, let new = plan.requirements?.bootstrapExpect.map({ Int64($0) }),
-      new != present || reason == .allAreThere
-    else { return nil }
-    if new == present {
-      context.log.warning(
-        "all servers are there, and none bootstraps; restarting the agent, which has no raft state",
-        ["bootstrap_expect": .integer(new)])
-    } else {
+    switch (plan.decision, plan.requirements?.bootstrapExpect.map { Int64($0) }) {
+    case (.newCluster, let new?) where new != present:
       context.log.warning(
         "the number of servers has changed; restarting the agent, which has no raft state",
         ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
+    case (.newCluster, let new?) where reason == .allAreThere:
+      context.log.warning(
+        "all servers are there, and none bootstraps; restarting the agent, which has no raft state",
+        ["bootstrap_expect": .integer(new)])
+    case (.join, nil) where reason == .notAdded && present == nil && plan.isUnknownToLeader(settings):
+      context.log.warning("the leader has not added this server; restarting the agent, which has no raft state")
+    default: return nil
     }
     try await executor.perform(plan.sidecarSteps.writeConfiguration)
     try await executor.perform(plan.sidecarSteps.restartEmptyAgent)

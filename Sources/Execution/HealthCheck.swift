@@ -4,17 +4,19 @@ package import Model
 
 /// Polls a freshly started agent until it is healthy.
 package struct HealthCheck: Sendable {
-  /// Looks again at how many servers there are, and restarts this agent, which has no raft state, if that helps.
+  /// Looks again at the servers, and restarts this agent, which has no raft state, if that helps.
   /// - Returns: the requirements that replace the present ones; nil if they stay.
-  package typealias Agreement = @Sendable (NoBootstrap) async throws -> HealthRequirements?
+  package typealias Agreement = @Sendable (NoLeader) async throws -> HealthRequirements?
 
-  /// Why servers that wait for each other elect no leader.
-  package enum NoBootstrap: Sendable, Equatable {
+  /// Why an agent without raft state knows no leader.
+  package enum NoLeader: Sendable, Equatable {
     case numbersDiffer
     /// All are there, with the same number. An agent compares the numbers only when a server joins the gossip pool, not
     /// when one that it knows comes back with another number (server_serf.go in Consul's source): agents that restarted
     /// for their new numbers at the same time may each have seen the other's old one last.
     case allAreThere
+    /// It joins, and the leader may not have added it. Gossip reports a restarted agent to it again.
+    case notAdded
   }
 
   private var requirements: HealthRequirements
@@ -39,6 +41,8 @@ package struct HealthCheck: Sendable {
   /// Servers that all wait for as many as are there bootstrap at once. After this long, the one with the lowest address
   /// starts again, which makes it look at all of them; the second one after twice as long, and so on.
   private static let bootstrapGrace = Duration.seconds(5)
+  /// Between two looks at whether the leader adds this server: up to three AWS calls each.
+  private static let additionBackoff = Backoff(base: .seconds(4), cap: .seconds(30))
   /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
   private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
@@ -55,7 +59,7 @@ package struct HealthCheck: Sendable {
 
   private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
-    var comparedAt = start, conflict: [String] = [], completeSince: Duration?
+    var comparesAt = start + Self.agreementInterval, conflict: [String] = [], completeSince: Duration?, additions = 0
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -65,10 +69,16 @@ package struct HealthCheck: Sendable {
       let health = try await poll()
       hasAnswered = hasAnswered || health.agentAnswers
       var missing = health.missing(requirements)
-      if health.agentAnswers, health.leader == nil, context.uptime() - comparedAt >= Self.agreementInterval {
+      if health.agentAnswers, health.leader == nil, context.uptime() >= comparesAt {
         let before = requirements
-        conflict = try await compareNumbers(&completeSince)
-        comparedAt = context.uptime()
+        if requirements.bootstrapExpect != nil {
+          conflict = try await compareNumbers(&completeSince)
+          comparesAt = context.uptime() + Self.agreementInterval
+        } else if health.isEmpty, requirements.raftAddress != nil {
+          try await lookAgain(.notAdded)
+          comparesAt = context.uptime() + Self.additionBackoff.bound(additions)
+          additions += 1
+        }
         // An agent that has been restarted with another number is another agent.
         if requirements != before { unconfirmed = requirements.expected }
       }
@@ -143,12 +153,11 @@ package struct HealthCheck: Sendable {
     return servers.compactMap(\.address).sorted().firstIndex { $0 == own }
   }
 
-  private mutating func lookAgain(_ reason: NoBootstrap) async throws {
+  private mutating func lookAgain(_ reason: NoLeader) async throws {
     do {
       if let new = try await agreement?(reason) { requirements = new }
     } catch let failure as Failure {
-      context.log.warning(
-        "cannot look again at how many servers there are", ["reason": .string(failure.explanation)])
+      context.log.warning("cannot look again at the servers", ["reason": .string(failure.explanation)])
     }
   }
 
@@ -243,6 +252,7 @@ package struct HealthCheck: Sendable {
     }
     health.agentAnswers = true
     health.leader = status.leader
+    health.isEmpty = status.peers.isEmpty
     guard status.leader != nil, let raftAddress = requirements.raftAddress else { return health }
     do {
       let servers = try await client.raftConfiguration()
