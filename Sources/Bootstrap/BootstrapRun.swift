@@ -225,8 +225,9 @@ package struct BootstrapRun: Sendable {
   /// if it waits for another number. No second cluster: Consul bootstraps only servers with the same number, none of
   /// which has raft peers, and all living founders of the entry before are among those of the next.
   private func agree(
-    at instance: LocatedInstance, _ reason: HealthCheck.NoBootstrap, _ executor: StepExecutor
+    at instance: LocatedInstance, _ reason: HealthCheck.NoLeader, _ executor: StepExecutor
   ) async throws -> HealthCheck.SecondLook {
+    if reason == .notAdded { return try await joinAgain(at: instance, executor) }
     var plan = try await planner.plan(at: instance, .agree)
     if let claim = plan.claim, try await executor.perform(claim) == .lost {
       plan = try await planner.plan(at: instance, .agree)
@@ -249,6 +250,24 @@ package struct BootstrapRun: Sendable {
     } else {
       return .unchanged(waitsFor: plan.waitsFor)
     }
+    return try await startAgain(plan, requirements, executor)
+  }
+
+  /// An empty server that the leader does not add starts again, which gossip reports to the leader.
+  private func joinAgain(
+    at instance: LocatedInstance, _ executor: StepExecutor
+  ) async throws -> HealthCheck.SecondLook {
+    let plan = try await planner.plan(at: instance, .stay)
+    guard case .join = plan.decision, let requirements = plan.requirements, requirements.bootstrapExpect == nil,
+      plan.currentConfiguration.document?["bootstrap_expect"] == nil, plan.isUnknownToLeader(settings)
+    else { return .unchanged() }
+    context.log.warning("the leader has not added this server; restarting the agent, which has no raft state")
+    return try await startAgain(plan, requirements, executor)
+  }
+
+  private func startAgain(
+    _ plan: Plan, _ requirements: HealthRequirements, _ executor: StepExecutor
+  ) async throws -> HealthCheck.SecondLook {
     try await executor.perform(plan.sidecarSteps.writeConfiguration)
     try await executor.perform(plan.sidecarSteps.restartEmptyAgent)
     return .changed(requirements)

@@ -83,6 +83,7 @@ package struct Plan: Sendable, Equatable {
     let builder = StepBuilder(
       observation: observation, settings: settings, decision: decision, dataDirectory: dataDirectory,
       raftData: raftData, configuration: configuration, merged: merged, start: start, requirements: requirements,
+      peers: peers,
       recordSteps: try Self.recordSteps(observation, readiness, decision, datacenter: datacenter, settings))
     var isSetUp = true
     if case .stayInWarmPool = decision { isSetUp = false }

@@ -53,6 +53,10 @@ extension RaftDataDecision {
     guard settings.role == .server, keepsData, observation.machine.dataDirectory.raftState.mayBePresent else {
       return nil
     }
+    self.init(observation, settings)
+  }
+
+  fileprivate init(_ observation: Observation, _ settings: Settings) {
     let identity = observation.identity, current = observation.machine.configuration
     let interfaces = identity.interfaces.flatMap { $0.privateIPs + $0.publicIPs.keys }
     let own = [identity.privateIP, current.bindAddress, current.advertiseAddress].compactMap { $0 } + interfaces
@@ -60,5 +64,13 @@ extension RaftDataDecision {
     self.init(
       ownAddresses: Set(own.map { "\($0):\(port)" }),
       answers: observation.peers.filter { !own.contains($0.key) }, port: port)
+  }
+}
+
+extension Plan {
+  /// Whether a leader says that its raft configuration does not name this server.
+  /// - Parameter settings: of the plan.
+  package func isUnknownToLeader(_ settings: Settings) -> Bool {
+    if case .setAside = RaftDataDecision(observation, settings) { true } else { false }
   }
 }

@@ -10,6 +10,8 @@ package enum ReturnDecision: Sendable, Equatable {
   case join([IPv4Address])
   /// The raft data is renamed, and the agent joins these servers empty.
   case setAside(reason: String, servers: [IPv4Address])
+  /// The agent has no raft state, and the leader does not add it: a restart makes gossip announce it again.
+  case restartEmpty(reason: String)
   /// Nothing can be decided yet.
   case wait(reason: String)
 
@@ -17,10 +19,10 @@ package enum ReturnDecision: Sendable, Equatable {
   ///   - status: of this server's own agent.
   ///   - own: `address:port` under which raft may name this server.
   ///   - answers: of the other servers, by address.
-  ///   - alive: addresses of the servers that the agent knows as alive.
+  ///   - alive: addresses of the servers that the agent knows as alive; nil where its ACLs hide them.
   ///   - port: of raft, on every server.
   package init(
-    status: ClusterStatus, own: Set<String>, answers: [IPv4Address: PeerAnswer], alive: Set<IPv4Address>, port: Int64
+    status: ClusterStatus, own: Set<String>, answers: [IPv4Address: PeerAnswer], alive: Set<IPv4Address>?, port: Int64
   ) {
     let others = answers.compactMap { address, answer -> (address: IPv4Address, status: ClusterStatus)? in
       guard case .status(let status) = answer, status.leader != nil, !status.peers.isEmpty else { return nil }
@@ -30,7 +32,7 @@ package enum ReturnDecision: Sendable, Equatable {
       self = .wait(reason: "\(first.address) and \(other.address) report two clusters")
       return
     }
-    let missing = others.map(\.address).filter { !alive.contains($0) }
+    let missing = others.map(\.address).filter { !(alive?.contains($0) ?? false) }
     guard !status.isMember(own) else {
       // Servers with a leader of their own: the check of the cluster's identity reports them.
       let sameLeader = missing.filter { address in
@@ -43,19 +45,16 @@ package enum ReturnDecision: Sendable, Equatable {
       self = .wait(reason: "no other server knows a leader")
       return
     }
-    if !status.isEmpty {
-      switch RaftDataDecision(ownAddresses: own, answers: answers, port: port) {
-      case .setAside(let reason):
-        self = .setAside(reason: reason, servers: others.map(\.address))
-        return
-      case .keep(let reason):
-        guard others.contains(where: { !own.isDisjoint(with: $0.status.peers) }) else {
-          self = .wait(reason: reason)
-          return
-        }
-      }
+    switch (RaftDataDecision(ownAddresses: own, answers: answers, port: port), status.isEmpty) {
+    case (.setAside(let reason), false):
+      self = .setAside(reason: reason, servers: others.map(\.address))
+    case (.setAside(let reason), true) where missing.count < others.count || alive == nil:
+      self = .restartEmpty(reason: reason)
+    case (.keep(let reason), false) where !others.contains { !own.isDisjoint(with: $0.status.peers) }:
+      self = .wait(reason: reason)
+    case (.setAside, true), (.keep, _):
+      self = missing.isEmpty ? .wait(reason: "the leader has not added this server yet") : .join(missing)
     }
-    self = missing.isEmpty ? .wait(reason: "the leader has not added this server yet") : .join(missing)
   }
 }
 

@@ -14,6 +14,8 @@ struct StepBuilder {
   let merged: MergedConfiguration
   let start: Settings.Start
   let requirements: HealthRequirements
+  /// Servers that `retry_join` lists.
+  let peers: [IPv4Address]
   let recordSteps: RecordSteps
 
   private var machine: MachineObservation { observation.machine }
@@ -132,7 +134,7 @@ struct StepBuilder {
       if machine.unit != .text(unit.text) { steps.append(.run(.systemctl("daemon-reload"))) }
       steps += [.run(.systemctl("enable", SystemdUnit.name)), .run(.systemctl("start", SystemdUnit.name))]
       return steps + apply(.command(.systemctl("reload", SystemdUnit.name)))
-    case .supervise where machine.supervisorPID != nil: return []
+    case .supervise where machine.supervisorPID != nil: return joinsPresentServers
     case .supervise:
       return [.superviseAgent(command, owner: owner, mayBindLowPorts: merged.bindsLowPorts)]
     case .docker:
@@ -175,7 +177,12 @@ struct StepBuilder {
   /// Makes a running agent use what has changed in its configuration.
   private func apply(_ method: ReloadMethod) -> [Step] {
     if restartsForBootstrap { return [.restartEmptyAgent(requirements.runner)] }
-    return reload(method)
+    return reload(method) + joinsPresentServers
+  }
+
+  private var joinsPresentServers: [Step] {
+    guard keepsAgent, !peers.isEmpty else { return [] }
+    return [.joinServers(peers, agentAddress: requirements.agentAddress, token: requirements.token)]
   }
 
   /// Whether the running agent waits for another number of servers than it should.

@@ -6,6 +6,8 @@ package struct Health: Sendable, Equatable {
   package var agentAnswers = false
   /// `address:port` of the leader; nil if the agent knows none.
   package var leader: String?
+  /// The agent knows no raft peers.
+  package var isEmpty = false
   /// Nil if ACLs hide it.
   package var isVoter: Bool?
   package var servers = 0

@@ -4,18 +4,18 @@ package import Model
 
 /// Polls a freshly started agent until it is healthy.
 package struct HealthCheck: Sendable {
-  /// Looks again at which servers found the cluster, and restarts this agent, which has no raft state, if that helps.
-  package typealias Agreement = @Sendable (NoBootstrap) async throws -> SecondLook
+  /// Looks again at the servers, and restarts this agent, which has no raft state, if that helps.
+  package typealias Agreement = @Sendable (NoLeader) async throws -> SecondLook
 
   package enum SecondLook: Sendable, Equatable {
     /// The requirements that replace the present ones.
     case changed(HealthRequirements)
-    /// What the founders wait for, for people; empty if that is not known.
+    /// What the founders of a new cluster wait for, for people; empty if that is not known.
     case unchanged(waitsFor: [String] = [])
   }
 
-  /// Why servers that wait for each other elect no leader.
-  package enum NoBootstrap: Sendable, Equatable {
+  /// Why an agent without raft state knows no leader.
+  package enum NoLeader: Sendable, Equatable {
     case numbersDiffer
     /// All are there, with the same number. An agent compares the numbers only when a server joins the gossip pool, not
     /// when one that it knows comes back with another number (server_serf.go in Consul's source): agents that restarted
@@ -23,6 +23,8 @@ package struct HealthCheck: Sendable {
     case allAreThere
     /// The numbers do not differ, and not all are there: a founder may have died before it joined the others.
     case someAreMissing
+    /// It joins, and the leader may not have added it. Gossip reports a restarted agent to it again.
+    case notAdded
   }
 
   private var requirements: HealthRequirements
@@ -50,6 +52,8 @@ package struct HealthCheck: Sendable {
   /// Without a leader after this long, and then each time after it, the founders are looked at although their numbers
   /// agree. It calls AWS, which reports a death after 10 to 60 s.
   private static let founderInterval = Duration.seconds(15)
+  /// Between two looks at whether the leader adds this server: up to three AWS calls each.
+  private static let additionBackoff = Backoff(base: .seconds(4), cap: .seconds(30))
   /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
   private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
@@ -66,8 +70,8 @@ package struct HealthCheck: Sendable {
 
   private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
-    var comparedAt = start, conflict: [String] = [], completeSince: Duration?
-    var lookedAt = start, waitsFor: [String] = []
+    var comparesAt = start + Self.agreementInterval, conflict: [String] = [], completeSince: Duration?
+    var lookedAt = start, waitsFor: [String] = [], additions = 0
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -77,17 +81,22 @@ package struct HealthCheck: Sendable {
       let health = try await poll()
       hasAnswered = hasAnswered || health.agentAnswers
       var missing = health.missing(requirements)
-      if health.agentAnswers, health.leader == nil, context.uptime() - comparedAt >= Self.agreementInterval {
+      if health.agentAnswers, health.leader == nil, context.uptime() >= comparesAt {
         let before = requirements
-        var reason: NoBootstrap?
-        (conflict, reason) = try await compareNumbers(&completeSince)
-        comparedAt = context.uptime()
-        if requirements.bootstrapExpect != nil, comparedAt - lookedAt >= Self.founderInterval {
-          reason = reason ?? .someAreMissing
+        var reason: NoLeader?
+        let now = context.uptime()
+        comparesAt = now + Self.agreementInterval
+        if requirements.bootstrapExpect != nil {
+          (conflict, reason) = try await compareNumbers(&completeSince)
+          if now - lookedAt >= Self.founderInterval { reason = reason ?? .someAreMissing }
+        } else if health.isEmpty, requirements.raftAddress != nil {
+          reason = .notAdded
+          comparesAt = now + Self.additionBackoff.bound(additions)
+          additions += 1
         }
         if let reason {
           waitsFor = try await lookAgain(reason)
-          lookedAt = comparedAt
+          lookedAt = now
         }
         // An agent that has been restarted with another number is another agent.
         if requirements != before { unconfirmed = requirements.expected }
@@ -128,7 +137,7 @@ package struct HealthCheck: Sendable {
   /// - Returns: the servers that wait for another number than this agent, for people; and why to look again now.
   private func compareNumbers(
     _ completeSince: inout Duration?
-  ) async throws -> (conflict: [String], reason: NoBootstrap?) {
+  ) async throws -> (conflict: [String], reason: NoLeader?) {
     guard let own = requirements.bootstrapExpect else { return ([], nil) }
     let servers: [SerfMember]
     do {
@@ -164,7 +173,7 @@ package struct HealthCheck: Sendable {
   }
 
   /// - Returns: what the founders wait for; empty if that is not known, or this agent has been started again.
-  private mutating func lookAgain(_ reason: NoBootstrap) async throws -> [String] {
+  private mutating func lookAgain(_ reason: NoLeader) async throws -> [String] {
     do {
       switch try await agreement?(reason) ?? .unchanged() {
       case .changed(let new):
@@ -173,8 +182,7 @@ package struct HealthCheck: Sendable {
       case .unchanged(let waitsFor): return waitsFor
       }
     } catch let failure as Failure {
-      context.log.warning(
-        "cannot look again at how many servers there are", ["reason": .string(failure.explanation)])
+      context.log.warning("cannot look again at the servers", ["reason": .string(failure.explanation)])
       return []
     }
   }
@@ -275,6 +283,7 @@ package struct HealthCheck: Sendable {
     }
     health.agentAnswers = true
     health.leader = status.leader
+    health.isEmpty = status.peers.isEmpty
     guard status.leader != nil, let raftAddress = requirements.raftAddress else { return health }
     do {
       let servers = try await client.raftConfiguration()

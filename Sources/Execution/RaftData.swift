@@ -71,28 +71,31 @@ extension StepExecutor {
   ///   - supervisor: of an agent that this process supervises.
   ///   - work: logs its own errors. Under a supervisor it runs once the agent has ended, maybe after the return.
   package func withoutAgent(
-    _ runner: AgentRunner, supervisor: Supervisor?, _ work: @escaping @Sendable () -> Void
+    _ runner: AgentRunner, supervisor: Supervisor?, _ work: @escaping @Sendable () async -> Void
   ) async throws {
-    switch runner {
-    case .systemd:
-      // systemd would start it again by itself; where it does so just now, there is nothing to kill.
-      _ = try await context.launcher.run(
-        .systemctl("kill", "--signal=SIGKILL", SystemdUnit.name), timeout: Self.commandTimeout)
-      try await run(.systemctl("stop", SystemdUnit.name))
-      work()
-      try await run(.systemctl("start", SystemdUnit.name))
-    case .docker(let client):
-      _ = try await context.launcher.run(
-        Command(client, ["kill", DockerContainer.agentName]), timeout: Self.commandTimeout)
-      work()
-      try await run(Command(client, ["start", DockerContainer.agentName]))
-    case .supervisor:
-      guard let supervisor else {
-        throw Failure(
-          .agentNotStarted, "cannot restart an agent that this process does not supervise",
-          hint: "end the program that supervises it, and run consul-bootstrap again")
+    // A task of its own, which a cancellation does not reach: it must not leave the agent stopped.
+    try await Task {
+      switch runner {
+      case .systemd:
+        // systemd would start it again by itself; where it does so just now, there is nothing to kill.
+        _ = try await context.launcher.run(
+          .systemctl("kill", "--signal=SIGKILL", SystemdUnit.name), timeout: Self.commandTimeout)
+        try await run(.systemctl("stop", SystemdUnit.name))
+        await work()
+        try await run(.systemctl("start", SystemdUnit.name))
+      case .docker(let client):
+        _ = try await context.launcher.run(
+          Command(client, ["kill", DockerContainer.agentName]), timeout: Self.commandTimeout)
+        await work()
+        try await run(Command(client, ["start", DockerContainer.agentName]))
+      case .supervisor:
+        guard let supervisor else {
+          throw Failure(
+            .agentNotStarted, "cannot restart an agent that this process does not supervise",
+            hint: "end the program that supervises it, and run consul-bootstrap again")
+        }
+        await supervisor.restart(work)
       }
-      await supervisor.restart(work)
-    }
+    }.value
   }
 }

@@ -12,7 +12,7 @@ package struct StepExecutor: Sendable {
   private let record: RecordWriter?
 
   /// As `HealthCheck.Agreement`, with this executor.
-  package typealias Agreement = @Sendable (HealthCheck.NoBootstrap, StepExecutor) async throws -> HealthCheck.SecondLook
+  package typealias Agreement = @Sendable (HealthCheck.NoLeader, StepExecutor) async throws -> HealthCheck.SecondLook
   /// The agent that this process supervises, once `.superviseAgent` has been carried out.
   package let supervisedAgent: SupervisedAgent
 
@@ -106,6 +106,8 @@ package struct StepExecutor: Sendable {
     case .reloadAgent(.api(let address, let token), _):
       try await reload(agentAt: address, token: token)
       return .done
+    case .joinServers(let servers, let address, let token):
+      return outcome(try await join(servers, agentAt: address, token: token))
     case .rename(let path, let target, _): return outcome(try rename(path, to: target))
     case .createDirectory(let path, let mode, let owner): return outcome(try createDirectory(path, mode, owner))
     case .recordInstance(let path, let text):

@@ -14,7 +14,7 @@ package actor Supervisor: AgentMonitor {
   /// The present process was killed for a restart.
   private var isRestarting = false
   /// Done once before the next start.
-  private var workBeforeStart: (@Sendable () -> Void)?
+  private var workBeforeStart: (@Sendable () async -> Void)?
   private var crashes = 0
   private var lastCrash = ""
   /// The wait between a crash and the next start; a signal to stop ends it.
@@ -59,8 +59,12 @@ package actor Supervisor: AgentMonitor {
     // Crashes in a row.
     var failures = 0
     while !mustStop {
-      workBeforeStart?()
-      workBeforeStart = nil
+      if let work = workBeforeStart {
+        workBeforeStart = nil
+        await work()
+        // A signal to stop may have come meanwhile.
+        continue
+      }
       let started = context.uptime()
       let process = try start()
       let end = await waitForEnd(of: process)
@@ -109,7 +113,7 @@ package actor Supervisor: AgentMonitor {
 
   /// Kills the agent, and starts it again at once.
   /// - Parameter work: done in between.
-  package func restart(_ work: (@Sendable () -> Void)? = nil) {
+  package func restart(_ work: (@Sendable () async -> Void)? = nil) {
     guard !mustStop else { return }
     workBeforeStart = work ?? workBeforeStart
     if let process {

@@ -10,100 +10,128 @@ internal import Observers
 extension Sidecar {
   /// What a look leaves for the next.
   struct ServerWatch {
-    var looks = 0
     /// Looks in a row in which the server was in no cluster.
     var looksAlone = 0
-    /// When the decision to rename the raft data was first taken, by uptime.
-    var doubtedSince: Duration?
-    /// The data could not be renamed: not tried again before, by uptime.
-    var triesAgainAt = Duration.zero
+    /// The last list of AWS that a member of its cluster has looked at.
+    var list: Int?
+    /// Attempts to start empty.
+    var attempts = 0
+    /// The raft data is not looked at again before, by uptime.
+    var doubtsAgainAt = Duration.zero
+    /// Since when the leader does not add this server, which is empty, by uptime.
+    var unlistedSince: Duration?
+    var restarts = 0
   }
 
-  /// A boot needs some seconds; then a server that others have replaced meanwhile returns at once.
-  private static let firstLook = Duration.seconds(3)
-  /// While the server is in no cluster, for the first looks: up to three AWS calls each.
-  private static let aloneBackoff = Backoff(base: .seconds(2), cap: .seconds(5))
-  private static let frequentLooks = 60
+  /// Of this machine's agent, and of the servers that it knows: no call to AWS.
+  private static let memberPause = Duration.seconds(5)
+  /// A server that can return stops its agent at once: gossip may meet any moment, and then its term, higher after its
+  /// campaigns, takes the leadership from the living.
+  private static let alonePause = Duration.seconds(1)
+  /// An election takes one or two seconds, and is no reason to call AWS.
+  private static let looksOfElection = 3
   /// After a cut a connection to AWS from before may hang as long as it has lasted; a new one does not.
-  private static let awsTimeout = Duration.seconds(6)
-  /// Between the two looks that a renaming needs.
-  private static let secondLook = Duration.seconds(3)
-  private static let failurePause = Duration.seconds(600)
-  /// While the server is in its cluster, every so many looks call AWS.
-  private static let looksPerAWSCall = 10
+  private static let awsTimeout = Duration.seconds(4)
+  private static let listTick = Duration.seconds(1)
+  /// The data could not be renamed, or the second look saw another leader.
+  private static let attemptBackoff = Backoff(base: .seconds(10), cap: .seconds(600))
+  /// A leader adds a server as soon as gossip tells it of one.
+  private static let additionTime = Duration.seconds(2)
+  /// Restarts for which a leader may not have heard of the one before.
+  private static let maximumRestarts = 3
   private static let purpose = "keep this server in its cluster"
 
   /// Until cancelled.
   func watchServer(at instance: LocatedInstance) async {
     guard settings.role == .server else { return }
-    var watch = ServerWatch(), pollState = PollState()
+    let present = PresentServers()
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.keepCurrent(present, at: instance) }
+      group.addTask { await self.look(instance, present) }
+    }
+  }
+
+  /// Between two lists of a member of its cluster: instances that booted together do not call together.
+  private var listPause: Duration {
     var generator = SystemRandomNumberGenerator()
-    var pause = Self.firstLook
+    return settings.sidecarInterval * Self.pollsPerAWSCall * Double.random(in: 0.5...1.5, using: &generator)
+  }
+
+  private func keepCurrent(_ present: PresentServers, at instance: LocatedInstance) async {
+    var pollState = PollState()
+    while !Task.isCancelled {
+      do { try await context.clock.sleep(for: Self.listTick) } catch { return }
+      // Which group or tags the servers have is among lost options.
+      guard settings.lostOptions == nil, present.isDue(at: context.uptime()) else { continue }
+      var readiness: Readiness?
+      await attempt(Self.purpose, &pollState) { pollState in
+        let planner = planner
+        readiness = try await context.within(Self.awsTimeout) { try await planner.readiness(at: instance) }
+        if pollState.isNew(readiness == nil ? "no answer" : nil, for: "AWS") {
+          context.log.warning("AWS does not answer; the present servers are not known")
+        }
+      }
+      present.add(readiness, at: context.uptime(), pause: listPause)
+    }
+  }
+
+  private func look(_ instance: LocatedInstance, _ present: PresentServers) async {
+    var watch = ServerWatch(), pollState = PollState()
+    var pause = Self.alonePause
     while !Task.isCancelled {
       do { try await context.clock.sleep(for: pause) } catch { return }
-      var isAlone = true
+      var isMember: Bool?
       await attempt(Self.purpose, &pollState) { pollState in
-        isAlone = try await !look(instance, &watch, &pollState)
+        isMember = try await look(instance, present.list, &watch, &pollState)
       }
-      watch.looks += 1
-      watch.looksAlone = isAlone ? watch.looksAlone + 1 : 0
-      if watch.doubtedSince != nil {
-        pause = Self.secondLook
-      } else if isAlone, watch.looksAlone <= Self.frequentLooks {
-        pause = Self.aloneBackoff.bound(watch.looksAlone - 1)
-      } else {
-        pause = settings.sidecarInterval * Double.random(in: 0.5...1.5, using: &generator)
+      if let isMember {
+        watch.looksAlone = isMember ? 0 : watch.looksAlone + 1
+        present.set(isAlone: watch.looksAlone >= Self.looksOfElection, at: context.uptime(), pause: listPause)
       }
+      pause = isMember == true ? Self.memberPause : Self.alonePause
     }
   }
 
   /// - Returns: whether the server is in its cluster.
   private func look(
-    _ instance: LocatedInstance, _ watch: inout ServerWatch, _ pollState: inout PollState
+    _ instance: LocatedInstance, _ list: PresentServers.List?, _ watch: inout ServerWatch, _ pollState: inout PollState
   ) async throws -> Bool {
     let configuration = current
     let own = try OwnRaftAddresses(
       configuration, identity: instance.identity, settings: settings, files: context.files)
-    let doubtedSince = watch.doubtedSince
-    watch.doubtedSince = nil
     let status = try await agent().clusterStatus()
     let isMember = status.isMember(own.names)
-    guard !isMember || watch.looks % Self.looksPerAWSCall == Self.looksPerAWSCall - 1 else { return true }
-    // Which group or tags the servers have is among lost options.
-    guard settings.lostOptions == nil else { return isMember }
-    let planner = planner
-    guard let readiness = try await context.within(Self.awsTimeout, { try await planner.readiness(at: instance) })
-    else {
-      if pollState.isNew("no answer", for: "AWS") {
-        context.log.warning("AWS does not answer; the present servers are not known")
-      }
-      return isMember
-    }
-    _ = pollState.isNew(nil, for: "AWS")
-    let others = readiness.asked.compactMap(\.address).filter { !own.addresses.contains($0) }
-    let answers = await PeerObserver(configuration, settings: settings, context: context).query(others)
+    if isMember { (watch.attempts, watch.restarts, watch.unlistedSince) = (0, 0, nil) }
+    guard settings.lostOptions == nil, !isMember || list?.number != watch.list else { return isMember }
+    watch.list = list?.number
+    // Those of before may answer sooner than AWS.
+    let known = Set(list?.readiness.asked.compactMap(\.address) ?? []).union(configuration.peers)
+    let observer = PeerObserver(configuration, settings: settings, context: context)
+    let answers = await observer.query(known.subtracting(own.addresses).sorted())
     let alive = try await members(wan: false, &pollState)?.filter { $0.isServer && $0.isAlive }.compactMap(\.address)
     let decision = ReturnDecision(
-      status: status, own: own.names, answers: answers, alive: Set(alive ?? []), port: own.port)
-    switch decision {
-    case .stay:
-      try keepList(configuration, readiness, instance.identity)
-      _ = pollState.isNew(nil, for: "return")
-    case .join(let servers):
-      await join(servers, &pollState)
-      if !isMember { try write(configuration, servers) }
-    case .wait(let reason):
-      if pollState.isNew(reason, for: "return") {
+      status: status, own: own.names, answers: answers, alive: alive.map(Set.init), port: own.port)
+    if case .wait(let reason) = decision {
+      if list != nil, pollState.isNew(reason, for: "return") {
         context.log.warning("this server is in no cluster yet", ["reason": .string(reason)])
       }
-    case .setAside(let reason, let servers):
-      guard context.uptime() >= watch.triesAgainAt else { break }
-      guard let doubtedSince, context.uptime() - doubtedSince >= Self.secondLook else {
-        watch.doubtedSince = doubtedSince ?? context.uptime()
-        break
-      }
-      watch.triesAgainAt = context.uptime() + Self.failurePause
-      try await startEmpty(instance, life: "removed", reason: reason, servers: servers)
+    } else if case .stay = decision {
+      if let list { try keepList(configuration, list.readiness, instance.identity) }
+      _ = pollState.isNew(nil, for: "return")
+    }
+    if case .join(let servers) = decision {
+      await join(servers, &pollState)
+      if !isMember { try write(configuration, servers) }
+    }
+    if case .setAside(let reason, let servers) = decision, context.uptime() >= watch.doubtsAgainAt {
+      watch.doubtsAgainAt = context.uptime() + Self.attemptBackoff.bound(watch.attempts)
+      watch.attempts += 1
+      try await startEmpty(instance, life: "removed", reason: reason, servers: servers, confirms: own)
+    }
+    if case .restartEmpty(let reason) = decision {
+      try await restartEmpty(instance, reason, &watch)
+    } else {
+      watch.unlistedSince = nil
     }
     return isMember
   }
@@ -151,21 +179,49 @@ extension Sidecar {
   // MARK: An agent without its data
 
   /// Kills the agent, renames its raft data, and starts it again.
-  func startEmpty(_ instance: LocatedInstance, life: String, reason: String, servers: [IPv4Address]) async throws {
+  /// - Parameter confirms: the addresses of this server, if the leader is to say once more, while the agent does not
+  ///   run, that its raft configuration names none of them; else the agent starts with its data.
+  func startEmpty(
+    _ instance: LocatedInstance, life: String, reason: String, servers: [IPv4Address],
+    confirms own: OwnRaftAddresses? = nil
+  ) async throws {
     context.log.error(
-      "this server's raft data is not that of the living cluster; renaming it and joining empty",
+      "this server's raft data is not that of the living cluster; stopping the agent to rename it and to join empty",
       ["reason": .string(reason), "servers": .strings(servers.map(\.description))])
     let data = RaftData(settings: settings, context: context)
     let settings = settings, context = context
     try await StepExecutor(context: context).withoutAgent(runner(instance), supervisor: supervisor) {
+      let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
       do {
-        let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
+        if let own {
+          try await context.clock.sleep(for: settings.raftDataConfirmation)
+          let answers = await PeerObserver(configuration, settings: settings, context: context).query(servers)
+          let decision = RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port)
+          if case .keep(let reason) = decision {
+            context.log.warning("the agent starts with its raft data again", ["reason": .string(reason)])
+            return
+          }
+        }
         _ = try data.setAside(configuration, servers: servers, life: life, reason: reason)
       } catch {
         context.log.error(
           "cannot rename the raft data; the agent starts with it again", ["reason": .string(error.explained)])
       }
     }
+  }
+
+  /// A server whose gossip has heard that this one left, and has not known it, takes the next word of it for an older
+  /// one, and a leader then adds it only at its reconciliation, every 60 s. A restarted agent is announced again.
+  private func restartEmpty(_ instance: LocatedInstance, _ reason: String, _ watch: inout ServerWatch) async throws {
+    let since = watch.unlistedSince ?? context.uptime()
+    watch.unlistedSince = since
+    guard context.uptime() - since >= Self.additionTime, watch.restarts < Self.maximumRestarts else { return }
+    watch.restarts += 1
+    watch.unlistedSince = nil
+    context.log.warning(
+      "the leader has not added this server; restarting the agent, which has no raft state",
+      ["reason": .string(reason)])
+    try await StepExecutor(context: context).withoutAgent(runner(instance), supervisor: supervisor) {}
   }
 
   private func runner(_ instance: LocatedInstance) -> AgentRunner {
@@ -175,4 +231,10 @@ extension Sidecar {
     case .supervise, .none: .supervisor
     }
   }
+}
+
+extension Settings {
+  /// Between the two looks that a renaming of raft data needs. A leader that has lost its majority steps down after its
+  /// lease, half a second times `raft_multiplier` (Consul, `LeaderLeaseTimeout`).
+  var raftDataConfirmation: Duration { .milliseconds(500) * (raftMultiplier + 1) }
 }

@@ -24,9 +24,6 @@ package struct StartGate: Sendable {
   private static let timeout = Duration.seconds(5)
   /// For AWS to list the present servers: the configuration's may all be gone.
   private static let awsTimeout = Duration.seconds(3)
-  /// A leader that has lost its majority steps down in less than half a second with `raft_multiplier` 1, in 2.5 s with
-  /// Consul's default.
-  private static let secondLook = Duration.seconds(1)
 
   /// - Throws: `Failure` if the data must be renamed and cannot; `FileError`, or `CancellationError`.
   package func run() async throws {
@@ -60,7 +57,7 @@ package struct StartGate: Sendable {
       (decision, isNamed) = try decide(configuration, found.identity, answers)
     }
     guard case .setAside = decision else { return Outcome(decision: decision, servers: []) }
-    try await context.clock.sleep(for: Self.secondLook)
+    try await context.clock.sleep(for: settings.raftDataConfirmation)
     answers = await observer.query(Self.leaders(answers))
     (decision, isNamed) = try decide(configuration, found?.identity, answers)
     return Outcome(decision: decision, servers: Self.leaders(answers))

@@ -89,4 +89,49 @@ import Testing
     _ = await run.result
     #expect(starts.value == 2)
   }
+
+  /// The server joins one that leads. The leader adds it only after a restart, or within its own time.
+  private func join(_ fixture: BootstrapFixture, isNamed: Bool) {
+    fixture.aws.setGroups([FakeGroup("web", desired: 2, hooks: ["launching"])])
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"), FakeInstance("i-0bbb", ip: "10.0.1.11"),
+    ])
+    let peers = ["10.0.1.11:8300"] + (isNamed ? ["10.0.1.10:8300"] : [])
+    _ = FakeConsulAgent(fixture.test, at: "10.0.1.11:8500") { state in
+      (state.leader, state.peers) = ("10.0.1.11:8300", peers)
+    }
+    fixture.test.launcher.onRun("/bin/systemctl", ["start", "consul.service"]) { _, _ in
+      fixture.agent.set { state in
+        (state.failure, state.leader, state.peers) = (nil, nil, [])
+        state.members = [.init("i-0aaa", "10.0.1.10"), .init("i-0bbb", "10.0.1.11")]
+      }
+      return CommandResult(end: .exited(0), output: "")
+    }
+  }
+
+  /// It took up to a minute, and a run with a shorter --verify-timeout failed.
+  @Test func `a server that the leader does not add is announced again by a restart`() async throws {
+    let fixture = fixture(.systemd), launcher = fixture.test.launcher
+    join(fixture, isNamed: false)
+    launcher.onRun("/bin/systemctl", ["restart", "consul.service"]) { _, _ in
+      elect(fixture)
+      return CommandResult(end: .exited(0), output: "")
+    }
+    let outcome = try await fixture.start()
+    #expect(outcome.health?.servers == 2)
+    let restarts = launcher.commands.filter { $0.contains("kill") || $0.contains("restart consul.service") }
+    #expect(
+      restarts == ["/bin/systemctl kill --signal=SIGKILL consul.service", "/bin/systemctl restart consul.service"])
+    #expect(
+      fixture.test.sink.lines.contains(
+        "warning the leader has not added this server; restarting the agent, which has no raft state"))
+  }
+
+  @Test func `a server that the leader has added waits for its first logs`() async throws {
+    let fixture = fixture(.systemd)
+    join(fixture, isNamed: true)
+    let failure = try await fixture.failure()
+    #expect(failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader")
+    #expect(!fixture.test.launcher.commands.contains { $0.contains("kill") })
+  }
 }

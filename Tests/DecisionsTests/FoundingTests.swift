@@ -340,7 +340,7 @@ struct SmallRecord: CustomStringConvertible {
       guard hasGoneOutsider || named.contains(where: isDead) else {
         return namesThis ? 1 + named.count + (outsider == .none ? 0 : 1) : nil
       }
-      // All that are left are among those who start again.
+      // All that are left are among those that start again.
       let areLeft = named.filter { !isDead($0) }.allSatisfy { others[$0].counts }
       return areLeft && (outsider == .none || hasGoneOutsider) ? here : nil
     }

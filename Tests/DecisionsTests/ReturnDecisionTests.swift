@@ -16,13 +16,13 @@ import Testing
   private static func address(_ last: String) -> IPv4Address { IPv4Address("10.0.1.\(last)")! }
 
   private func decide(
-    _ status: ClusterStatus, _ answers: [String: ClusterStatus], alive: [String] = [], silent: [String] = []
+    _ status: ClusterStatus, _ answers: [String: ClusterStatus], alive: [String]? = [], silent: [String] = []
   ) -> ReturnDecision {
     var all: [IPv4Address: PeerAnswer] = [:]
     for (last, status) in answers { all[Self.address(last)] = .status(status) }
     for last in silent { all[Self.address(last)] = .unknown(reason: "no connection in time") }
     return ReturnDecision(
-      status: status, own: Self.own, answers: all, alive: Set(alive.map(Self.address)), port: 8300)
+      status: status, own: Self.own, answers: all, alive: alive.map { Set($0.map(Self.address)) }, port: 8300)
   }
 
   private let replaced = ["8": status("8", "8", "9"), "9": status("8", "8", "9")]
@@ -48,6 +48,29 @@ import Testing
 
   @Test func `an empty server joins`() {
     #expect(decide(Self.status(nil), replaced) == .join([Self.address("8"), Self.address("9")]))
+  }
+
+  /// The leader's gossip had heard that it left: it was added a minute later.
+  @Test(arguments: [["8", "9"], ["9"], nil])
+  func `an empty server that gossip knows and the leader has not added is announced again`(alive: [String]?) {
+    #expect(
+      decide(Self.status(nil), replaced, alive: alive)
+        == .restartEmpty(
+          reason: "the raft configuration that 10.0.1.8 reports does not name this server: 10.0.1.8:8300, "
+            + "10.0.1.9:8300"))
+  }
+
+  @Test func `an empty server is not restarted once it is named, or while no leader has spoken`() {
+    #expect(
+      decide(Self.status(nil), present, alive: ["8", "9"])
+        == .wait(reason: "the leader has not added this server yet"))
+    // A follower alone may be behind.
+    #expect(
+      decide(Self.status(nil), ["9": Self.status("8", "8", "9")], alive: ["8", "9"])
+        == .wait(reason: "the leader has not added this server yet"))
+    #expect(
+      decide(Self.status(nil), ["8": Self.status(nil, "8", "9")], alive: ["8"])
+        == .wait(reason: "no other server knows a leader"))
   }
 
   /// Unknown is never no: the data stays while no leader has spoken.

@@ -158,10 +158,15 @@ import Testing
       content: .init(snapshotNamesThisAddress: true), raftState: .present(evidence: "raft.db"), isMount: false)
     let running = machine(
       data: data, recorded: "i-2", running: true, systemd: true, configuration: configuration)
-    guard case .reloadAgent(let method, let keys)? = try plan(.systemd, running).steps.start.last else {
+    let steps = try plan(.systemd, running).steps.start
+    guard case .reloadAgent(let method, let keys)? = steps.dropLast().last else {
       Issue.record("no reload")
       return
     }
+    // Which a reload does not do.
+    #expect(
+      steps.last == .joinServers([IPv4Address("10.0.1.6")!], agentAddress: "127.0.0.1:8500", token: nil),
+      "\(steps)")
     #expect(method == .command(Command("/bin/systemctl", ["reload", "consul.service"])))
     #expect(!keys.contains("log_level") && !keys.contains("retry_join") && keys.contains("datacenter"))
     let docker = try plan(.docker, running) { settings, seen in seen.secrets.agentToken = Secret("t") }.steps.start

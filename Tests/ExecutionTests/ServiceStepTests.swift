@@ -92,6 +92,34 @@ import Testing
     #expect(test.transport.requests.map(\.method) == ["PUT"])
   }
 
+  private let joinStep = Step.joinServers(
+    ["10.0.1.11", "10.0.1.12", "10.0.1.13"].map { IPv4Address($0)! }, agentAddress: "127.0.0.1:8500", token: nil)
+
+  /// The file alone changes nothing for an agent that runs.
+  @Test func `a running agent is joined to the servers that it does not know as alive`() async throws {
+    let agent = FakeConsulAgent(test) { state in
+      state.members = [.init("a", "10.0.1.11"), .init("b", "10.0.1.12", status: 4)]
+      state.refusals["/v1/agent/join/10.0.1.13"] = (500, "no route")
+    }
+    #expect(try await test.perform(joinStep) == .done)
+    #expect(Set(agent.joins) == ["10.0.1.12"])
+    #expect(
+      test.sink.lines == [
+        #"warning cannot join the agent to 10.0.1.13 reason="HTTP 500: no route""#,
+        "info join the running agent to 10.0.1.11, 10.0.1.12, 10.0.1.13, where it does not know them",
+      ])
+  }
+
+  @Test func `an agent that knows all servers is left alone, and one that does not answer ends no run`() async throws {
+    let agent = FakeConsulAgent(test) { state in
+      state.members = [.init("a", "10.0.1.11"), .init("b", "10.0.1.12"), .init("c", "10.0.1.13")]
+    }
+    #expect(try await test.perform(joinStep) == .alreadyDone)
+    agent.set { $0.failure = .refused }
+    #expect(try await test.perform(joinStep) == .alreadyDone)
+    #expect(agent.joins.isEmpty && test.sink.records(.warning).count == 3)
+  }
+
   @Test func `the hint for a reload that ACLs refuse names the missing rule`() async throws {
     let agent = FakeConsulAgent(test) { $0.requiredToken = "another" }
     #expect(

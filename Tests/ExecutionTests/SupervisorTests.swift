@@ -66,6 +66,20 @@ import Testing
     #expect(await supervisor.crashReason() == nil)
   }
 
+  @Test func `work before a restart is waited for, and a signal to stop in it ends the agent for good`() async throws {
+    agents { number, process in
+      if number < 3 { process.on(9, finish: .signalled(9)) } else { process.finish(.exited(0)) }
+    }
+    let task = Task { [supervisor] in try await supervisor.run() }
+    _ = try await test.launcher.process(1)
+    await supervisor.restart { [test] in _ = try? await test.clock.sleep(for: .seconds(3)) }
+    _ = try await test.launcher.process(2)
+    #expect(test.clock.uptime() == .seconds(3))
+    await supervisor.restart { [supervisor] in await supervisor.signal(15) }
+    #expect(try await task.value == .signalled(15))
+    #expect(test.launcher.launches.count == 2 && crashes.isEmpty)
+  }
+
   @Test func `a crash is followed by a restart after 1, 2, 4, 8, 16 and then 30 seconds`() async throws {
     agents { number, process in process.finish(number == 8 ? .exited(0) : number == 2 ? .signalled(9) : .exited(1)) }
     #expect(try await supervisor.run() == .exited(0))

@@ -98,7 +98,7 @@ def test_survivors_that_boot_seconds_after_their_replacements(sandbox):
         member.kill()
     for member in lost:
         sandbox.terminate(member)
-    fresh = replace(sandbox, 3, "--expect 3 --verify-timeout 15s", group="consul")
+    fresh = replace(sandbox, 3, "--expect 3 --verify-timeout 10s", group="consul")
     # The machines run, and refuse connections: Consul itself must wait for all five.
     until(lambda: all(m.exists("/etc/consul.d/00-consul-bootstrap.json") for m in fresh), lambda: fresh[0].log)
     assert {m.configuration.get("bootstrap_expect") for m in fresh} == {5}

@@ -30,6 +30,8 @@ package enum Step: Sendable, Equatable {
   case runContainer(DockerContainer)
   /// Makes a running agent reload its configuration. Changes of `restartKeys` take effect at its next restart.
   case reloadAgent(ReloadMethod, restartKeys: [String])
+  /// Joins a running agent to those of these servers that it does not know as alive: a reload reads no `retry_join`.
+  case joinServers([IPv4Address], agentAddress: String, token: Secret?)
   /// Kills an agent that waits for its first bootstrap, and starts it again: only a start reads `bootstrap_expect`, and
   /// an agent without raft state has nothing to lose. (A stop would first leave the others.)
   case restartEmptyAgent(AgentRunner)
@@ -80,7 +82,9 @@ package enum Step: Sendable, Equatable {
     case .run(let command): command.text
     case .reloadAgent(_, let keys):
       "reload the running agent" + (keys.isEmpty ? "" : " (\(keys.joined(separator: ", ")) at its next restart)")
-    case .restartEmptyAgent: "restart the agent, which has no raft state, for its new bootstrap_expect"
+    case .joinServers(let servers, _, _):
+      "join the running agent to \(servers.map(\.description).joined(separator: ", ")), where it does not know them"
+    case .restartEmptyAgent: "restart the agent, which has no raft state"
     case .superviseAgent(_, let owner, _): "start the agent\(owner.map { " as \($0.userName)" } ?? "") and supervise it"
     case .verify(let requirements): "verify: \(requirements.text)"
     case .resolveThroughAgent(let resolver):
