@@ -14,6 +14,8 @@ extension Sidecar {
     var looksAlone = 0
     /// The last list of AWS that a member of its cluster has looked at.
     var list: Int?
+    /// When the raft data was first found to be of no use, by uptime.
+    var doubtedSince: Duration?
     /// Attempts to start empty.
     var attempts = 0
     /// The raft data is not looked at again before, by uptime.
@@ -35,6 +37,8 @@ extension Sidecar {
   private static let listTick = Duration.seconds(1)
   /// The data could not be renamed, or the second look saw another leader.
   private static let attemptBackoff = Backoff(base: .seconds(10), cap: .seconds(600))
+  /// Where ACLs hide the members, an agent that is removed may be one that leaves: for the time that a leave takes.
+  private static let leaveTime = Duration.seconds(15)
   /// A leader adds a server as soon as gossip tells it of one.
   private static let additionTime = Duration.seconds(2)
   /// Restarts for which a leader may not have heard of the one before.
@@ -101,14 +105,19 @@ extension Sidecar {
       configuration, identity: instance.identity, settings: settings, files: context.files)
     let status = try await agent().clusterStatus()
     let isMember = status.isMember(own.names)
-    if isMember { (watch.attempts, watch.restarts, watch.unlistedSince) = (0, 0, nil) }
+    if isMember {
+      (watch.attempts, watch.restarts) = (0, 0)
+      (watch.doubtedSince, watch.unlistedSince) = (nil, nil)
+    }
     guard settings.lostOptions == nil, !isMember || list?.number != watch.list else { return isMember }
     watch.list = list?.number
     // Those of before may answer sooner than AWS.
     let known = Set(list?.readiness.asked.compactMap(\.address) ?? []).union(configuration.peers)
     let observer = PeerObserver(configuration, settings: settings, context: context)
     let answers = await observer.query(known.subtracting(own.addresses).sorted())
-    let alive = try await members(wan: false, &pollState)?.filter { $0.isServer && $0.isAlive }.compactMap(\.address)
+    let members = try await members(wan: false, &pollState)
+    guard try await !isLeaving(configuration, members ?? []) else { return isMember }
+    let alive = members?.filter { $0.isServer && $0.isAlive }.compactMap(\.address)
     let decision = ReturnDecision(
       status: status, own: own.names, answers: answers, alive: alive.map(Set.init), port: own.port)
     if case .wait(let reason) = decision {
@@ -123,7 +132,12 @@ extension Sidecar {
       await join(servers, &pollState)
       if !isMember { try write(configuration, servers) }
     }
-    if case .setAside(let reason, let servers) = decision, context.uptime() >= watch.doubtsAgainAt {
+    if case .setAside(let reason, let servers) = decision {
+      let since = watch.doubtedSince ?? context.uptime()
+      watch.doubtedSince = since
+      guard context.uptime() >= max(watch.doubtsAgainAt, members == nil ? since + Self.leaveTime : .zero) else {
+        return isMember
+      }
       watch.doubtsAgainAt = context.uptime() + Self.attemptBackoff.bound(watch.attempts)
       watch.attempts += 1
       try await startEmpty(instance, life: "removed", reason: reason, servers: servers, confirms: own)
@@ -134,6 +148,20 @@ extension Sidecar {
       watch.unlistedSince = nil
     }
     return isMember
+  }
+
+  /// Whether the agent leaves in order, which takes some ten seconds: it must neither be killed nor started again. A
+  /// leader that leaves is removed from raft first, then leaves the WAN pool, then the LAN pool.
+  /// - Parameter members: of the LAN pool.
+  private func isLeaving(_ configuration: CurrentConfiguration, _ members: [SerfMember]) async throws -> Bool {
+    guard let name = configuration.merged["node_name"]?.string else { return false }
+    var members = members
+    do {
+      members += try await agent().members(wan: true)
+    } catch AgentError.refused {
+      // There is no WAN pool, or ACLs hide it.
+    }
+    return members.contains { !$0.isAlive && ($0.name == name || $0.name.hasPrefix(name + ".")) }
   }
 
   private func join(_ servers: [IPv4Address], _ pollState: inout PollState) async {

@@ -100,6 +100,27 @@ import Testing
     #expect(Set(sidecar.agent.joins) == ["10.0.1.8", "10.0.1.9"])
   }
 
+  /// `consul leave` was undone: a server that leaves is removed from raft seconds before its agent ends.
+  @Test(arguments: [false, true]) func `an agent that leaves is neither killed nor started`(isInWAN: Bool) async throws
+  {
+    sidecar.agent.set {
+      $0.members[0] = .init("i-0aaa", "10.0.1.10", status: isInWAN ? 1 : 2)
+      $0.wanMembers = [.init("i-0aaa.dc1", "10.0.1.10", status: isInWAN ? 3 : 1)]
+    }
+    try await sidecar.whileStaying { _ in try await looks(30) }
+    #expect(actions.isEmpty && sidecar.agent.joins.isEmpty && sidecar.context.files.exists(Self.raft))
+  }
+
+  @Test func `where ACLs hide the members, an agent has the time to leave`() async throws {
+    sidecar.agent.set { $0.members = [] }
+    try await sidecar.whileStaying { _ in
+      try await looks(12)
+      #expect(actions.isEmpty)
+      try await sidecar.context.sink.record(containing: "renamed the raft data")
+    }
+    #expect(sidecar.context.clock.uptime() >= .seconds(18) && sidecar.context.clock.uptime() < .seconds(25))
+  }
+
   /// A rename that failed killed the agent at every look.
   @Test func `data that cannot be renamed leaves the agent running`() async throws {
     sidecar.context.files.fail(.rename, Self.raft, errno: 30)
