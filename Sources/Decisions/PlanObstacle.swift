@@ -56,13 +56,18 @@ extension Plan {
   private static func identityChange(
     _ machine: MachineObservation, _ settings: Settings, isServer: Bool, datacenter: String
   ) -> Failure? {
-    guard machine.dataDirectory.raftState.mayBePresent, let present = machine.configuration.document else { return nil }
+    guard machine.dataDirectory.raftState.mayBePresent else { return nil }
+    let present = machine.configuration.document, path = settings.configurationPath
+    // Without a configuration the state itself says so: a client never has any.
+    var wasServer = present?["server"]?.bool ?? isServer
+    if present == nil, case .present = machine.dataDirectory.raftState { wasServer = true }
+    let old = present?["datacenter"]?.string
     var change: (option: String, old: String, new: String)?
-    if let wasServer = present["server"]?.bool, wasServer != isServer {
+    if wasServer != isServer {
       change = ("role", wasServer ? "server" : "client", isServer ? "server" : "client")
-    } else if let old = present["datacenter"]?.string, old.lowercased() != datacenter.lowercased() {
+    } else if let old, old.lowercased() != datacenter.lowercased() {
       change = ("datacenter", old, datacenter)
-    } else if settings.role == .server, present["server"]?.bool == true {
+    } else if let present, isServer, present["server"]?.bool == true {
       let wasPerZone = present["retry_join_wan"] != nil, isPerZone = settings.layout == .datacenterPerAZ
       let name = { (perZone: Bool) in (perZone ? Settings.Layout.datacenterPerAZ : .single).rawValue }
       if wasPerZone != isPerZone { change = ("layout", name(wasPerZone), name(isPerZone)) }
@@ -72,7 +77,9 @@ extension Plan {
       .configurationRejected,
       "this server has raft state as \(change.option) \(change.old), and cannot become \(change.new) with it",
       details: [
-        "\(settings.configurationPath) has \(change.option) \(change.old); data is in \(settings.dataDirectory)"
+        present == nil
+          ? "only a server has raft state; data is in \(settings.dataDirectory)"
+          : "\(path) has \(change.option) \(change.old); data is in \(settings.dataDirectory)"
       ],
       hint:
         "keep the \(change.option), or replace the instance, or run consul leave, stop the agent, rename "

@@ -32,9 +32,10 @@ extension Plan {
         "\(gossipKey) has changed since this agent was configured; \(CurrentConfiguration.gossipKeyHint)")
     }
     if merged.opensHTTPAPI, !merged.aclsDenyByDefault {
+      let port = merged.port("http", otherwise: 8500)
       warnings.append(
-        "other machines can reach the HTTP API (port \(merged.port("http", otherwise: 8500))) without ACLs, which gives "
-          + "them the gossip key and every value: add --acl-default-policy deny, or let only a load balancer reach the port")
+        "other machines can reach the HTTP API (port \(port)) without ACLs, which gives them the gossip key "
+          + "and every value: add --acl-default-policy deny, or let only a load balancer reach the port")
     }
     if settings.dnsAddress == .dockerBridge, settings.dnsPort != 53 {
       warnings.append("containers query port 53, the agent's DNS listens on \(settings.dnsPort): add --dns port-53")

@@ -56,19 +56,25 @@ package struct RaftPortObserver: Sendable {
 
 extension Settings {
   /// Consul's `verify_outgoing`, as the configuration has it.
-  fileprivate var verifiesOutgoing: Bool { tls.ca != nil && (tls.verifyOutgoing ?? true) }
+  fileprivate var verifiesOutgoing: Bool {
+    tls.ca == nil ? inheritedTLS.verifiesOutgoing ?? false : tls.verifyOutgoing ?? true
+  }
 
   /// - Returns: nil unless this server has CA, certificate and key.
   /// - Throws: `FileError`, or `Failure` if the datacenter has no name.
   fileprivate func raftPortTLS(
     _ datacenter: () throws -> String, _ secrets: Secrets, _ files: any FileReader
   ) throws -> TLSClient? {
-    guard let ca = secrets.ca, let certificate = secrets.cert, let key = secrets.key else { return nil }
-    let domain = overlays.reduce("consul") { domain, overlay in overlay.value["domain"]?.string ?? domain }
+    let other = inheritedTLS
+    guard let ca = secrets.ca ?? other.ca.map({ .file(path: $0) }),
+      let certificate = secrets.cert ?? other.cert.map({ .file(path: $0) }),
+      let key = secrets.key ?? other.key.map({ .file(path: $0) })
+    else { return nil }
     return TLSClient(
       ca: try ca.text(files), certificate: try certificate.text(files), key: try key.text(files),
-      serverName: "server.\(try datacenter()).\(domain)",
-      verifiesName: tls.verifyServerHostname ?? isProduction)
+      serverName: "server.\(try datacenter()).\(other.domain ?? "consul")",
+      verifiesName: tls.ca == nil
+        ? other.verifiesServerHostname ?? isProduction : tls.verifyServerHostname ?? isProduction)
   }
 }
 

@@ -84,6 +84,18 @@ import Testing
     #expect(try plan(configured()) { $0.datacenter = "DC1" }.obstacle == nil)
   }
 
+  @Test func `raft state without a configuration is a server's`() throws {
+    let client = { (settings: inout Settings) in
+      settings.role = .client
+      settings.membership = .groups(["g"])
+    }
+    let refusal = try plan(configured(configuration: .absent), client).obstacle
+    #expect(refusal?.message == "this server has raft state as role server, and cannot become client with it")
+    #expect(refusal?.details == ["only a server has raft state; data is in /opt/consul"])
+    #expect(try plan(configured(.none, configuration: .absent), client).obstacle == nil)
+    #expect(try plan(configured(.unknown(reason: "denied"), configuration: .absent), client).obstacle == nil)
+  }
+
   // MARK: A record that is lost
 
   /// A healthy server's data was renamed once its state directory had been deleted.

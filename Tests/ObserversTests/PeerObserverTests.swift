@@ -199,9 +199,35 @@ import Testing
     settings.tls.verifyServerHostname = true
     settings.overlays = [.init(origin: "--set", value: ["domain": "example"])]
     answers(plain: nil, tls: nil)
-    _ = await query(settings)
+    _ = await query(settings.besideFiles([]))
     let tls = try #require(flow.context.streams.requests.first?.tls)
     #expect(tls.serverName == "server.eu.example" && tls.verifiesName)
+  }
+
+  /// Images ship TLS in a file of their own: without it a replacement asks in vain, and would form a new cluster.
+  @Test(arguments: [
+    "ca_file = \"/t/ca\" cert_file = \"/t/cert\" key_file = \"/t/key\" verify_outgoing = true",
+    "tls { defaults { ca_file = \"/t/ca\", cert_file = \"/t/cert\", verify_outgoing = true }\n"
+      + "internal_rpc { key_file = \"/t/key\" } }",
+  ])
+  func `TLS that another file sets is used`(_ text: String) async throws {
+    for name in ["ca", "cert", "key"] { flow.context.files.put("/t/\(name)", name) }
+    let document = SecretDocument(try ConfigurationSyntax.hcl.parse(Array(text.utf8)))
+    let more = SecretDocument(["domain": "example", "verify_server_hostname": true])
+    let settings = Settings().besideFiles([
+      OtherConfigurationFile(path: "/etc/consul.d/tls.hcl", .document(document)),
+      OtherConfigurationFile(path: "/etc/consul.d/z.json", .document(more)),
+    ])
+    let peer = address("10.0.1.1")
+    answers(plain: .closed(after: 0), tls: nil)
+    let found = await PeerObserver(flow.observation(), settings: settings, context: flow.context.context).query([peer])
+    #expect(found == [peer: .status(empty)])
+    #expect(
+      flow.context.streams.requests.map(\.tls) == [
+        TLSClient(
+          ca: Secret("ca"), certificate: Secret("cert"), key: Secret("key"), serverName: "server.dc1.example",
+          verifiesName: true)
+      ])
   }
 
   /// While TLS is being switched on in a group, `verify_outgoing` is false, and some servers speak plain text.

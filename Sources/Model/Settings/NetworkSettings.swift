@@ -62,13 +62,15 @@ extension Settings {
     overlays.reduce(inheritedPorts[key] ?? standard) { port, overlay in overlay.value["ports"]?[key]?.integer ?? port }
   }
 
-  /// The same settings beside these files, which set ports for all servers alike.
+  /// The same settings beside these files, which set ports for all servers alike, and the material for TLS between
+  /// them.
   package func besideFiles(_ files: [OtherConfigurationFile]) -> Settings {
     var settings = self
     let ports = MergedConfiguration(nil, at: "", beside: files)["ports"]?.object ?? [:]
     settings.inheritedPorts = ports.compactMapValues(\.wholeNumber)
     // Our own file sets it.
     if dns == .port53 { settings.inheritedPorts["dns"] = nil }
+    settings.inheritedTLS = InheritedTLS(MergedConfiguration(interfaces, at: configurationPath, beside: files))
     return settings
   }
 

@@ -64,6 +64,8 @@ package struct Settings: Sendable, Equatable {
   package var dnsAddress: DNSAddress?
   /// Ports that other files of the configuration directory set, by their keys.
   package var inheritedPorts: [String: Int64] = [:]
+  /// TLS between servers as `--set`, `--merge` and other files of the configuration directory set it.
+  package var inheritedTLS = InheritedTLS()
   /// Upstream resolvers of the agent; empty: those of this machine, if `dns` is set.
   package var recursors: [IPv4Address] = []
 
