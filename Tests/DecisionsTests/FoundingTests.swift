@@ -142,7 +142,9 @@ struct SmallWorld: CustomStringConvertible {
 ///   quadruple. The rule asks of each other instance by itself, and for how many count.
 /// - States of the record where the world itself forbids a new cluster: one of each kind, not each set of founders.
 ///   A record only forbids.
-@Suite(.timeLimit(.minutes(5))) struct FoundingTests {
+///
+/// The enumeration yields again and again: other tests run beside it, some of them against a clock.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct FoundingTests {
   private static let counted = ["InService", "Pending", "Pending:Wait", "Pending:Proceed", nil]
   private static let uncounted = [
     "Standby", "EnteringStandby", "Detaching", "Detached", "Quarantined", "Terminating", "Terminating:Wait",
@@ -183,9 +185,10 @@ struct SmallWorld: CustomStringConvertible {
     if number != (world.mayFound ? counted : nil) { Issue.record("\(String(describing: number)): \(world)") }
   }
 
-  @Test(arguments: 0..<4) func `every lifecycle and instance state decides as its class does`(_ part: Int) {
+  @Test(arguments: 0..<4) func `every lifecycle and instance state decides as its class does`(_ part: Int) async {
     var founded = 0
     for (index, kind) in Self.all.enumerated() where index % 4 == part {
+      await Task.yield()
       for other in Self.representatives.map({ [$0] }) + [[]] {
         for expect in 1...3 { check(SmallWorld(others: [kind] + other, expect: expect), &founded) }
       }
@@ -194,17 +197,19 @@ struct SmallWorld: CustomStringConvertible {
     #expect(founded > 0)
   }
 
-  @Test(arguments: 0...4) func `a cluster is founded only where no data can be left out`(_ size: Int) {
+  @Test(arguments: 0...4) func `a cluster is founded only where no data can be left out`(_ size: Int) async {
     var founded = 0
     for others in SmallWorld.multisets(Self.representatives, of: size) {
+      await Task.yield()
       for expect in max(1, size - 1)...(size + 2) { check(SmallWorld(others: others, expect: expect), &founded) }
     }
     #expect(founded > 0)
   }
 
   /// Whatever the others say: Consul would start with the data.
-  @Test(arguments: 0...3) func `a server that has data, or may have, never founds`(_ size: Int) {
+  @Test(arguments: 0...3) func `a server that has data, or may have, never founds`(_ size: Int) async {
     for others in SmallWorld.multisets(Self.representatives, of: size) {
+      await Task.yield()
       for own in Self.ownData.dropFirst() {
         let world = SmallWorld(others: others, expect: size + 1, own: own)
         if world.number() != nil { Issue.record("\(world)") }
@@ -215,12 +220,15 @@ struct SmallWorld: CustomStringConvertible {
   // MARK: The record
 
   /// In each world in which the record alone decides, each state of the record, with each set of founders.
-  @Test(arguments: 0...3) func `the record founds only with all founders, and never beside a cluster`(_ size: Int) {
+  @Test(arguments: 0...3) func `the record founds only with all founders, and never beside a cluster`(_ size: Int) async
+  {
     var founded = 0
     for others in SmallWorld.multisets(Self.representatives, of: size) {
+      await Task.yield()
       for expect in max(1, size)...(size + 1) {
         let world = SmallWorld(others: others, expect: expect)
         let view = SmallWorld.View(of: world)
+        await Task.yield()
         for record in world.mayFound ? SmallRecord.all(for: others) : SmallRecord.oneOfEach(for: others) {
           let observation = record.observation(others)
           // What to do after a total loss counts where there was a cluster.
