@@ -46,14 +46,22 @@ package struct Planner: Sendable {
     async let binary = MachineObserver(settings: settings, context: context).binary()
     let identity: Identity
     do {
-      identity = try await patient(waits)("read this instance's metadata") { try await identityObserver.observe() }
+      identity = try await patient(waits)("read this instance's metadata") {
+        try await metadata.authenticate()
+        // The calls of AWS need them as soon as the identity is known.
+        await credentials.preload()
+        return try await identityObserver.observe()
+      }
     } catch {
       throw error.asFailure("read this instance's metadata")
     }
     context.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
-    return LocatedInstance(identity: identity, client: client(for: identity), binary: try await binary)
+    let client = client(for: identity)
+    let early =
+      waits ? EarlyGroup.start(identity, client: client, settings: settings, context: context) : nil
+    return LocatedInstance(identity: identity, client: client, binary: try await binary, early: early)
   }
 
   /// For a caller that has observed identity and binary by itself, as the doctor does.
@@ -122,7 +130,6 @@ package struct Planner: Sendable {
   }
 
   private func plan(at instance: LocatedInstance, _ mode: Mode, readsRecord: Bool) async throws -> Plan {
-    let client = instance.client
     let machine = try await MachineObserver(settings: settings, context: context).observe(
       instance.binary, identity: instance.identity)
     let settings = settings.besideFiles(machine.otherConfigurationFiles)
@@ -138,10 +145,10 @@ package struct Planner: Sendable {
     let rejoins = rejoins(observation)
     var hasSecrets = false
     do {
-      observation.secrets = try await secrets(client, mode, rejoins: rejoins)
+      observation.secrets = try await secrets(instance.client, mode, rejoins: rejoins)
       hasSecrets = true
       observation = try await with(settings).discover(
-        observation, client, mode, rejoins: rejoins, readsRecord: readsRecord)
+        observation, instance, mode, rejoins: rejoins, readsRecord: readsRecord)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
     {
       if !hasSecrets { observation.secrets = try presentSecrets(machine.configuration, insteadOf: error) }
@@ -176,8 +183,9 @@ package struct Planner: Sendable {
 
   /// Observes what only AWS knows.
   private func discover(
-    _ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool, readsRecord: Bool
+    _ first: Observation, _ instance: LocatedInstance, _ mode: Mode, rejoins: Bool, readsRecord: Bool
   ) async throws -> Observation {
+    let client = instance.client
     var observation = first
     do {
       observation.identity.interfaces = try await patient(mode.waits && !rejoins)("describe the network interfaces") {
@@ -188,6 +196,7 @@ package struct Planner: Sendable {
     }
     var waiter = waiter(client)
     waiter.readsRecord = readsRecord
+    if mode.waits { waiter.early = instance.early }
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
     return try await waiter.wait(observation, waits: mode.waits, rejoins: rejoins)
   }
