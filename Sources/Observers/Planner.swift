@@ -10,6 +10,8 @@ package struct Planner: Sendable {
   private let context: RuntimeContext
   private let metadata: MetadataClient
   private let credentials: CredentialCache
+  /// Gets the configuration of a first boot before the servers are known.
+  private var validateEarly: (@Sendable (ConfigurationFile) -> Void)?
 
   package init(settings: Settings, context: RuntimeContext, metadata: MetadataClient, credentials: CredentialCache) {
     self.settings = settings
@@ -20,7 +22,16 @@ package struct Planner: Sendable {
 
   /// The same planner with other settings.
   package func with(_ settings: Settings) -> Planner {
-    Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
+    var planner = Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
+    planner.validateEarly = validateEarly
+    return planner
+  }
+
+  /// The same planner, which reports the draft of the configuration of a run.
+  package func reportingDraft(_ validateEarly: @escaping @Sendable (ConfigurationFile) -> Void) -> Planner {
+    var planner = self
+    planner.validateEarly = validateEarly
+    return planner
   }
 
   /// Clients start in fleets: this spreads their first calls (`Settings.startJitter`).
@@ -147,6 +158,7 @@ package struct Planner: Sendable {
     do {
       observation.secrets = try await secrets(instance.client, mode, rejoins: rejoins)
       hasSecrets = true
+      if mode == .run, let validateEarly, let draft = Plan.draft(observation, settings) { validateEarly(draft) }
       observation = try await with(settings).discover(
         observation, instance, mode, rejoins: rejoins, readsRecord: readsRecord)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
