@@ -86,14 +86,18 @@ package actor CredentialCache {
   package func credentials() async throws -> Credentials {
     if let current, current.expiration.map({ $0 - now() > Self.refreshWindow }) ?? true { return current }
     do {
-      let loaded = try await load()
-      current = loaded
-      return loaded
+      return try await load()
     } catch {
       // Credentials that have not expired yet still work.
       if let current, let expiration = current.expiration, now() < expiration { return current }
       throw error
     }
+  }
+
+  /// Starts to load credentials, if there are none: the next call waits for the rest of the load only, and repeats one
+  /// that has failed.
+  package func preload() {
+    if current == nil, loading == nil { startLoading() }
   }
 
   /// AWS reported that these have expired: the next call loads new ones.
@@ -135,6 +139,7 @@ package actor CredentialCache {
     // Every call that waited for it was cancelled, and a later call may have started another.
     guard load == lastLoad, loading != nil else { return }
     loading = nil
+    if case .success(let loaded) = result { current = loaded }
     let resumed = waiters.values
     waiters = [:]
     for waiter in resumed { waiter.resume(with: result) }

@@ -54,6 +54,13 @@ package final class MetadataClient: Sendable {
   /// Requests carry no token, since the service gave none.
   package var usesVersion1: Bool { token.withLock { if case .some(Access.none) = $0 { true } else { false } } }
 
+  /// Requests the token, unless there is one: several requests at once would each request their own.
+  /// - Throws: `MetadataError`.
+  package func authenticate() async throws {
+    if isDisabled { throw MetadataError.disabled }
+    _ = try await access()
+  }
+
   /// The text at a path such as `/latest/meta-data/mac`; nil if the service answers 404.
   /// - Throws: `MetadataError`.
   package func get(_ path: String) async throws -> String? {

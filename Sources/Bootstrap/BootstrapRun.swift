@@ -63,9 +63,12 @@ package struct BootstrapRun: Sendable {
     defer { run.heartbeats?.cancel() }
     var waitsForRecovery = false
     do {
+      let planner = planner.reportingDraft { run.executor.earlyValidation.start($0) }
       let plan = try await claimRecord(try await planner.plan(at: run.instance, .run), run)
       if case .joinWithoutLeader = plan.decision { waitsForRecovery = true }
       let outcome = try await carryOut(plan, run)
+      // A plan for a warm pool writes no configuration.
+      await run.executor.earlyValidation.end()
       await run.early?.end()
       return outcome
     } catch let error as FailureAfterVerification {
@@ -73,6 +76,7 @@ package struct BootstrapRun: Sendable {
       await run.early?.end()
       throw error.failure
     } catch {
+      await run.executor.earlyValidation.end()
       if let failure = error as? Failure {
         if waitsForRecovery || failure.needsRepair { keepHook() } else { await abandon(run.hooks) }
         finalError(failure)

@@ -4,8 +4,6 @@ internal import Model
 /// Steps that write files. Each returns whether it changed anything, and throws `FileError`; the step for the
 /// configuration, which Consul validates, also `Failure` and `LaunchError`.
 extension StepExecutor {
-  /// `consul validate` takes some 30 ms; a machine under load at boot may need much longer.
-  private static let validationTimeout = Duration.seconds(30)
   /// This program has some 20 MB.
   private static let programLimit = 128 << 20
 
@@ -82,28 +80,22 @@ extension StepExecutor {
 
   /// Stages the file, lets Consul validate it with the rest of its directory, and only then replaces the present one.
   func write(_ file: ConfigurationFile) async throws -> Bool {
-    // Also removes what a killed run left behind.
-    defer { removeStaged(file.stagedPath) }
-    if try context.files.readIfPresent(file.path) != Array(file.text.value.utf8) { try await validate(file) }
+    let isValidated = await earlyValidation.covers(file)
+    try Task.checkCancellation()
+    if !isValidated, try context.files.readIfPresent(file.path) != Array(file.text.value.utf8) {
+      try await validate(file)
+    } else {
+      ConfigurationValidation(context).removeStaged(file)
+    }
     return try writeIfChanged(file.path, file.text.value, mode: 0o640, owner: file.owner)
   }
 
   private func validate(_ file: ConfigurationFile) async throws {
-    try context.files.write(file.stagedPath, Array(file.text.value.utf8), mode: 0o600, owner: nil)
-    let result = try await context.launcher.run(file.validation, timeout: Self.validationTimeout)
+    let result = try await ConfigurationValidation(context).result(of: file)
     guard !result.succeeded else { return }
     throw Failure(
       .configurationRejected, "Consul rejects the configuration",
       details: ["`\(file.validation.text)`: \(result.end.explanation)"] + result.lastLines,
       hint: "check --set, --merge and the other files in \(parentDirectory(of: file.path)); nothing was changed")
-  }
-
-  private func removeStaged(_ path: String) {
-    do {
-      _ = try removeFile(path)
-    } catch {
-      context.log.warning(
-        "cannot remove the staged configuration, which may hold secrets", ["reason": .string(error.explained)])
-    }
   }
 }

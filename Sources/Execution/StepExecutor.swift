@@ -15,6 +15,8 @@ package struct StepExecutor: Sendable {
   package typealias Agreement = @Sendable (HealthCheck.NoLeader, StepExecutor) async throws -> HealthCheck.SecondLook
   /// The agent that this process supervises, once `.superviseAgent` has been carried out.
   package let supervisedAgent: SupervisedAgent
+  /// For `.writeConfiguration`.
+  package let earlyValidation: EarlyValidation
 
   /// - Parameters:
   ///   - lifecycleHooks: for `.completeLifecycleAction`; nil where no plan has that step.
@@ -32,6 +34,7 @@ package struct StepExecutor: Sendable {
     self.lifecycleHooks = lifecycleHooks
     self.agreement = agreement
     self.record = record
+    earlyValidation = EarlyValidation(context: context)
     supervisedAgent = SupervisedAgent(context: context, output: agentOutput, starts: agentStarts)
   }
 

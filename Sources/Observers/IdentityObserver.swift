@@ -18,14 +18,17 @@ package struct IdentityObserver: Sendable {
   /// Reads instance metadata only, so the kinds of the interfaces are not known yet.
   /// - Throws: `MetadataError`.
   package func observe() async throws -> Identity {
-    let own = try await metadata.identity()
     let needsZoneID = settings.layout == .datacenterPerAZ && settings.datacenterSource == .zoneID
     let needsInterfaces = AddressDecision.needsInterfaces(settings)
+    // The service answers each in a millisecond, and a boot waits for all of them.
+    try await metadata.authenticate()
+    async let document = metadata.identity()
     async let vpcID = metadata.vpcID()
     async let targetState = metadata.targetLifecycleState()
     async let zoneID = needsZoneID ? metadata.zoneID() : nil
     async let networks = settings.resolvesReverse ? metadata.vpcNetworks() : []
     async let interfaces = needsInterfaces ? metadata.interfaces() : []
+    let own = try await document
     var identity = Identity(
       instanceID: own.instanceID, region: own.region, availabilityZone: own.availabilityZone, privateIP: own.privateIP,
       vpcID: try await vpcID)

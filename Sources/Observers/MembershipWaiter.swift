@@ -11,6 +11,8 @@ struct MembershipWaiter: Sendable {
   let client: AWSClient
   /// Whether a new cluster's record is read first: a first boot claims it without reading.
   var readsRecord = true
+  /// The first calls, if they are under way already.
+  var early: EarlyGroup?
 
   /// A rejoin after a reboot uses AWS if it answers in this time, and the configuration on this machine otherwise.
   private static let rejoinTimeout = Duration.seconds(15)
@@ -37,7 +39,8 @@ struct MembershipWaiter: Sendable {
         limit: settings.waitTimeout - (context.uptime() - start))
       do {
         let name = try await call("find the Auto Scaling group of this instance") {
-          try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID)
+          if let name = try await early?.takeName() { return name }
+          return try await AutoScaling(client: client).groupName(ofInstance: identity.instanceID)
         }
         if let name { return name }
       } catch {
@@ -70,7 +73,8 @@ struct MembershipWaiter: Sendable {
       let group: GroupObservation
       do {
         group = try await call("describe \(subject(observation.identity))") {
-          try await observer.observe(observation.identity, groupName: observation.identity.groupName)
+          if let group = try await early?.takeGroup() { return group }
+          return try await observer.observe(observation.identity, groupName: observation.identity.groupName)
         }
       } catch {
         throw error.asFailure("describe \(subject(observation.identity))")

@@ -10,6 +10,8 @@ package struct Planner: Sendable {
   private let context: RuntimeContext
   private let metadata: MetadataClient
   private let credentials: CredentialCache
+  /// Gets the configuration of a first boot before the servers are known.
+  private var validateEarly: (@Sendable (ConfigurationFile) -> Void)?
 
   package init(settings: Settings, context: RuntimeContext, metadata: MetadataClient, credentials: CredentialCache) {
     self.settings = settings
@@ -20,7 +22,16 @@ package struct Planner: Sendable {
 
   /// The same planner with other settings.
   package func with(_ settings: Settings) -> Planner {
-    Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
+    var planner = Planner(settings: settings, context: context, metadata: metadata, credentials: credentials)
+    planner.validateEarly = validateEarly
+    return planner
+  }
+
+  /// The same planner, which reports the draft of the configuration of a run.
+  package func reportingDraft(_ validateEarly: @escaping @Sendable (ConfigurationFile) -> Void) -> Planner {
+    var planner = self
+    planner.validateEarly = validateEarly
+    return planner
   }
 
   /// Clients start in fleets: this spreads their first calls (`Settings.startJitter`).
@@ -46,14 +57,22 @@ package struct Planner: Sendable {
     async let binary = MachineObserver(settings: settings, context: context).binary()
     let identity: Identity
     do {
-      identity = try await patient(waits)("read this instance's metadata") { try await identityObserver.observe() }
+      identity = try await patient(waits)("read this instance's metadata") {
+        try await metadata.authenticate()
+        // The calls of AWS need them as soon as the identity is known.
+        await credentials.preload()
+        return try await identityObserver.observe()
+      }
     } catch {
       throw error.asFailure("read this instance's metadata")
     }
     context.log.info(
       "this is \(identity.instanceID)",
       ["address": .string(identity.privateIP.description), "zone": .string(identity.availabilityZone)])
-    return LocatedInstance(identity: identity, client: client(for: identity), binary: try await binary)
+    let client = client(for: identity)
+    let early =
+      waits ? EarlyGroup.start(identity, client: client, settings: settings, context: context) : nil
+    return LocatedInstance(identity: identity, client: client, binary: try await binary, early: early)
   }
 
   /// For a caller that has observed identity and binary by itself, as the doctor does.
@@ -122,7 +141,6 @@ package struct Planner: Sendable {
   }
 
   private func plan(at instance: LocatedInstance, _ mode: Mode, readsRecord: Bool) async throws -> Plan {
-    let client = instance.client
     let machine = try await MachineObserver(settings: settings, context: context).observe(
       instance.binary, identity: instance.identity)
     let settings = settings.besideFiles(machine.otherConfigurationFiles)
@@ -138,10 +156,11 @@ package struct Planner: Sendable {
     let rejoins = rejoins(observation)
     var hasSecrets = false
     do {
-      observation.secrets = try await secrets(client, mode, rejoins: rejoins)
+      observation.secrets = try await secrets(instance.client, mode, rejoins: rejoins)
       hasSecrets = true
+      if mode == .run, let validateEarly, let draft = Plan.draft(observation, settings) { validateEarly(draft) }
       observation = try await with(settings).discover(
-        observation, client, mode, rejoins: rejoins, readsRecord: readsRecord)
+        observation, instance, mode, rejoins: rejoins, readsRecord: readsRecord)
     } catch let error as Failure where rejoins && [.awsFailed, .noCredentials, .groupIncomplete].contains(error.status)
     {
       if !hasSecrets { observation.secrets = try presentSecrets(machine.configuration, insteadOf: error) }
@@ -176,8 +195,9 @@ package struct Planner: Sendable {
 
   /// Observes what only AWS knows.
   private func discover(
-    _ first: Observation, _ client: AWSClient, _ mode: Mode, rejoins: Bool, readsRecord: Bool
+    _ first: Observation, _ instance: LocatedInstance, _ mode: Mode, rejoins: Bool, readsRecord: Bool
   ) async throws -> Observation {
+    let client = instance.client
     var observation = first
     do {
       observation.identity.interfaces = try await patient(mode.waits && !rejoins)("describe the network interfaces") {
@@ -188,6 +208,7 @@ package struct Planner: Sendable {
     }
     var waiter = waiter(client)
     waiter.readsRecord = readsRecord
+    if mode.waits { waiter.early = instance.early }
     observation.identity.groupName = try await waiter.ownGroup(observation.identity, waits: mode.waits && !rejoins)
     return try await waiter.wait(observation, waits: mode.waits, rejoins: rejoins)
   }

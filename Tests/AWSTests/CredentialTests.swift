@@ -190,6 +190,28 @@ import Testing
     }
   }
 
+  @Test func `credentials that are loaded ahead are loaded once, and a failure ahead is repeated`() async throws {
+    let now = Timestamp(seconds: 1_767_225_600)
+    let provider = Hourly(now: { now })
+    let cache = CredentialCache(providers: [provider], now: { now })
+    await cache.preload()
+    await cache.preload()
+    _ = try await cache.credentials()
+    await cache.preload()
+    #expect(provider.count.withLock { $0 } == 1)
+    let transport = ScriptedTransport([
+      answer(200, "token"), answer(404), answer(200, "web"), answer(200, Self.document),
+    ])
+    let failing = CredentialCache(providers: [InstanceRoleCredentials(metadata: metadata(transport))], now: { now })
+    await failing.preload()
+    let found: Credentials
+    // The next call may find the load that fails still under way.
+    do { found = try await failing.credentials() } catch CredentialError.noRole {
+      found = try await failing.credentials()
+    }
+    #expect(found.roleName == "web")
+  }
+
   /// A provider whose credentials live for an hour each.
   final class Hourly: CredentialProvider {
     let count = Mutex(0)

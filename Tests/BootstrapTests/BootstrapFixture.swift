@@ -6,6 +6,7 @@ import Model
 import Observers
 import Sidecar
 import TestSupport
+import Testing
 
 /// An instance `i-0aaa` that is the only member of its group, with Consul in its image and a launch hook that waits.
 struct BootstrapFixture: Sendable {
@@ -56,6 +57,16 @@ struct BootstrapFixture: Sendable {
       state.failure = nil
     }
   }
+
+  /// What is left of the run on this machine: Consul validates the draft of a configuration in a staged file.
+  var changes: [FakeFiles.Change] {
+    #expect(!test.files.exists(Self.staged))
+    return test.files.changes.filter {
+      $0 != .write(Self.staged, mode: 0o600, owner: nil) && $0 != .removeFile(Self.staged)
+    }
+  }
+
+  private static let staged = "/var/lib/consul-bootstrap/staged.json"
 
   /// The supervised agent starts, and ends by SIGTERM with status 0.
   /// - Parameter prepare: gets the process before the run does.

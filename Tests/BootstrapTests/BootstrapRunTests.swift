@@ -76,7 +76,7 @@ import Bootstrap
     fixture.aws.refuse("DescribeInstances", .accessDenied)
     let failure = try #require(try await fixture.failure())
     #expect(failure.status == .awsFailed)
-    #expect(test.files.changes.isEmpty)
+    #expect(fixture.changes.isEmpty)
     #expect(fixture.aws.completedHooks == ["launching web i-0aaa ABANDON"])
     #expect(fixture.calls.value == ["final error \(failure.message)", "forwarding ended"])
   }

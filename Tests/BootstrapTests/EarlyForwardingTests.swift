@@ -24,12 +24,13 @@ import Bootstrap
 
   @Test func `a boot that fails has sent its log before it ends`() async throws {
     let fixture = fixture()
+    // Of the draft, and of the configuration itself.
     fixture.test.launcher.onRun("/usr/bin/consul", ["validate"]) { _, _ in
       fixture.test.files.grow(Self.ownLog, by: "2026-01-01T00:00:01.000Z error last line\n")
       return CommandResult(end: .exited(1), output: "")
     }
     #expect(try await fixture.failure()?.message == "Consul rejects the configuration")
-    #expect(messages(fixture).map { $0.suffix(9) } == ["irst line", "last line"])
+    #expect(messages(fixture).map { $0.suffix(9) } == ["irst line", "last line", "last line"])
     #expect(fixture.calls.value == ["final error Consul rejects the configuration", "forwarding ended"])
   }
 

@@ -31,7 +31,7 @@ import Testing
     fixture.aws.change("i-0aaa") { $0.lifecycle = "Warmed:Pending:Wait" }
     let outcome = try await fixture.start()
     #expect(outcome.plan.decision == .stayInWarmPool(evidence: ["lifecycle state Warmed:Pending:Wait"]))
-    #expect(fixture.test.files.changes.isEmpty && fixture.aws.completedHooks == ["launching web i-0aaa CONTINUE"])
+    #expect(fixture.changes.isEmpty && fixture.aws.completedHooks == ["launching web i-0aaa CONTINUE"])
   }
 
   @Test func `a second run after a completed hook succeeds`() async throws {

@@ -117,7 +117,7 @@ import Testing
     #expect(
       failure.message
         == "\(Self.first) says that a cluster exists, but none answers: i-0aaa neither reachable nor terminated")
-    #expect(fixture.test.files.changes.isEmpty && fixture.aws.completedHooks.isEmpty)
+    #expect(fixture.changes.isEmpty && fixture.aws.completedHooks.isEmpty)
   }
 
   @Test func `a cluster whose servers are all gone is formed again where the option says so`() async throws {
@@ -163,7 +163,7 @@ import Testing
     #expect(failure.status == .awsFailed)
     #expect(failure.message == "cannot write the cluster's record \(Self.first): access denied")
     #expect(fixture.test.clock.uptime() == .seconds(30))
-    #expect(fixture.test.files.changes.isEmpty)
+    #expect(fixture.changes.isEmpty)
   }
 
   @Test func `a claim that AWS refuses at first succeeds later`() async throws {

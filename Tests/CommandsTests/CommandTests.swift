@@ -21,6 +21,7 @@ import Testing
     // The lock creates it.
     test.files.makeDirectory("/var/lib/consul-bootstrap")
     test.launcher.run("/usr/bin/consul", ["version"], output: "Consul v1.8.7\n")
+    test.launcher.run("/usr/bin/consul", ["validate"])
     test.system.setOwner("consul", 8500)
     test.transport.fail("http://127.0.0.1:8500/", .refused)
     test.transport.fail("http://10.0.1.10:8500/", .refused)

@@ -32,8 +32,8 @@ import Testing
     #expect(test.launcher.launches == [.init(kind: .run, command: Self.validation, timeout: .seconds(30))])
     #expect(
       files.changes == [
-        .write(Self.staged, mode: 0o600, owner: nil), .write(Self.path, mode: 0o640, owner: "consul"),
-        .removeFile(Self.staged),
+        .write(Self.staged, mode: 0o600, owner: nil), .removeFile(Self.staged),
+        .write(Self.path, mode: 0o640, owner: "consul"),
       ])
     #expect(files.text(Self.path) == #"{"encrypt": "gossip-key"}"#)
     #expect(!test.sink.lines.joined().contains("gossip-key"))
