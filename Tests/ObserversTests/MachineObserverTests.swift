@@ -29,6 +29,7 @@ import Testing
     files.put("/opt/consul/raft/snapshots/2-5-1/meta.json", "{}")
     files.put("/opt/consul/serf/local.snapshot", "alive: i-1 10.0.1.9:8301\nalive: i-2 10.0.1.10:8301\n")
     files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-2"}"#)
+    files.put("/var/lib/consul-bootstrap/cluster.json", "{}")
     files.put("/etc/consul.d/00-consul-bootstrap.json", #"{"retry_join": ["10.0.1.9"]}"#)
     files.put("/etc/consul.d/10-services.json", "{}")
     files.put("/etc/consul.d/README", "not read")
@@ -42,6 +43,7 @@ import Testing
       content: .init(snapshotNamesThisAddress: true),
       raftState: .present(evidence: "/opt/consul/raft/snapshots/2-5-1"), isMount: false)
     expected.recordedInstanceID = "i-2"
+    expected.namesCluster = true
     expected.unit = .text("[Service]\n")
     expected.agentIsRunning = true
     expected.syslogFile = "/var/log/messages"

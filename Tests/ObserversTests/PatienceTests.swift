@@ -117,6 +117,14 @@ import Testing
     #expect(flow.elapsed >= .seconds(80) && flow.elapsed <= .seconds(90), "\(flow.elapsed)")
   }
 
+  @Test(arguments: ["AccessDenied", "UnauthorizedOperation", "InvalidClientTokenId"])
+  func `a refusal that lasts is an error after a minute and a half`(_ code: String) async {
+    flow.aws.refuse("DescribeInstances", .init(status: 403, code: code, message: "no"))
+    let failed = await failure { _ = try await plan() }
+    #expect(failed.map { [.noCredentials, .awsFailed].contains($0.status) } == true && failed?.hint != nil)
+    #expect(flow.elapsed >= .seconds(80) && flow.elapsed <= .seconds(90), "\(flow.elapsed)")
+  }
+
   @Test func `metadata that never answers is an error after a minute and a half`() async {
     flow.context.transport.fail("http://169.254.169.254/", .refused)
     let failed = await failure { _ = try await plan() }
