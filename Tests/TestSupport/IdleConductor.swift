@@ -10,9 +10,9 @@ internal import Synchronization
 final class IdleConductor: Sendable {
   static let shared = IdleConductor()
 
-  /// How much a process that never becomes idle computes before the time moves all the same: another test may spin. More
-  /// than the tests that compute need together, which keep every thread busy in the first seconds of a run: a time that
-  /// moves then is a flaky test. Processor time, since a busy machine may give this process a tenth of a core.
+  /// How much a process that never becomes idle computes before the time moves all the same: another test may spin.
+  /// More than the tests that compute need together, which keep every thread busy in the first seconds of a run: a time
+  /// that moves then is a flaky test. Processor time, since a busy machine may give this process a tenth of a core.
   private static let computingLimit = Duration.seconds(40)
   /// The same for a test that waits in real time.
   private static let waitingLimit = Duration.seconds(120)
