@@ -10,9 +10,12 @@ internal import Synchronization
 final class IdleConductor: Sendable {
   static let shared = IdleConductor()
 
-  /// How long a process that never becomes idle holds the time: another test may spin. Longer than the first seconds of
-  /// a run, in which the tests that compute keep every thread busy: a time that moves then is a flaky test.
-  private static let timeout = Duration.seconds(20)
+  /// How much a process that never becomes idle computes before the time moves all the same: another test may spin.
+  /// More than the tests that compute need together, which keep every thread busy in the first seconds of a run: a time
+  /// that moves then is a flaky test. Processor time, since a busy machine may give this process a tenth of a core.
+  private static let computingLimit = Duration.seconds(40)
+  /// The same for a test that waits in real time.
+  private static let waitingLimit = Duration.seconds(120)
 
   /// One round is not enough: libdispatch's threads sleep for moments with a job in the queue, where they compete for
   /// it. A job that one round overlooks runs before the jobs of the next. Of 25 runs on a busy machine, 7 moved the
@@ -38,13 +41,25 @@ final class IdleConductor: Sendable {
   }
 
   private func conduct() {
-    let start = ContinuousClock.now
-    while !isIdle(), ContinuousClock.now - start < Self.timeout { usleep(50) }
+    let start = ContinuousClock.now, computed = Self.processorTime
+    while !isIdle(), Self.processorTime - computed < Self.computingLimit,
+      ContinuousClock.now - start < Self.waitingLimit
+    {
+      usleep(50)
+    }
     for (key, clock) in clocks.withLock({ $0 }) {
       // Under the lock, so that a sleeper that comes now adds its clock again.
       clocks.withLock { if !clock.hasSleepers { $0[key] = nil } }
       clock.advance()
     }
+  }
+
+  /// Of all threads of this process.
+  private static var processorTime: Duration {
+    var time = timespec()
+    // It fails for a clock that does not exist only.
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+    return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
   }
 
   private func isIdle() -> Bool { (1...Self.rounds).allSatisfy { _ in haveJobsRun() && areThreadsAsleep() } }
