@@ -330,6 +330,8 @@ package struct BootstrapRun: Sendable {
             group.addTask { .followedUp(try await followUp(plan, run)) }
           case .followedUp(let failure):
             if let failure { report(failure) }
+            // Before the first moment at which `status` may expect it.
+            await run.sidecar.report()
             run.verified(Outcome(plan: plan, health: health, agentEnd: nil))
             group.addTask {
               await run.early?.end(handsOver: true)

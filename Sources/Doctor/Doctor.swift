@@ -33,7 +33,7 @@ package struct Doctor: Sendable {
       report(
         .problem(
           "options", "the options of the last run are lost: \(reason)",
-          hint: "run consul-bootstrap again with the options of this machine"))
+          hint: NodeStatus.lostOptionsHint))
     }
     try await Doctor(
       settings: settings.besideOtherFiles(context.files), context: context, planner: planner, metadata: metadata,
@@ -45,7 +45,7 @@ package struct Doctor: Sendable {
     let machine = MachineChecks(settings: settings, context: context, report: report)
     let binary = await machine.consul()
     let identity = await identity()
-    var client: AWSClient?, group: GroupObservation?, name: String?
+    var client: AWSClient?, group: GroupObservation?, name: String?, expectations = NodeStatus.Expectations()
     if let identity {
       let found = planner.client(for: identity).withoutRetries()
       let host = found.host(of: .ec2)
@@ -57,7 +57,9 @@ package struct Doctor: Sendable {
       }
       let readiness = group.map { Readiness($0, identity: identity, settings: settings) }
       if let readiness { aws.evaluate(readiness) }
-      names(identity)
+      expectations.datacenter = names(identity)
+      expectations.groupServers = readiness?.expected
+      expectations.servers = readiness?.members.map(\.address) ?? []
       if let readiness {
         let secrets = await tlsSecrets(client)
         await PeerChecks(
@@ -67,17 +69,14 @@ package struct Doctor: Sendable {
         ).ports(readiness)
       }
     }
-    let problems =
-      ClusterIdentityReport.problems(at: settings.identityReportPath, context.files)
-      + RememberedRecord.problems(at: settings.rememberedRecordPath, context.files)
-    for problem in problems {
-      report(.problem("identity", problem, hint: "see the log of the sidecar: journalctl -u consul-bootstrap"))
-    }
     try Task.checkCancellation()
+    let node = NodeChecks(settings: settings, context: context, report: report)
     guard let binary, let identity, var observation = await observation(binary, identity) else {
-      return await machine.check(nil, name: name)
+      await machine.check(nil, name: name)
+      return await node.check(nil, identity, expectations)
     }
     await machine.check(observation, name: name)
+    await node.check(observation.machine, identity, expectations)
     observation.group = group
     if let client {
       await machine.configuration(observation, planner.locatedInstance(identity, client, binary), planner)
@@ -139,13 +138,16 @@ package struct Doctor: Sendable {
     }
   }
 
-  private func names(_ identity: Identity) {
+  /// - Returns: the name of the datacenter; nil if it is not valid.
+  private func names(_ identity: Identity) -> String? {
     do {
       let datacenter = try settings.datacenterName(for: identity)
       try Plan.checkNames(identity, settings)
       report(.ok("names", "node \(settings.nodeName.expanded(for: identity)) in datacenter \(datacenter)"))
+      return datacenter
     } catch {
       report(.problem("names", error))
+      return nil
     }
   }
 }

@@ -1,5 +1,4 @@
 internal import Base
-internal import Consul
 internal import Decisions
 internal import Model
 internal import Observers
@@ -14,7 +13,6 @@ struct MachineChecks: Sendable {
   private static let minimumSpace: Int64 = 256 << 20
   private static let lowSpace: Int64 = 1 << 30
   private static let nameTimeout = Duration.seconds(2)
-  private static let agentTimeout = Duration.seconds(2)
   private static let resolverPath = "/etc/resolv.conf"
 
   /// - Returns: nil if there is no Consul that can be run.
@@ -44,7 +42,6 @@ struct MachineChecks: Sendable {
       user(observation.machine)
       data(observation)
       ports(observation)
-      await runningAgent(observation.machine)
     }
     if let name { await nameServers(name) }
     await units(observation?.machine)
@@ -106,19 +103,6 @@ struct MachineChecks: Sendable {
   private func data(_ observation: Observation) {
     dataDirectory(observation)
     for failure in observation.machine.otherFileFailures { report(.problem("configuration", failure)) }
-  }
-
-  private func runningAgent(_ machine: MachineObservation) async {
-    guard machine.agentIsRunning else { return }
-    let current = machine.configuration
-    let client = AgentClient(
-      address: current.agentAddress(settings), token: current.agentToken, transport: context.transport,
-      timeout: Self.agentTimeout)
-    for difference in await RunningAgentCheck(configuration: current, client: client).differences() {
-      report(
-        .problem(
-          "configuration", "the agent does not use its configuration: \(difference)", hint: RunningAgentCheck.hint))
-    }
   }
 
   private func dataDirectory(_ observation: Observation) {

@@ -27,11 +27,14 @@ extension MachineChecks {
 
   /// `systemctl show` succeeds for a unit that does not exist, too.
   private func check(_ unit: String) async {
-    let command = Command.systemctl("show", "--property=ActiveState,LoadState,Result", unit)
+    let command = Command.systemctl("show", "--property=ActiveState,SubState,LoadState,Result", unit)
     let reason: String
     do {
       let result = try await context.launcher.run(command, timeout: Self.systemctlTimeout)
-      if result.succeeded { return report(finding(unit, result.unitProperties)) }
+      if result.succeeded {
+        if let finding = finding(unit, result.unitProperties) { report(finding) }
+        return
+      }
       reason = result.failureText(of: command)
     } catch {
       reason = error.explained
@@ -42,15 +45,19 @@ extension MachineChecks {
         hint: "check that systemd and D-Bus are running: systemctl is-system-running"))
   }
 
-  private func finding(_ unit: String, _ state: [String: String]) -> Finding {
+  /// Nil for a unit that is not started although a run has started it: `NodeChecks` reports that.
+  private func finding(_ unit: String, _ state: [String: String]) -> Finding? {
     switch (state["LoadState"], state["ActiveState"]) {
     case ("masked", _): return .problem("unit", "\(unit) is masked", hint: "systemctl unmask \(unit)")
     case (_, "failed"):
       let reason = state["Result"].map { " (\($0))" } ?? ""
       return .problem("unit", "\(unit) has failed\(reason)", hint: "see journalctl -u \(unit)")
+    case _ where state["SubState"]?.hasPrefix("auto-restart") == true:
+      return .problem("unit", "\(unit) crashes, and systemd restarts it", hint: "see journalctl -u \(unit)")
     case (_, let active?) where ["activating", "deactivating", "active", "reloading"].contains(active):
       return .ok("unit", "\(unit) is \(active)")
-    default: return .ok("unit", "\(unit) is not started yet; a run starts it")
+    default:
+      return settings.hasRun(context.files) ? nil : .ok("unit", "\(unit) is not started yet; a run starts it")
     }
   }
 

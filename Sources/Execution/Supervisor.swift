@@ -1,5 +1,5 @@
-internal import Model
 package import Base
+package import Model
 
 /// Keeps an agent running as a child: restarts it after a crash, not after a clean leave, and forwards signals.
 package actor Supervisor: AgentMonitor {
@@ -16,6 +16,9 @@ package actor Supervisor: AgentMonitor {
   /// Done once before the next start.
   private var workBeforeStart: (@Sendable () async -> Void)?
   private var crashes = 0
+  /// Crashes in a row before the start of the present process.
+  private var failures = 0
+  private var startedAt = Duration.zero
   private var lastCrash = ""
   /// The wait between a crash and the next start; a signal to stop ends it.
   private var pause: Task<Void, Never>?
@@ -52,12 +55,20 @@ package actor Supervisor: AgentMonitor {
   /// Whether a signal has asked the agent to stop.
   package var isStopping: Bool { stopSignal != nil }
 
+  /// A process that has run for a while ends the row.
+  private var crashesInARow: Int { context.uptime() - startedAt >= Self.stableAfter ? 0 : failures }
+
+  /// For the sidecar's report.
+  package func report() -> SidecarReport.Agent {
+    let isOver = process != nil && crashesInARow == 0
+    return SidecarReport.Agent(
+      pid: process?.pid, crashes: isOver ? 0 : Int64(failures), lastCrash: lastCrash)
+  }
+
   /// Starts the agent and returns how it ended for good: by a clean leave, or after a signal to stop or cancellation,
   /// which stops the agent first.
   /// - Throws: `Failure` with status 15 if the agent cannot be started.
   package func run() async throws -> ProcessEnd {
-    // Crashes in a row.
-    var failures = 0
     while !mustStop {
       if let work = workBeforeStart {
         workBeforeStart = nil
@@ -65,7 +76,7 @@ package actor Supervisor: AgentMonitor {
         // A signal to stop may have come meanwhile.
         continue
       }
-      let started = context.uptime()
+      startedAt = context.uptime()
       let process = try start()
       let end = await waitForEnd(of: process)
       self.process = nil
@@ -79,7 +90,7 @@ package actor Supervisor: AgentMonitor {
         context.log.info("the agent ended", ["end": .string(end.explanation)])
         return end
       }
-      failures = context.uptime() - started >= Self.stableAfter ? 1 : failures + 1
+      failures = crashesInARow + 1
       crashes += 1
       lastCrash = end.explanation
       let wait = Self.backoff.bound(failures - 1)

@@ -15,9 +15,15 @@ package struct ClusterIdentityReport: Sendable, Equatable {
     ["time": .string(time.iso8601), "divergence": divergence.map(JSONValue.string) ?? .null]
   }
 
-  /// What needs attention, a line each.
+  package static let hint = "check the sidecar's log for what it did about it: journalctl -u \(SidecarUnit.name)"
+
+  /// What needs attention.
   /// - Parameter path: of the report.
-  package static func problems(at path: String, _ files: any FileReader) -> [String] {
+  package static func problems(at path: String, _ files: any FileReader) -> [Problem] {
+    lines(at: path, files).map { Problem($0, hint: hint) }
+  }
+
+  private static func lines(at path: String, _ files: any FileReader) -> [String] {
     do {
       guard let bytes = try files.readIfPresent(path) else { return [] }
       let json = try JSONValue(parsing: bytes)

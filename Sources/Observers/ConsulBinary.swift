@@ -25,6 +25,11 @@ extension MachineObserver {
     return settings.consulPath ?? paths.first(where: context.files.isExecutable) ?? paths[0]
   }
 
+  /// The Docker client; nil if there is none that this process can find.
+  package var dockerPath: String? {
+    do { return try find("docker", title: "Docker", hint: "") } catch { return nil }
+  }
+
   /// Finds Consul and determines its version.
   /// - Throws: `Failure` with status 15, or `CancellationError`.
   package func binary() async throws -> Binary {

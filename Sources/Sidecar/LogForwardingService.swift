@@ -188,7 +188,7 @@ package final class LogForwardingService: Sendable {
         last = report
         writtenAt = uptime
       }
-      let problems = Set(report.problems(at: report.time))
+      let problems = Set(report.problems(at: report.time).map(\.message))
       for problem in problems.subtracting(known).sorted() { context.log.warning("log forwarding: \(problem)") }
       for problem in known.subtracting(problems).sorted() {
         context.log.info("log forwarding: resolved: \(problem)")

@@ -14,9 +14,9 @@ package final class Sidecar: Sendable {
   let context: RuntimeContext
   /// Holds the output of a supervised agent; nil where the agent is no child of this process.
   private let spool: Spool?
-  private let state: Mutex<State>
+  let state: Mutex<State>
 
-  private struct State {
+  struct State {
     var settings: Settings
     var planner: Planner
     var service: LogForwardingService?
@@ -24,7 +24,10 @@ package final class Sidecar: Sendable {
     var work: Task<Void, Never>?
     var needsRestart = false
     var configurationError = ReportedReason()
+    /// For the report: the agent's parent, what fails now by what it is for, and why the report cannot be written.
     var supervisor: Supervisor?
+    var retried: [String: String] = [:]
+    var reportError = ReportedReason()
   }
 
   var settings: Settings { state.withLock { $0.settings } }
@@ -75,17 +78,25 @@ package final class Sidecar: Sendable {
   /// - Parameter ready: called once the polls begin.
   /// - Throws: `CancellationError` only; any other error is logged once for each reason, and retried.
   package func run(ready: @Sendable () -> Void) async throws {
+    async let reports: Void = keepReporting()
+    try await locateAndWork(ready: ready)
+    await reports
+  }
+
+  private func locateAndWork(ready: @Sendable () -> Void) async throws {
     var reported = ReportedReason(), attempts = 0
     while true {
       do {
         let instance = try await planner.locate()
         try await adaptToAddress(instance)
         try await startContainer(instance)
+        note(nil, for: Self.begin)
         ready()
-        return await stay(at: instance)
+        return await work(at: instance)
       } catch let error as CancellationError {
         throw error
       } catch {
+        note(error.explained, for: Self.begin)
         if reported.isNew(error.stableReason) {
           context.log.warning("the sidecar cannot start yet; retrying", ["reason": .string(error.explained)])
         }
@@ -95,8 +106,16 @@ package final class Sidecar: Sendable {
     }
   }
 
+  private static let begin = "start yet"
+
   /// Until cancelled.
   package func stay(at instance: LocatedInstance) async {
+    async let reports: Void = keepReporting()
+    await work(at: instance)
+    await reports
+  }
+
+  private func work(at instance: LocatedInstance) async {
     repeat {
       // Under one lock: a reload comes either before this read, or after the new work can be cancelled.
       let work = state.withLock { state in
@@ -188,10 +207,13 @@ package final class Sidecar: Sendable {
     do {
       try await part(&pollState)
       _ = pollState.isNew(nil, for: purpose)
+      note(nil, for: purpose)
     } catch let error as AgentError {
       context.log.debug("the agent does not answer the sidecar", ["reason": .string(error.explanation)])
     } catch {
-      guard !Task.isCancelled, pollState.isNew(error.stableReason, for: purpose) else { return }
+      guard !Task.isCancelled else { return }
+      note(error.explained, for: purpose)
+      guard pollState.isNew(error.stableReason, for: purpose) else { return }
       context.log.warning("the sidecar cannot \(purpose); retrying", ["reason": .string(error.explained)])
     }
   }

@@ -8,8 +8,13 @@ import Testing
   private let command = CommandFixture()
   private let agent: FakeConsulAgent
   private static let report = "/var/lib/consul-bootstrap/log-status.json"
+  private static let noLeaderHint =
+    "  hint: allow 8300 tcp and 8301 tcp and udp between the servers in the security groups, and check the log of each "
+    + "server"
+  private static let noUnit = "ActiveState=inactive\nSubState=dead\nLoadState=not-found\n"
 
   init() {
+    command.test.launcher.run("/bin/systemctl", ["show"], output: Self.noUnit)
     agent = FakeConsulAgent(command.test)
     agent.setCluster([("a", "10.0.1.10"), ("b", "10.0.1.11"), ("c", "10.0.1.12")])
   }
@@ -64,7 +69,8 @@ import Testing
       await output().dropFirst(4) == [
         "    1200 events, 345.6 kB sent; bytes behind unknown, lag 90 s; last acknowledged never",
         "    3 retries, 1 rejected, lost: 2 lines, 5.0 MB, 1 files", "    access denied", "problems:",
-        "  file:/var/log/app.log is parked: access denied", "",
+        "  file:/var/log/app.log is parked: access denied",
+        "    hint: fix this cause; forwarding then resumes by itself", "",
       ])
   }
 
@@ -102,6 +108,7 @@ import Testing
     agent.set { $0.refusals["/v1/agent/members"] = (403, "Permission denied") }
     #expect(await output()[1] == "servers     3 in raft, number of alive servers hidden by ACLs, a quorum is 2")
     let other = CommandFixture()
+    other.test.launcher.run("/bin/systemctl", ["show"], output: Self.noUnit)
     FakeConsulAgent(other.test).set {
       $0.leader = "10.0.1.10:8300"
       $0.refusals["/v1/agent/members"] = (500, "rpc error")
@@ -110,7 +117,8 @@ import Testing
     #expect(
       other.output.lines.dropFirst() == [
         "servers     0 in raft, number of alive servers unknown (HTTP 500: rpc error), a quorum is 1",
-        "forwarding  off (no --log)", "problems:", "  cannot count the alive servers: HTTP 500: rpc error", "",
+        "forwarding  off (no --log)", "problems:", "  cannot count the alive servers: HTTP 500: rpc error",
+        "    hint: check the agent's log", "",
       ])
   }
 
@@ -119,14 +127,17 @@ import Testing
     #expect(
       await output().dropFirst(2) == [
         "forwarding  unreadable report", "problems:",
-        "  cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding", "",
+        "  cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding",
+        "    hint: restart the sidecar, which writes it: systemctl restart consul-bootstrap.service", "",
       ])
     let missing = CommandFixture()
+    missing.test.launcher.run("/bin/systemctl", ["show"], output: Self.noUnit)
     FakeConsulAgent(missing.test).setCluster([("a", "10.0.1.10")])
     #expect(await missing.run(["status", "--log", "syslog"]) == 0)
     #expect(
       missing.output.lines.dropFirst(2) == [
-        "forwarding  no report", "problems:", "  logs are not forwarded: no sidecar has reported", "",
+        "forwarding  no report", "problems:", "  logs are not forwarded: no sidecar has reported",
+        "    hint: start the sidecar: systemctl restart consul-bootstrap.service", "",
       ])
   }
 
@@ -138,8 +149,9 @@ import Testing
     #expect(await command.run(["status", "--check"]) == 1)
     #expect(
       command.output.lines == [
-        "the agent knows no leader",
-        "cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding", "",
+        "the agent knows no leader", Self.noLeaderHint,
+        "cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding",
+        "  hint: restart the sidecar, which writes it: systemctl restart consul-bootstrap.service", "",
       ])
   }
 
@@ -149,10 +161,12 @@ import Testing
     #expect(
       try JSONValue(parsing: command.output.text) == [
         "time": "2026-01-01T00:00:00.000Z", "healthy": false, "problems": ["the agent knows no leader"],
+        "hints": [.string(String(Self.noLeaderHint.dropFirst("  hint: ".count)))], "notes": [], "unknown": [],
         "agent": [
           "address": "127.0.0.1:8500", "error": .null, "configuration_error": .null, "leader": .null, "raft_peers": 3,
-          "alive_servers": 3, "alive_servers_reason": .null,
+          "alive_servers": 3, "alive_servers_reason": .null, "datacenter": .null,
         ],
+        "sidecar": ["unit": "inactive", "age_seconds": .null, "report": .null, "error": .null],
         "forwarding": .null, "forwarding_error": .null,
       ])
   }

@@ -185,7 +185,7 @@ import Testing
     agent.setCluster([("a", "10.0.1.10")])
     #expect(
       try await doctor.findings().contains(
-        "problem configuration: the agent does not use its configuration: data_dir is /opt/consul, not /data; "
+        "problem agent: the agent does not use its configuration: data_dir is /opt/consul, not /data; "
           + "hint: restart the agent, and check the options of its command line"))
   }
 
@@ -251,7 +251,7 @@ import Testing
   @Test func `units that cannot be checked are problems`() async throws {
     context.launcher.run(
       Self.systemctl, ["show"], end: .exited(1), output: "Failed to connect to bus: No such file or directory\n")
-    let command = "/bin/systemctl show --property=ActiveState,LoadState,Result"
+    let command = "/bin/systemctl show --property=ActiveState,SubState,LoadState,Result"
     let hint = "; hint: check that systemd and D-Bus are running: systemctl is-system-running"
     let units = ["consul.service", "consul-bootstrap.service"]
     #expect(

@@ -7,27 +7,21 @@ import Testing
 @testable import Doctor
 @testable import LogForwarding
 
+/// What `status` reads, and what it does with what it cannot read. What is a problem is in `NodeProblemTests`.
 @Suite(.timeLimit(.minutes(5))) struct NodeStatusTests {
-  private let context = TestContext()
-  private let agent: FakeConsulAgent
-  private var settings = Settings()
+  private let node = NodeFixture()
+  private var context: TestContext { node.context }
+  private var agent: FakeConsulAgent { node.agent }
 
-  private static let members = "/v1/agent/members"
-  private static let report = "/var/lib/consul-bootstrap/log-status.json"
-  private static let configuration = "/etc/consul.d/00-consul-bootstrap.json"
-
-  init() {
-    agent = FakeConsulAgent(context)
-    agent.setCluster([("a", "10.0.1.10"), ("b", "10.0.1.11"), ("c", "10.0.1.12")])
+  private func messages(forwarding: Bool = false) async -> [String] {
+    await status(forwarding: forwarding).problems.map(\.message)
   }
 
   private func status(forwarding: Bool = false) async -> NodeStatus {
-    var settings = settings
-    if forwarding { settings.logs = [.init(source: .consul)] }
-    return await NodeStatus.observe(settings, context: context.context)
+    var node = node
+    if forwarding { node.settings.logs = [.init(source: .consul)] }
+    return await node.status()
   }
-
-  private func problems(forwarding: Bool = false) async -> [String] { await status(forwarding: forwarding).problems }
 
   private func stream(_ change: (inout LogStreamStatus) -> Void = { _ in }) -> LogStreamStatus {
     var stream = LogStreamStatus(source: "consul", group: "/consul/dc1", stream: "i-0aaa/consul")
@@ -35,20 +29,19 @@ import Testing
     return stream
   }
 
-  private func put(_ streams: [LogStreamStatus], agent: LogAgentReport? = nil) {
-    let report = ForwardingReport(time: context.clock.wall(), pid: 77, streams: streams, agent: agent)
-    context.files.put(Self.report, report.json.prettyText)
-  }
-
   // MARK: The agent
 
   @Test func `a healthy node has no problems`() async {
-    put([stream()])
+    node.putForwarding([stream()])
     let status = await status(forwarding: true)
-    #expect(status.problems == [])
-    #expect(status.agent.leader == "10.0.1.10:8300" && status.agent.aliveServers == .known(3))
+    #expect(status.problems == [] && status.notes == [] && status.unknown == [])
+    #expect(status.agent.leader == "10.0.1.10:8300" && status.agent.aliveServers?.count == 3)
     #expect(status.json["healthy"] == true && status.json["agent"]?["alive_servers"] == 3)
     #expect(status.json["agent"]?["alive_servers_reason"] == .null && status.json["forwarding_error"] == .null)
+    #expect(status.json["problems"] == [] && status.json["hints"] == [])
+    #expect(
+      status.json["sidecar"]?["unit"] == "active" && status.json["sidecar"]?["age_seconds"] == 0
+        && status.json["sidecar"]?["report"]?["pid"] == 77 && status.json["sidecar"]?["error"] == .null)
   }
 
   @Test func `a record that is not of this cluster is a problem`() async {
@@ -62,84 +55,102 @@ import Testing
   @Test func `an agent that does not answer is a problem`() async {
     agent.set { $0.failure = .refused }
     let status = await status()
-    #expect(status.problems == ["the agent does not answer on 127.0.0.1:8500: connection refused"])
+    #expect(status.problems.map(\.message) == ["the agent does not answer on 127.0.0.1:8500: connection refused"])
     #expect(
       status.json["agent"] == [
         "address": "127.0.0.1:8500", "error": "connection refused", "configuration_error": .null, "leader": .null,
         "raft_peers": 0, "alive_servers": .null, "alive_servers_reason": "the agent does not answer",
+        "datacenter": .null,
       ])
+    #expect(status.json["hints"]?.array?.count == 1)
   }
 
-  @Test func `an agent without a leader is a problem`() async {
+  /// A monitor calls it every few seconds: each request that hangs would add its timeout.
+  @Test(arguments: ["/", "/v1/agent/members", "/v1/agent/self", "/v1/operator/raft/configuration"])
+  func `what the agent does not answer takes two seconds at most`(_ path: String) async {
+    context.transport.answer("http://127.0.0.1:8500\(path)", "[]", after: .seconds(60))
+    _ = await status()
+    #expect(context.clock.uptime() == .seconds(2))
+  }
+
+  /// Without a leader that request takes seven seconds on a real agent.
+  @Test func `without a leader nothing waits for the raft configuration`() async {
     agent.set { $0.leader = nil }
-    #expect(await problems() == ["the agent knows no leader"])
+    context.transport.answer("http://127.0.0.1:8500/v1/operator/raft/configuration", "{}", after: .seconds(7))
+    #expect(await messages() == ["the agent knows no leader"])
+    #expect(context.clock.uptime() == .zero)
   }
 
-  @Test func `fewer living servers than a quorum are a problem, a quorum is none`() async {
-    agent.set { for index in 1...2 { $0.members[index].status = 4 } }
-    #expect(await problems() == ["1 of 3 servers are alive, a quorum is 2"])
-    agent.set { $0.members[1].status = 1 }
-    #expect(await problems() == [])
+  @Test func `a command that hangs is a note after two seconds`() async {
+    context.launcher.run("/bin/systemctl", ["show"], after: .seconds(60))
+    let status = await status()
+    #expect(status.problems == [] && context.clock.uptime() == .seconds(2))
+    #expect(status.notes.count == 2 && status.notes[0].hasPrefix("cannot check the agent's process: `/bin/systemctl "))
+    #expect(status.notes[1].hasPrefix("cannot check whether the sidecar runs: `/bin/systemctl "))
   }
 
   /// A time-out while listing the members was shown as ACLs, and the node as healthy.
   @Test func `members that cannot be listed are a problem with its reason`() async {
-    context.transport.answer("http://127.0.0.1:8500\(Self.members)", "[]", after: .seconds(60))
+    context.transport.answer("http://127.0.0.1:8500\(NodeFixture.members)", "[]", after: .seconds(60))
     let status = await status()
-    #expect(status.agent.aliveServers == .unknown(reason: "no answer in time"))
-    #expect(status.problems == ["cannot count the alive servers: no answer in time"])
+    #expect(status.problems.map(\.message) == ["cannot count the alive servers: no answer in time"])
     #expect(status.json["healthy"] == false)
     #expect(status.json["agent"]?["alive_servers"] == .null)
     #expect(status.json["agent"]?["alive_servers_reason"] == "no answer in time")
   }
 
   @Test func `a failure of the agent while listing members is not taken for ACLs`() async {
-    agent.set { $0.refusals[Self.members] = (500, "rpc error") }
-    #expect(await problems() == ["cannot count the alive servers: HTTP 500: rpc error"])
+    agent.set { $0.refusals[NodeFixture.members] = (500, "rpc error") }
+    #expect(await messages() == ["cannot count the alive servers: HTTP 500: rpc error"])
   }
 
-  /// Members that this program may not see are no sign of an unhealthy cluster: the agent knows a leader.
-  @Test func `members that ACLs hide are no problem`() async {
-    agent.set { $0.refusals[Self.members] = (403, "Permission denied") }
+  /// Members that this program may not see are no sign of an unhealthy cluster, and none of a healthy one.
+  @Test func `what ACLs hide is unknown, and no problem`() async {
+    agent.set { $0.requiredToken = "another" }
     let refused = await status()
-    #expect(refused.agent.aliveServers == .hiddenByACLs && refused.problems == [])
-    #expect(refused.json["agent"]?["alive_servers"] == .null)
+    #expect(refused.problems == [])
+    #expect(
+      refused.unknown == [
+        "the alive servers", "the configuration that the agent uses", "the votes in the raft configuration",
+        "the identity of the cluster",
+      ])
+    #expect(refused.json["agent"]?["alive_servers"] == .null && refused.json["unknown"]?.array?.count == 4)
     #expect(refused.json["agent"]?["alive_servers_reason"] == "hidden by ACLs")
     // Consul filters the list instead of refusing it where the token exists.
     agent.set {
-      $0.refusals = [:]
+      $0.requiredToken = nil
       $0.members = []
     }
     let filtered = await status()
-    #expect(filtered.agent.aliveServers == .hiddenByACLs && filtered.problems == [])
+    #expect(filtered.problems == [] && filtered.unknown == ["the alive servers"])
   }
 
   @Test func `the configuration names the agent's address and token`() async {
     context.files.put(
-      Self.configuration,
+      NodeFixture.configuration,
       #"{"bind_addr": "10.0.1.10", "client_addr": "10.0.1.10", "acl": {"tokens": {"agent": "secret"}}}"#)
     let other = FakeConsulAgent(context, at: "10.0.1.10:8500") { $0.requiredToken = "secret" }
     other.setCluster([("a", "10.0.1.10")])
     let status = await status()
-    #expect(status.agent.address == "10.0.1.10:8500" && status.agent.aliveServers == .known(1))
-    #expect(status.problems == [])
+    #expect(status.agent.address == "10.0.1.10:8500" && status.agent.aliveServers?.count == 1)
+    #expect(status.problems == [] && status.unknown == [])
   }
 
   /// The address and the token were guessed silently.
   @Test func `an agent's configuration that cannot be read is a problem`() async {
-    context.files.put(Self.configuration, "{")
+    context.files.put(NodeFixture.configuration, "{")
     #expect(
-      await problems() == ["cannot read the agent's configuration: \(Self.configuration) is not JSON"])
-    context.files.fail(.read, Self.configuration, errno: 13)
+      await messages() == ["cannot read the agent's configuration: \(NodeFixture.configuration) is not JSON"])
+    context.files.fail(.read, NodeFixture.configuration, errno: 13)
     let status = await status()
-    let reason = "read \(Self.configuration): Permission denied"
-    #expect(status.problems == ["cannot read the agent's configuration: \(reason)"])
+    let reason = "read \(NodeFixture.configuration): Permission denied"
+    #expect(status.problems.map(\.message) == ["cannot read the agent's configuration: \(reason)"])
     #expect(status.json["agent"]?["configuration_error"] == .string(reason))
   }
 
   /// Only our own file was read: `status` asked an agent that another file had moved elsewhere, and called it dead.
   @Test func `another file of the directory names the agent's address, too`() async {
-    context.files.put(Self.configuration, #"{"bind_addr": "10.0.1.10", "client_addr": "127.0.0.1"}"#)
+    context.files.put(NodeFixture.configuration, #"{"bind_addr": "10.0.1.10", "client_addr": "127.0.0.1"}"#)
     context.files.put("/etc/consul.d/z.hcl", "client_addr = \"10.0.1.10\"\nports { http = 8501 }")
     FakeConsulAgent(context, at: "10.0.1.10:8501").setCluster([("a", "10.0.1.10")])
     let status = await status()
@@ -147,15 +158,15 @@ import Testing
   }
 
   @Test func `another file that is not understood is a problem`() async {
-    context.files.put(Self.configuration, "{}")
+    context.files.put(NodeFixture.configuration, #"{"server": true}"#)
     context.files.put("/etc/consul.d/z.hcl", "]")
     #expect(
-      await problems() == ["cannot read the agent's configuration: /etc/consul.d/z.hcl, line 1: a key expected"])
+      await messages() == ["cannot read the agent's configuration: /etc/consul.d/z.hcl, line 1: a key expected"])
   }
 
   @Test func `an agent that does not use its configuration is a problem`() async {
     context.files.put(
-      Self.configuration, #"{"server": true, "node_name": "a", "data_dir": "/data", "bootstrap_expect": 3}"#)
+      NodeFixture.configuration, #"{"server": true, "node_name": "a", "data_dir": "/data", "bootstrap_expect": 3}"#)
     context.files.put("/etc/consul.d/z.json", #"{"Datacenter": "DC2"}"#)
     agent.set { state in
       state.nodeName = "a"
@@ -166,44 +177,47 @@ import Testing
     }
     let status = await status()
     #expect(
-      status.problems == [
+      status.problems.map(\.message) == [
         "the agent does not use its configuration: datacenter is dc1, not dc2",
         "the agent does not use its configuration: data_dir is /opt/consul, not /data",
       ])
     #expect(status.json["healthy"] == false)
     agent.set { $0.refusals["/v1/agent/self"] = (403, "Permission denied") }
-    #expect(await problems() == [])
+    #expect(await messages() == [])
   }
 
   // MARK: Log forwarding
 
   @Test func `without a report log forwarding is a problem only where it is expected`() async {
-    #expect(await problems(forwarding: true) == ["logs are not forwarded: no sidecar has reported"])
-    #expect(await problems() == [])
+    #expect(await messages(forwarding: true) == ["logs are not forwarded: no sidecar has reported"])
+    #expect(await messages() == [])
   }
 
   /// A report that cannot be read counted as none, and without --log as healthy.
   @Test func `a report that cannot be read or parsed is a problem of its own`() async {
-    context.files.put(Self.report, #"{"time": "#)
-    let truncated = await problems()
+    context.files.put(NodeFixture.forwarding, #"{"time": "#)
+    let truncated = await messages()
     #expect(truncated.count == 1)
     #expect(
-      truncated[0].hasPrefix("cannot read the sidecar's report on log forwarding: \(Self.report) is not JSON: "))
-    context.files.put(Self.report, #"{"time": "yesterday"}"#)
+      truncated[0].hasPrefix(
+        "cannot read the sidecar's report on log forwarding: \(NodeFixture.forwarding) is not JSON: "))
+    context.files.put(NodeFixture.forwarding, #"{"time": "yesterday"}"#)
     #expect(
-      await problems() == [
-        "cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding"
+      await messages() == [
+        "cannot read the sidecar's report on log forwarding: \(NodeFixture.forwarding) is not a report on log "
+          + "forwarding"
       ])
-    context.files.fail(.read, Self.report, errno: 5)
+    context.files.fail(.read, NodeFixture.forwarding, errno: 5)
     let status = await status(forwarding: true)
-    let reason = "read \(Self.report): Input/output error"
-    #expect(status.problems == ["cannot read the sidecar's report on log forwarding: \(reason)"])
+    let reason = "read \(NodeFixture.forwarding): Input/output error"
+    #expect(
+      status.problems.map(\.message) == ["cannot read the sidecar's report on log forwarding: \(reason)"])
     #expect(status.json["forwarding"] == .null && status.json["forwarding_error"] == .string(reason))
     #expect(status.json["healthy"] == false)
   }
 
   @Test func `a parked and a stalled stream are problems, one that is retried is none`() async throws {
-    put([
+    node.putForwarding([
       stream {
         $0.isParked = true
         $0.lastError = "access denied"
@@ -214,20 +228,20 @@ import Testing
       },
       stream { $0.lastError = "throttled" },
     ])
-    #expect(await problems() == ["consul is parked: access denied", "consul is stalled: throttled"])
+    #expect(await messages() == ["consul is parked: access denied", "consul is stalled: throttled"])
   }
 
-  @Test func `a report that is older than a minute is a problem`() async throws {
-    put([stream()])
-    try await context.clock.sleep(for: .seconds(60))
-    #expect(await problems() == [])
+  @Test func `a report that is older than three intervals is a problem`() async throws {
+    node.putForwarding([stream()])
+    try await context.clock.sleep(for: .seconds(45))
+    node.putSidecar()
+    #expect(await messages() == [])
     try await context.clock.sleep(for: .seconds(1))
-    #expect(await problems() == ["the sidecar has not reported since 2026-01-01T00:00:00.000Z"])
+    #expect(await messages() == ["the sidecar has not reported since 2026-01-01T00:00:00.000Z"])
   }
 
   @Test func `an external agent that does not run is a problem`() async {
-    put([], agent: LogAgentReport(name: "awslogs", isRunning: false, streams: []))
-    let problems = await problems()
-    #expect(problems == ["awslogs is not running"])
+    node.putForwarding([], agent: LogAgentReport(name: "awslogs", isRunning: false, streams: []))
+    #expect(await messages() == ["awslogs is not running"])
   }
 }

@@ -40,7 +40,7 @@ import Testing
     let read = try #require(ForwardingReport(json: try JSONValue(parsing: report.json.prettyText)))
     #expect(read.json == report.json && read.pid == 17)
     #expect(
-      read.problems(at: Self.time) == [
+      read.problems(at: Self.time).map(\.message) == [
         "file:/var/log/app.log is parked: denied", "awslogs is not running (no systemctl)",
       ])
   }

@@ -157,7 +157,7 @@ import Testing
       try await bench.clock.sleep(for: .seconds(20))
       let problem = "cannot list the files of \(Self.patternName): list /var/log/days: \(reason)"
       let report = ForwardingReport(time: bench.clock.wall(), pid: 1, streams: await forwarder.status(), agent: nil)
-      #expect(report.problems(at: bench.clock.wall()) == ["\(Self.patternName) is parked: \(problem)"])
+      #expect(report.problems(at: bench.clock.wall()).map(\.message) == ["\(Self.patternName) is parked: \(problem)"])
       #expect(report.streams[0].status.group == "g" && report.streams[0].status.stream == "var/log/days/_.log")
       #expect(bench.log == ["warning log forwarding of \(Self.patternName) is parked reason=\"\(problem)\""])
       bench.files.put(Self.monday, "1\n")

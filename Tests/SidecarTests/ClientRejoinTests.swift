@@ -78,7 +78,7 @@ import Testing
       try await sidecar.polls(3)
       try await sidecar.context.clock.settle()
     }
-    #expect(retryJoin == ["10.0.1.200"] && sidecar.context.files.changes.isEmpty)
+    #expect(retryJoin == ["10.0.1.200"] && sidecar.changes.isEmpty)
     #expect(sidecar.agent.joins.isEmpty)
     #expect(
       sidecar.log == [

@@ -66,7 +66,7 @@ import Testing
       try await checks(3)
       #expect(sidecar.context.clock.uptime() < .seconds(350))
     }
-    #expect(sidecar.context.files.changes.isEmpty && sidecar.log.isEmpty)
+    #expect(sidecar.changes.isEmpty && sidecar.log.isEmpty)
   }
 
   /// It stayed a voter, served its old keys, and everything said healthy.
@@ -97,7 +97,7 @@ import Testing
       sidecar.agent.set { $0.leaderLastIndex = 11 }
       try await checks(3)
     }
-    #expect(actions.isEmpty && sidecar.context.files.changes.isEmpty)
+    #expect(actions.isEmpty && sidecar.changes.isEmpty)
   }
 
   /// Never take the quorum away.

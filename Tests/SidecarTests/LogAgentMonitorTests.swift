@@ -45,7 +45,7 @@ import Testing
     try await write(arrives: true)
     try await running(monitor.run) {
       try await fixture.until { monitor.report.streams[0].lastEvent != nil }
-      #expect(monitor.report.problems == [] && monitor.report.streams[0].behindSince == nil)
+      #expect(monitor.report.problems.map(\.message) == [] && monitor.report.streams[0].behindSince == nil)
       try await context.clock.sleep(for: .seconds(5))
       try await write(arrives: false)
       let start = context.clock.uptime()
@@ -82,7 +82,7 @@ import Testing
     context.launcher.run(Self.systemctl, end: .exited(3))
     let monitor = try monitor()
     try await running(monitor.run) { try await fixture.until { !monitor.report.isRunning } }
-    #expect(monitor.report.problems == ["awslogs is not running"])
+    #expect(monitor.report.problems.map(\.message) == ["awslogs is not running"])
     #expect(
       context.launcher.commands.prefix(2) == [
         "/bin/systemctl is-active --quiet awslogsd.service", "/bin/systemctl is-active --quiet awslogs.service",
@@ -98,7 +98,7 @@ import Testing
       try await context.clock.sleep(for: .seconds(150))
     }
     let reason = "execute /bin/systemctl: No such file or directory"
-    #expect(monitor.report.problems == ["awslogs is not running (\(reason))"])
+    #expect(monitor.report.problems.map(\.message) == ["awslogs is not running (\(reason))"])
     #expect(context.sink.lines == ["warning cannot check whether awslogs is running reason=\"\(reason)\""])
   }
 
@@ -143,14 +143,14 @@ import Testing
     try await running(monitor.run) {
       try await fixture.until(within: .seconds(600)) { monitor.report.streams[0].isStalled }
       #expect(
-        monitor.report.problems == [
+        monitor.report.problems.map(\.message) == [
           "file:/var/log/app.log is stalled: g var/log/app.log has received nothing since it was created"
         ])
       fixture.aws.refuse("DescribeLogStreams", .throttled)
       try await fixture.until { monitor.report.streams[0].error != nil }
     }
     #expect(
-      monitor.report.problems.first?.hasPrefix(
+      monitor.report.problems.map(\.message).first?.hasPrefix(
         "file:/var/log/app.log is stalled: g var/log/app.log has received nothing since it was created (CloudWatchLogs "
           + "DescribeLogStreams answered Throttling (HTTP 400): Rate exceeded") == true)
   }
@@ -162,11 +162,11 @@ import Testing
     let monitor = try monitor()
     try await running(monitor.run) {
       try await context.clock.sleep(for: .seconds(400))
-      #expect(monitor.report.problems == [] && monitor.report.streams[0].lastLine == nil)
+      #expect(monitor.report.problems.map(\.message) == [] && monitor.report.streams[0].lastLine == nil)
       context.files.delete(LogFixture.path)
       try await context.clock.sleep(for: .seconds(400))
     }
-    #expect(monitor.report.problems == [] && monitor.report.streams[0].lastLine == nil)
+    #expect(monitor.report.problems.map(\.message) == [] && monitor.report.streams[0].lastLine == nil)
   }
 
   @Test func `the second of an agent's units counts, too`() async throws {
@@ -174,6 +174,6 @@ import Testing
     context.launcher.run(Self.systemctl, ["is-active", "--quiet", "awslogs.service"])
     let monitor = try monitor()
     try await running(monitor.run) { try await context.clock.sleep(for: .seconds(100)) }
-    #expect(monitor.report.isRunning && monitor.report.problems == [])
+    #expect(monitor.report.isRunning && monitor.report.problems.map(\.message) == [])
   }
 }

@@ -70,7 +70,7 @@ struct LogFixture: Sendable {
       let after = try #require(try fixture.readReport()).time
       #expect(after < before)
       #expect(fixture.context.clock.wall() - after <= ForwardingReport.renewal + .seconds(2))
-      #expect(try #require(try fixture.readReport()).problems(at: fixture.context.clock.wall()) == [])
+      #expect(try #require(try fixture.readReport()).problems(at: fixture.context.clock.wall()).isEmpty)
     }
   }
 

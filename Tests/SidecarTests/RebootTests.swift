@@ -69,7 +69,7 @@ import Testing
   @Test func `an agent with its address is left alone`() async throws {
     configure(bind: "10.0.1.10")
     try await sidecar.runUntilReady()
-    #expect(actions(sidecar).isEmpty && sidecar.context.files.changes.isEmpty && sidecar.log.isEmpty)
+    #expect(actions(sidecar).isEmpty && sidecar.changes.isEmpty && sidecar.log.isEmpty)
   }
 
   /// An address that the user has set is the user's to change.

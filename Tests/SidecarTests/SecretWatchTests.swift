@@ -87,7 +87,7 @@ import Testing
       try await checks(7)
       #expect(sidecar.log == all + [Self.keyHasChanged])
     }
-    #expect(sidecar.context.files.changes.isEmpty)
+    #expect(sidecar.changes.isEmpty)
   }
 
   @Test func `the secrets are read at every tenth poll`() async throws {

@@ -236,7 +236,7 @@ import Testing
   @Test func `while no server knows a leader nothing changes, and it is logged once`() async throws {
     setOthers(leader: nil, peers: ["10.0.1.8", "10.0.1.9"])
     try await sidecar.whileStaying { _ in try await looks(20) }
-    #expect(actions.isEmpty && sidecar.agent.joins.isEmpty && sidecar.context.files.changes.isEmpty)
+    #expect(actions.isEmpty && sidecar.agent.joins.isEmpty && sidecar.changes.isEmpty)
     #expect(
       sidecar.log == [#"warning this server is in no cluster yet reason="no other server knows a leader""#])
   }

@@ -98,6 +98,11 @@ struct SidecarFixture: Sendable {
   /// Messages of the log without what locating and validating log.
   var log: [String] { context.sink.lines.filter { !$0.hasPrefix("info this is i-0aaa") } }
 
+  /// What has been changed besides the sidecar's own report.
+  var changes: [FakeFiles.Change] {
+    context.files.changes.filter { $0 != .write(settings.sidecarReportPath, mode: 0o644, owner: nil) }
+  }
+
   /// Lines of the log from this level on.
   func log(_ level: LogLevel) -> [String] { context.sink.records(level).map(\.description) }
 }

@@ -105,7 +105,7 @@ import Testing
     others(["10.0.1.2"], leader: "10.0.1.2", peers: ["10.0.1.2", "10.0.1.10"])
     try await run()
     #expect(hasRaft && sidecar.aws.calls.isEmpty && sidecar.context.clock.uptime() == .zero)
-    #expect(sidecar.context.files.changes.isEmpty)
+    #expect(sidecar.changes.isEmpty)
   }
 
   /// The port that another file sets was not known: raft's names of this server seemed to be another server's.
@@ -141,7 +141,7 @@ import Testing
     sidecar.aws.fail("DescribeAutoScalingGroups", .timedOut(whileConnecting: true), times: 100)
     try await run()
     #expect(hasRaft && sidecar.context.clock.uptime() <= .seconds(5))
-    #expect(sidecar.context.files.changes.isEmpty)
+    #expect(sidecar.changes.isEmpty)
   }
 
   /// A leader that has just lost its majority still names itself.

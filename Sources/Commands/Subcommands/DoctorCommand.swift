@@ -8,7 +8,8 @@ extension Subcommand {
     "doctor", usage: "[options] [--json]", summary: "check everything that a boot depends on",
     explanation:
       "doctor checks everything that a boot depends on: metadata, credentials, clock, each AWS call, the group, "
-      + "the peers' ports, Consul, its configuration and data, this machine's ports, disk, names and units. "
+      + "the peers' ports, Consul, its configuration and data, this machine's ports, disk, names and units; after a "
+      + "run also the agent, its cluster and the sidecar, as status does. "
       + "Without --config, options that are not set are those of the last run with the default --state-dir. It prints "
       + "a line for each check, and a hint for each problem. Exit status 1 means problems. On the machine it creates "
       + "only its state directory. At AWS it creates what a run with these options would create: an empty log stream, "

@@ -6,8 +6,9 @@ internal import LogForwarding
 extension Subcommand {
   static let status = Subcommand(
     "status", usage: "[--check] [--json]", summary: "show this node, its quorum and its log forwarding",
-    explanation: "status shows the state of the agent, its quorum and its log forwarding. With --check it prints only "
-      + "problems, and exits with status 1 if there are any.",
+    explanation:
+      "status shows the state of the agent, its cluster, the sidecar and log forwarding, without calling AWS. "
+      + "With --check it prints only problems, each with a hint, and exits with status 1 if there are any.",
     optionSource: .lastRun, ownOptions: ["check"]
   ) { await StatusCommand(options: $0.options, dependencies: $0.dependencies).run() }
 }
@@ -22,7 +23,7 @@ struct StatusCommand: Sendable {
     if options.wantsJSON {
       dependencies.output.write(status.json.prettyText)
     } else if options.checks {
-      dependencies.output.write(problems.map { $0 + "\n" }.joined())
+      dependencies.output.write(problems.map { Self.text($0) + "\n" }.joined())
     } else {
       dependencies.output.write(Self.text(status))
     }
@@ -30,24 +31,41 @@ struct StatusCommand: Sendable {
   }
 
   static func text(_ status: NodeStatus) -> String {
-    let lines = text(status.agent) + forwarding(status)
     let problems = status.problems
-    let result = problems.isEmpty ? ["no problems"] : ["problems:"] + problems.map { "  \($0)" }
-    return (lines + result).joined(separator: "\n") + "\n"
+    var lines = text(status.agent) + sidecar(status.sidecar) + forwarding(status)
+    lines += status.notes.map { "note        \($0)" }
+    lines += status.unknown.map { "unknown     hidden by ACLs: \($0)" }
+    lines +=
+      problems.isEmpty
+      ? [status.unknown.isEmpty ? "no problems" : "no problems in what can be seen"]
+      : ["problems:"] + problems.map { text($0, indent: "  ") }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private static func text(_ problem: Problem, indent: String = "") -> String {
+    "\(indent)\(problem.message)\n\(indent)  hint: \(problem.hint)"
   }
 
   private static func text(_ agent: NodeStatus.Agent) -> [String] {
-    if let error = agent.error { return ["agent       does not answer on \(agent.address): \(error)"] }
+    if let silence = agent.silence { return ["agent       does not answer on \(agent.address): \(silence.reason)"] }
     let alive =
-      switch agent.aliveServers {
-      case .known(let count): "\(count) alive"
+      switch agent.members {
+      case .known: "\(agent.aliveServers?.count ?? 0) alive"
       case .hiddenByACLs: "number of alive servers hidden by ACLs"
       case .unknown(let reason): "number of alive servers unknown (\(reason))"
       }
     return [
       "agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")",
-      "servers     \(agent.raftPeers) in raft, \(alive), a quorum is \(agent.quorum)",
+      "servers     \(agent.peers.count) in raft, \(alive), a quorum is \(agent.quorum)",
     ]
+  }
+
+  private static func sidecar(_ sidecar: SidecarStatus) -> [String] {
+    switch sidecar.report {
+    case .absent: sidecar.isExpected ? ["sidecar     no report"] : []
+    case .unreadable: ["sidecar     unreadable report"]
+    case .present(let report, let age): ["sidecar     process \(report.pid), reported \(age.humanReadable) ago"]
+    }
   }
 
   private static func forwarding(_ status: NodeStatus) -> [String] {

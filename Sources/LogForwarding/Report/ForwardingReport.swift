@@ -34,11 +34,11 @@ package struct ForwardingReport: Sendable {
 
   /// A short outage is not a problem; an event that is unacknowledged for this long is.
   package static let stallTimeout = Duration.seconds(300)
-  /// The sidecar that wrote an older report has ended, or hangs. Another process reads the report, so its age is
-  /// measured by the wall clock.
-  package static let freshness = Duration.seconds(60)
   /// An unchanged report is written again at this interval.
   package static let renewal = Duration.seconds(15)
+  /// The sidecar that wrote a report older than three intervals has ended, or hangs. Another process reads the report,
+  /// so its age is measured by the wall clock.
+  package static let freshness = renewal * 3
 
   package init(time: Timestamp, pid: Int32, streams: [LogStreamStatus], agent: LogAgentReport?) {
     self.time = time
@@ -51,19 +51,33 @@ package struct ForwardingReport: Sendable {
     }
   }
 
-  /// One line for each problem.
-  package func problems(at now: Timestamp) -> [String] {
-    if now - time > Self.freshness { return ["the sidecar has not reported since \(time.iso8601)"] }
+  package func problems(at now: Timestamp) -> [Problem] {
+    if now - time > Self.freshness {
+      return [Self.stale("the sidecar has not reported since \(time.iso8601)")]
+    }
     if time - now > Self.freshness {
       // A running sidecar would have replaced it within the renewal interval.
-      return ["the sidecar has not reported since the clock was set back: its report is of \(time.iso8601)"]
+      return [Self.stale("the sidecar has not reported since the clock was set back: its report is of \(time.iso8601)")]
     }
-    let list = streams.compactMap { stream -> String? in
-      guard stream.condition == .parked || stream.condition == .stalled else { return nil }
-      return "\(stream.status.source) is \(stream.condition.rawValue): "
-        + (stream.status.lastError ?? "no event has been acknowledged")
+    let list = streams.compactMap { stream -> Problem? in
+      let source = stream.status.source, reason = stream.status.lastError ?? "no event has been acknowledged"
+      switch stream.condition {
+      case .parked:
+        return Problem("\(source) is parked: \(reason)", hint: "fix this cause; forwarding then resumes by itself")
+      case .stalled:
+        return Problem(
+          "\(source) is stalled: \(reason)",
+          hint: "find out why CloudWatch Logs cannot be reached: consul-bootstrap doctor")
+      case .ok, .retrying, .waiting: return nil
+      }
     }
     return list + (agent?.problems ?? [])
+  }
+
+  private static func stale(_ message: String) -> Problem {
+    Problem(
+      message, hint: "restart the sidecar: systemctl restart consul-bootstrap, or the process that supervises the agent"
+    )
   }
 }
 

@@ -34,11 +34,16 @@ package struct LogAgentReport: Sendable, Equatable {
     self.streams = streams
   }
 
-  package var problems: [String] {
-    (isRunning ? [] : ["\(name) is not running" + (error.map { " (\($0))" } ?? "")])
+  package var problems: [Problem] {
+    let stopped = Problem(
+      "\(name) is not running" + (error.map { " (\($0))" } ?? ""),
+      hint: "start the service of \(name), and check its log")
+    return (isRunning ? [] : [stopped])
       + streams.filter(\.isStalled).map { stream in
-        "\(stream.source) is stalled: \(stream.group) \(stream.stream) has received nothing since "
-          + (stream.lastEvent.map(\.iso8601) ?? "it was created") + (stream.error.map { " (\($0))" } ?? "")
+        Problem(
+          "\(stream.source) is stalled: \(stream.group) \(stream.stream) has received nothing since "
+            + (stream.lastEvent.map(\.iso8601) ?? "it was created") + (stream.error.map { " (\($0))" } ?? ""),
+          hint: "check the log of \(name) and the permissions of this instance's role")
       }
   }
 

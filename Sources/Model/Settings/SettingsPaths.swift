@@ -27,6 +27,9 @@ extension Settings {
   /// The sidecar's report on log forwarding, for `status`.
   package var logReportPath: String { stateDirectory + "/log-status.json" }
 
+  /// The sidecar's sign of life, for `status` and `doctor`.
+  package var sidecarReportPath: String { stateDirectory + "/sidecar.json" }
+
   /// This program's own log, if it is forwarded.
   package static let ownLogPath = "/var/log/consul-bootstrap.log"
 }
