@@ -25,6 +25,12 @@ package struct ClusterIdentity: Sendable, Equatable {
     self.init(cluster: cluster, epoch: epoch)
   }
 
+  /// As the identity of a server's own data: why that is not the data of the cluster; nil if it is.
+  package func divergence(from cluster: ClusterIdentity) -> String? {
+    self.cluster == cluster.cluster
+      ? nil : "its own data is of cluster \(self.cluster), the leader's is of \(cluster.cluster)"
+  }
+
   package var json: JSONValue { ["cluster": .string(cluster), "epoch": .integer(epoch)] }
 
   /// With a random UUID (RFC 9562, version 4).
@@ -72,6 +78,14 @@ extension AgentClient {
     } catch let error as JSONSyntaxError {
       throw AgentError.malformed("\(ClusterIdentity.key) is not JSON: \(error.explanation)")
     }
+  }
+
+  /// Why this agent's own data is not that of the cluster whose leader it follows; nil if it is, or if either has no
+  /// identity yet.
+  package func divergence() async throws -> String? {
+    async let own = clusterIdentity(.stale)
+    guard let cluster = try await clusterIdentity(.consistent), let own = try await own else { return nil }
+    return own.divergence(from: cluster)
   }
 
   /// Creates the identity unless there is one. Needs `key:write` where ACLs are on.

@@ -15,8 +15,8 @@ package enum IdentityDecision: Sendable, Equatable {
   package init(
     cluster: ClusterIdentity, own: ClusterIdentity?, file: ClusterIdentity?, applied: UInt64?, leaderLast: UInt64?
   ) {
-    if let own, own.cluster != cluster.cluster {
-      self = .diverged(reason: "its own data is of cluster \(own.cluster), the leader's is of \(cluster.cluster)")
+    if let reason = own?.divergence(from: cluster) {
+      self = .diverged(reason: reason)
     } else if let file, file.cluster != cluster.cluster {
       self = .diverged(reason: "it held the data of cluster \(file.cluster), the leader's is of \(cluster.cluster)")
     } else if let applied, let leaderLast, applied > leaderLast {

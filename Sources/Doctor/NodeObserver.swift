@@ -1,6 +1,5 @@
 package import Base
 internal import Consul
-internal import Decisions
 internal import LogForwarding
 package import Model
 internal import Observers
@@ -83,7 +82,7 @@ struct NodeObserver: Sendable {
     async let running = answer { try await client.runningAgent() }
     // Without a leader these answer after seven seconds (measured with 1.8.7): they are cancelled then.
     async let raft = role == .server ? answer { try await client.raftConfiguration() } : nil
-    async let divergence = role == .server ? answer { try await compareData(client) } : nil
+    async let divergence = role == .server ? answer { try await client.divergence() } : nil
     async let answers = role == .server ? others(configuration, expectations) : [:]
     do {
       let cluster = try await client.clusterStatus()
@@ -131,15 +130,6 @@ struct NodeObserver: Sendable {
       }
     }
     return unused
-  }
-
-  /// The same comparison as the sidecar's, without its second look.
-  private func compareData(_ client: AgentClient) async throws -> String? {
-    async let own = client.clusterIdentity(.stale)
-    guard let cluster = try await client.clusterIdentity(.consistent) else { return nil }
-    let decision = IdentityDecision(cluster: cluster, own: try await own, file: nil, applied: nil, leaderLast: nil)
-    if case .diverged(let reason) = decision { return reason }
-    return nil
   }
 
   /// More servers than a datacenter has.

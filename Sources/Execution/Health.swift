@@ -11,13 +11,15 @@ package struct Health: Sendable, Equatable {
   /// Nil if ACLs hide it.
   package var isVoter: Bool?
   package var servers = 0
+  /// Why this server's data is not that of its cluster; nil if it is, or not known.
+  package var divergence: String?
   /// The required servers that are alive in the WAN pool; nil if the agent did not list them.
   package var wanServers: Int?
   /// The requests that failed, each with its cause; nil for a request that was answered or not sent.
   package var errors = Errors()
 
   package struct Errors: Sendable, Equatable {
-    package var agent, raftConfiguration, wanPool: String?
+    package var agent, raftConfiguration, identity, wanPool: String?
   }
 
   /// What is missing to be healthy, in the order in which it comes about; the WAN pool only if it is required.
@@ -36,6 +38,10 @@ package struct Health: Sendable, Equatable {
         if isVoter == false { missing.append("this server (\(address)) is not a raft voter") }
         if servers < requirements.servers {
           missing.append("\(servers) of \(requirements.servers) servers are in the raft configuration")
+        }
+        if let divergence { missing.append(AgentProblem.diverged(reason: divergence).message) }
+        if let error = errors.identity {
+          missing.append("cannot compare this server's data with the leader's: \(error)")
         }
       }
     }

@@ -225,6 +225,7 @@ package struct HealthCheck: Sendable {
       return "allow 8300 tcp and 8301 tcp and udp between the servers in the security groups; "
         + "if the cluster has lost its quorum, follow \"Outage Recovery\" in the Consul documentation"
     }
+    if let reason = health.divergence { return AgentProblem.diverged(reason: reason).hint }
     let raftIsComplete =
       health.errors.raftConfiguration == nil && health.isVoter != false && health.servers >= requirements.servers
     if raftIsComplete, requirements.wan?.isRequired == true {
@@ -269,6 +270,21 @@ package struct HealthCheck: Sendable {
       timeout: Self.requestTimeout)
   }
 
+  /// Servers whose data is of different clusters are never healthy together. The founders of a new one have none.
+  private func compareData(_ health: inout Health) async {
+    guard requirements.bootstrapExpect == nil, health.isVoter != false, health.servers >= requirements.servers else {
+      return
+    }
+    do {
+      health.divergence = try await client.divergence()
+    } catch AgentError.refused(status: 403, _) {
+      // The agent's ACLs hide the identity from this program's token.
+      return
+    } catch {
+      health.errors.identity = error.explained
+    }
+  }
+
   /// What the agent does not answer is in `Health.errors`, for the next poll to try again.
   /// - Throws: `CancellationError`.
   private func poll() async throws -> Health {
@@ -297,6 +313,7 @@ package struct HealthCheck: Sendable {
       health.errors.raftConfiguration = error.explanation
       return health
     }
+    await compareData(&health)
     guard let wan = requirements.wan else { return health }
     do {
       health.wanServers = try await client.members(wan: true).count { member in

@@ -72,6 +72,59 @@ import Testing
         + "the agent does not answer on 127.0.0.1:8500: no connection in time")
   }
 
+  // MARK: The identity of the cluster
+
+  private static let diverged =
+    "this server has diverged from its cluster: its own data is of cluster B, the leader's is of A"
+
+  private func diverge() {
+    agent.set { state in
+      (state.identity, state.ownIdentity) = (["cluster": "A", "epoch": 1], ["cluster": "B", "epoch": 1])
+    }
+  }
+
+  /// raft made it a voter of the cluster, with its old data and without the cluster's.
+  @Test func `a server with the data of another cluster is not healthy`() async throws {
+    diverge()
+    await #expect(
+      throws: unhealthy(
+        Self.diverged,
+        hint: "the leader's data is the cluster's: unless this server's is needed, stop its agent, rename its data "
+          + "directory, and start the agent: it joins empty")
+    ) { try await verify(requirements()) }
+  }
+
+  @Test func `data that the leader replaces in time is healthy`() async throws {
+    diverge()
+    async let health = verify(requirements(timeout: .seconds(30)))
+    try await test.clock.sleep(for: .seconds(5))
+    agent.set { $0.ownIdentity = nil }
+    #expect(try await health.divergence == nil)
+    #expect(test.clock.uptime() >= .seconds(5))
+  }
+
+  @Test func `a leader that does not answer for its data is waited for`() async throws {
+    agent.set { $0.refusals["/v1/kv/consul-bootstrap/cluster"] = (500, "No cluster leader") }
+    let failure = await #expect(throws: Failure.self) { try await verify(requirements()) }
+    #expect(failure?.message.hasSuffix("the leader's: HTTP 500: No cluster leader") == true)
+  }
+
+  @Test func `an identity that does not exist yet or that ACLs hide is not waited for`() async throws {
+    agent.set { $0.identity = nil }
+    try await verify(requirements())
+    agent.set { $0.refusals["/v1/kv/consul-bootstrap/cluster"] = (403, "Permission denied") }
+    try await verify(requirements())
+    #expect(test.clock.uptime() == .zero)
+  }
+
+  @Test func `founders of a new cluster have no data to compare`() async throws {
+    diverge()
+    let founder = HealthRequirements(
+      agentAddress: "127.0.0.1:8500", raftAddress: "10.0.1.10:8300", servers: 3, bootstrapExpect: 3, wan: nil,
+      token: nil, runner: .systemd, timeout: Self.timeout)
+    #expect(try await verify(founder).divergence == nil)
+  }
+
   @Test func `the hint for a server without a leader names ports and Outage Recovery`() async throws {
     agent.set { $0.leader = nil }
     await #expect(throws: unhealthy("the agent knows no leader", hint: Self.leaderHint)) {
