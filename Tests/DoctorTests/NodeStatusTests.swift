@@ -47,9 +47,9 @@ import Testing
   @Test func `a record that is not of this cluster is a problem`() async {
     let path = "/var/lib/consul-bootstrap/cluster-record.json"
     context.files.put(path, RememberedRecord(problem: "/consul/web/000001 is of cluster a, not b").text)
-    #expect(await problems() == ["the cluster's record: /consul/web/000001 is of cluster a, not b"])
+    #expect(await messages() == ["the cluster's record: /consul/web/000001 is of cluster a, not b"])
     context.files.put(path, "{")
-    #expect(await problems().first?.hasPrefix("cannot read what the sidecar knows of the cluster's record: ") == true)
+    #expect(await messages().first?.hasPrefix("cannot read what the sidecar knows of the cluster's record: ") == true)
   }
 
   @Test func `an agent that does not answer is a problem`() async {
