@@ -150,6 +150,11 @@ private func entry(
     #expect(refusal(decide(.entry(formed), onTotalLoss: .new))?.unreachable == ["10.0.1.1"])
   }
 
+  @Test func `nor is a founder that is no instance: it is waited for`() {
+    let forming = entry(.forming, ["i-2", nil])
+    #expect(decide(.entry(forming)) == .found(forming))
+  }
+
   /// Someone's word is no proof for the data of a whole cluster.
   @Test func `a server that is only assumed dead is not gone`() {
     #expect(

@@ -192,7 +192,8 @@ def test_the_record_and_the_cluster_have_one_name(sandbox):
     healthy(*members)
     later = until(lambda: entries(sandbox, f"{PATH}/later"))
     assert [entry["cluster"] for entry in later.values()] == [name]
-    # An entry of another cluster is reported, and left alone.
+    # An entry of another cluster is reported. Each server has a copy of the name after its first look at the key.
+    until(lambda: members[0].exists("/var/lib/consul-bootstrap/cluster.json"))
     number = f"{len(later) + 1:06}"
     put(sandbox, number, "formed", [(m.id, m.address) for m in members], path=f"{PATH}/later")
     text = f"{PATH}/later/{number} is of cluster {OTHER}, but the cluster names itself {name}"
