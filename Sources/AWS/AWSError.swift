@@ -96,6 +96,8 @@ package struct AWSError: ExplainedError, Sendable, Equatable {
     case .transient where httpStatus == nil:
       "check the route to AWS: a NAT gateway or a VPC endpoint for \(service.name), the security groups, DNS"
     case .throttled: "retry later; other callers of this account and region use up the rate limit"
+    case .other where mayBeNew:
+      "AWS does not know these credentials: check whether the instance's role, or the user of the keys, still exists"
     case .transient, .other: nil
     }
   }
