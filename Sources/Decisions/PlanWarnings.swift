@@ -37,6 +37,7 @@ extension Plan {
         "other machines can reach the HTTP API (port \(port)) without ACLs, which gives them the gossip key "
           + "and every value: add --acl-default-policy deny, or let only a load balancer reach the port")
     }
+    warnings += autopilotWarnings(settings, decision)
     if settings.dnsAddress == .dockerBridge, settings.dnsPort != 53 {
       warnings.append("containers query port 53, the agent's DNS listens on \(settings.dnsPort): add --dns port-53")
     }
@@ -44,6 +45,20 @@ extension Plan {
       warnings.append("AWS could not be reached; rejoining with the configuration and data on this machine")
     }
     return warnings
+  }
+
+  /// An existing cluster ignores autopilot's keys in a file; options are applied through the operator API
+  /// (`AutopilotChange`).
+  private static func autopilotWarnings(_ settings: Settings, _ decision: ClusterDecision) -> [String] {
+    switch decision {
+    case .join, .joinWithoutLeader, .rejoin: break
+    case .newCluster, .joinAsClient, .stayInWarmPool, .wait: return []
+    }
+    guard settings.role == .server else { return [] }
+    return settings.overlays.filter { $0.value["autopilot"]?.object?.isEmpty == false }.map { overlay in
+      "\(overlay.origin): an existing cluster takes autopilot's settings from the operator API only: use the options "
+        + "(docs/options.md), or consul operator autopilot set-config"
+    }
   }
 
   private static func lostQuorum(_ survivors: [IPv4Address]) -> String {

@@ -159,6 +159,8 @@ package struct MachineObserver: Sendable {
     let path = settings.dataDirectory
     let raftState = RaftState(dataDirectory: path, files: context.files)
     guard let status = reader.status(path), status.kind == .directory else {
+      // A link to a disk that is not mounted yet is not an empty directory.
+      if case .unknown(let reason) = raftState { reader.reject(path, reason: reason) }
       return DataDirectoryObservation(content: nil, raftState: raftState, isMount: false)
     }
     let parent = reader.status(path + "/..")

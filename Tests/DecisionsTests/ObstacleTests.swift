@@ -126,6 +126,23 @@ import Testing
     #expect(found.contains(Self.openAPI) == warns, "\(found)")
   }
 
+  /// `--set autopilot.min_quorum=3` had no effect, and no word said so.
+  @Test func `autopilot keys that an existing cluster does not take from a file are named`() throws {
+    let joining = observation(peers: ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])])
+    let change = { (settings: inout Settings) in
+      settings.overlays = [
+        .init(origin: "--set autopilot.min_quorum", value: ["autopilot": ["min_quorum": 3]]),
+        .init(origin: "--set ports.dns", value: ["ports": ["dns": 53]]),
+      ]
+    }
+    #expect(
+      try warnings(joining, change) == [
+        "--set autopilot.min_quorum: an existing cluster takes autopilot's settings from the operator API only: "
+          + "use the options (docs/options.md), or consul operator autopilot set-config"
+      ])
+    #expect(try warnings(observation(), change) == [])
+  }
+
   @Test func `a healthy first boot has none`() throws { #expect(try warnings(observation()) == []) }
 
   @Test func `renamed data`() throws {

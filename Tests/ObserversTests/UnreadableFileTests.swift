@@ -123,6 +123,17 @@ import Testing
     #expect(plan.obstacle == nil && plan.decision.name == "new cluster")
   }
 
+  /// It counted as an empty directory: a dry run planned a new cluster, and a run claimed the record of one.
+  @Test func `a data directory behind a link to a disk that is not mounted is no empty one`() async throws {
+    let flow = Flow()
+    flow.context.files.link("/opt/consul", to: "/disk/consul")
+    let instance = try await flow.planner.locate()
+    let failed = await failure { _ = try await flow.planner.plan(at: instance, .run) }
+    #expect(failed?.message == "cannot read /opt/consul")
+    #expect(failed?.details == ["/opt/consul is a symbolic link to nothing"])
+    #expect(try await flow.planner.plan(at: instance, .dryRun).obstacle == failed)
+  }
+
   /// Where raft's own files cannot be read, the server rejoins: it never forms a cluster over them.
   @Test func `raft files that cannot be read count as raft state`() async throws {
     let flow = booted()
