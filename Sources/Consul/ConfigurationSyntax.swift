@@ -27,7 +27,7 @@ package enum ConfigurationSyntax: String, Sendable {
       let first = bytes.first { $0 != UInt8(ascii: " ") && !(9...13).contains($0) }
       guard first == UInt8(ascii: "{") else { return try HCLParser.parse(bytes) }
     }
-    return try GoJSONParser.parse(bytes)
+    return try GoJSONParser.parse(bytes, isHCL: self == .hcl)
   }
 }
 

@@ -4,13 +4,16 @@ internal import Base
 /// a byte order mark and a comma at the end are errors, and whatever is no Unicode is replaced.
 struct GoJSONParser {
   private let bytes: [UInt8]
+  private let isHCL: Bool
   private var index = 0
 
-  private init(_ bytes: [UInt8]) { self.bytes = bytes }
+  private init(_ bytes: [UInt8], isHCL: Bool) { (self.bytes, self.isHCL) = (bytes, isHCL) }
 
+  /// - Parameter isHCL: in a file that Consul reads as HCL. Its parser of JSON stops silently at a list in a list, and
+  ///   uses what comes before (checked with Consul 1.8.7): such a file is not understood.
   /// - Throws: `ConfigurationSyntaxError`, also for a document that is neither an object nor null.
-  static func parse(_ bytes: [UInt8]) throws(ConfigurationSyntaxError) -> JSONValue {
-    var parser = GoJSONParser(bytes)
+  static func parse(_ bytes: [UInt8], isHCL: Bool = false) throws(ConfigurationSyntaxError) -> JSONValue {
+    var parser = GoJSONParser(bytes, isHCL: isHCL)
     parser.skipBlanks()
     guard parser.peek() == UInt8(ascii: "{") || parser.peek() == UInt8(ascii: "n") else {
       throw parser.error("an object expected")
@@ -75,7 +78,10 @@ struct GoJSONParser {
     var elements: [JSONValue] = []
     _ = take("[")
     guard !take("]") else { return .array([]) }
-    repeat { elements.append(try value(depth: depth + 1)) } while take(",")
+    repeat {
+      guard !isHCL || peek() != UInt8(ascii: "[") else { throw error("a list in a list") }
+      elements.append(try value(depth: depth + 1))
+    } while take(",")
     guard take("]") else { throw error("a comma or ] expected") }
     return .array(elements)
   }

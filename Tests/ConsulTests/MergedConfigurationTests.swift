@@ -72,6 +72,11 @@ import Testing
 
   @Test(arguments: [
     ("a.hcl", "server = true\nx", "line 2: = or { after x expected"),
+    // Consul reads 3.
+    (
+      "a.hcl", #"{"bootstrap_expect": 3, "retry_join": [["a"]], "bootstrap_expect": 0}"#,
+      "line 1: a list in a list"
+    ),
     ("a.hcl", "a = [1,\n2\n3]", "line 3: a comma or ] expected"),
     ("a.hcl", "a = \"x\ny\"", "line 1: the string is not terminated"),
     ("a.hcl", "a b = 1", "line 1: = or { after a b expected"), ("a.hcl", "a =", "line 1: a value expected"),
