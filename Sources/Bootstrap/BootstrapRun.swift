@@ -330,10 +330,10 @@ package struct BootstrapRun: Sendable {
             group.addTask { .followedUp(try await followUp(plan, run)) }
           case .followedUp(let failure):
             if let failure { report(failure) }
-            // Before the first moment at which `status` may expect it.
-            await run.sidecar.report()
             run.verified(Outcome(plan: plan, health: health, agentEnd: nil))
             group.addTask {
+              // The report of an earlier process would count as late while logs are sent.
+              await run.sidecar.report()
               await run.early?.end(handsOver: true)
               await run.sidecar.stay(at: run.instance)
               return .sidecarEnded

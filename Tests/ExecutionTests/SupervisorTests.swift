@@ -91,6 +91,20 @@ import Testing
     #expect(test.clock.uptime() == .seconds(91))
   }
 
+  /// What `status` knows of a supervised agent.
+  @Test func `it reports crashes in a row, and none once the agent has run for a minute`() async throws {
+    agents { number, process in if number < 3 { process.finish(.exited(1)) } }
+    async let end = supervisor.run()
+    try await test.sink.record(containing: "the agent is running", number: 3)
+    let early = await supervisor.report()
+    #expect(early.crashes == 2 && early.lastCrash == "exit status 1" && early.pid != nil)
+    try await test.clock.sleep(for: .seconds(60))
+    #expect(await supervisor.report().crashes == 0)
+    await supervisor.signal(15)
+    try await test.launcher.process(3).finish(.exited(0))
+    _ = try await end
+  }
+
   /// A year of service must not make the next crash cost half a minute.
   @Test func `a run of 60 seconds resets the backoff, one of 59 does not`() async throws {
     agents { _, _ in }

@@ -107,6 +107,15 @@ def test_servers_in_containers(sandbox, host):
     member = members[0]
     state = json.loads(docker(member, "inspect", "consul"))[0]
     assert state["HostConfig"]["NetworkMode"] == "host" and state["Config"]["StopTimeout"] == 60
+    # A container that is paused answers nothing; both commands name it.
+    assert member.bootstrap("status", "--check").stdout == ""
+    docker(member, "pause", "consul")
+    for command in (["status", "--check"], ["doctor"]):
+        result = member.bootstrap(*command)
+        assert result.returncode == 1 and "its container is paused" in result.stdout, result.stdout
+        assert "docker unpause consul" in result.stdout
+    docker(member, "unpause", "consul")
+    until(lambda: member.bootstrap("status", "--check").stdout == "", lambda: member.bootstrap("status").stdout)
     # Again: nothing to do. A changed setting is a reload, another image another container.
     started = state["State"]["StartedAt"]
     assert member.bootstrap(*options).returncode == 0
