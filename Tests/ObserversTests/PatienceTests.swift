@@ -121,7 +121,7 @@ import Testing
   func `a refusal that lasts is an error after a minute and a half`(_ code: String) async {
     flow.aws.refuse("DescribeInstances", .init(status: 403, code: code, message: "no"))
     let failed = await failure { _ = try await plan() }
-    #expect(failed.map { [.noCredentials, .awsFailed].contains($0.status) } == true)
+    #expect(failed.map { [.noCredentials, .awsFailed].contains($0.status) } == true && failed?.hint != nil)
     #expect(flow.elapsed >= .seconds(80) && flow.elapsed <= .seconds(90), "\(flow.elapsed)")
   }
 
