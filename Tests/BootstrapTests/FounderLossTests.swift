@@ -92,6 +92,8 @@ import Testing
     }
     try await fixture.start()
     #expect(fixture.aws.calls("PutParameter").compactMap { $0.parameters["Name"] }.count >= 2)
+    // Nothing starts again before its claim has won.
+    #expect(try record(Self.second)?.state == .forming)
     #expect(try expect == 2)
   }
 

@@ -147,7 +147,8 @@ import Testing
     #expect(record(1)?.servers.map(\.instance) == ["i-0aaa", nil])
   }
 
-  @Test func `a cluster that is older than its record is recorded`() async throws {
+  @Test func `a cluster that is older than its record is recorded, by the name of its key`() async throws {
+    fixture.context.files.delete("/var/lib/consul-bootstrap/cluster.json")
     try await fixture.whileStaying { _ in try await fixture.aws.call("PutParameter") }
     let formed = try #require(record(1))
     #expect(formed.state == .formed && formed.epoch == 1 && formed.datacenter == "dc1" && formed.cluster == Self.uuid)
