@@ -94,6 +94,7 @@ package struct Plan: Sendable, Equatable {
       Self.warnings(
         observation, settings, readiness: readiness, decision: decision, dataDirectory: dataDirectory,
         raftData: raftData, current: current, merged: merged)
+      + Self.restartWarning(machine, configuration.document, start: start, keepsData: dataDirectory.keepsData)
       + conflicts.compactMap { [start] in $0.warning(startsAgent: start != .none) }
   }
 

@@ -17,7 +17,16 @@ extension Plan {
     }
     if let pid = machine.supervisorPID {
       // The supervisor runs the agent, and the run tells it what has changed.
-      guard start != .supervise, start != .none else { return nil }
+      guard start != .supervise, start != .none else {
+        return otherNumber(machine, configuration, keepsData: dataDirectory.keepsData).map { numbers in
+          Failure(
+            .agentNotStarted,
+            "process \(pid) supervises an agent that waits for \(numbers.old) servers, and must start again to "
+              + "wait for \(numbers.new)",
+            details: ["only a start of the agent reads bootstrap_expect"],
+            hint: "end process \(pid), and run consul-bootstrap again: the agent has no raft state that could be lost")
+        }
+      }
       return Failure(
         .agentNotStarted, "process \(pid) supervises the agent, which --start \(start.rawValue) would start again",
         hint: "end that process first, or run with --start supervise")
@@ -33,6 +42,18 @@ extension Plan {
       .agentNotStarted, "a Consul agent that this program does not supervise is already running on this machine",
       details: ["an agent answers at this machine's HTTP address"],
       hint: "stop that agent, or write only its configuration with --start none")
+  }
+
+  /// The numbers of servers that a running agent without raft state waits for and should wait for, if they differ. (One
+  /// that joins a cluster needs none: Consul itself then gives up its bootstrap.)
+  static func otherNumber(
+    _ machine: MachineObservation, _ configuration: SecretDocument, keepsData: Bool
+  ) -> (old: Int64, new: Int64)? {
+    guard machine.agentIsRunning, keepsData, machine.dataDirectory.raftState == .none,
+      let old = machine.configuration.document?["bootstrap_expect"]?.integer,
+      let new = configuration["bootstrap_expect"]?.integer, old != new
+    else { return nil }
+    return (old, new)
   }
 
   /// The same before the plan, which may wait for the group first: a server that was to become a client would wait for

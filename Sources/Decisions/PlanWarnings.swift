@@ -61,6 +61,17 @@ extension Plan {
     }
   }
 
+  /// Of `--start none`, which starts no agent.
+  static func restartWarning(
+    _ machine: MachineObservation, _ configuration: SecretDocument, start: Settings.Start, keepsData: Bool
+  ) -> [String] {
+    guard start == .none, let numbers = otherNumber(machine, configuration, keepsData: keepsData) else { return [] }
+    return [
+      "the running agent waits for \(numbers.old) servers, and reads that it must wait for \(numbers.new) only when it "
+        + "starts: restart it, as it has no raft state that could be lost"
+    ]
+  }
+
   private static func lostQuorum(_ survivors: [IPv4Address]) -> String {
     let list = survivors.map(\.description).joined(separator: ", ")
     return

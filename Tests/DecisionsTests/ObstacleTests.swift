@@ -41,6 +41,42 @@ import Testing
             + "consul-bootstrap writes bootstrap_expect at a boot where it is safe"))
   }
 
+  /// Its servers waited for different numbers, and the run for a leader that never came.
+  @Test func `an agent that waits for another number of servers, and that this run cannot restart`() throws {
+    func seen(_ expect: String, _ raft: RaftState = .none, running: Bool = true) -> MachineObservation {
+      let data = DataDirectoryObservation(
+        content: .init(snapshotNamesThisAddress: nil), raftState: raft, isMount: false)
+      var machine = machine(
+        data: data, recorded: "i-2", running: running,
+        configuration: CurrentConfiguration(.present(Secret(#"{"bootstrap_expect": \#(expect)}"#))))
+      machine.supervisorPID = 12
+      return machine
+    }
+    let supervise: (inout Settings) -> Void = { $0.start = .supervise }
+    #expect(
+      try obstacle(seen("5"), supervise)
+        == Failure(
+          .agentNotStarted,
+          "process 12 supervises an agent that waits for 5 servers, and must start again to wait for 3",
+          details: ["only a start of the agent reads bootstrap_expect"],
+          hint: "end process 12, and run consul-bootstrap again: the agent has no raft state that could be lost"))
+    #expect(try obstacle(seen("3"), supervise) == nil)
+    #expect(try obstacle(seen("5", .present(evidence: "raft.db")), supervise) == nil)
+    #expect(try obstacle(seen("5", running: false), supervise) == nil)
+    // Which writes the configuration only: the agent is the user's to restart.
+    var unsupervised = seen("5")
+    unsupervised.supervisorPID = nil
+    var settings = Settings()
+    settings.start = .none
+    let plan = try Plan(observation(unsupervised), settings)
+    #expect(
+      plan.obstacle == nil
+        && plan.warnings.contains(
+          "the running agent waits for 5 servers, and reads that it must wait for 3 only when it starts: restart it, "
+            + "as it has no raft state that could be lost")
+    )
+  }
+
   @Test func `an agent that runs already, where this process would supervise one`() throws {
     let data = DataDirectoryObservation(
       content: .init(snapshotNamesThisAddress: true), raftState: .none, isMount: false)
