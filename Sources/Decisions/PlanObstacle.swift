@@ -18,6 +18,8 @@ extension Plan {
     if let pid = machine.supervisorPID {
       // The supervisor runs the agent, and the run tells it what has changed.
       guard start != .supervise, start != .none else {
+        // With `--start none` it is a warning.
+        guard start == .supervise else { return nil }
         return otherNumber(machine, configuration, keepsData: dataDirectory.keepsData).map { numbers in
           Failure(
             .agentNotStarted,

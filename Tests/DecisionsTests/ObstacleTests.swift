@@ -63,6 +63,7 @@ import Testing
     #expect(try obstacle(seen("3"), supervise) == nil)
     #expect(try obstacle(seen("5", .present(evidence: "raft.db")), supervise) == nil)
     #expect(try obstacle(seen("5", running: false), supervise) == nil)
+    #expect(try obstacle(seen("5")) { $0.start = Settings.Start.none } == nil)
     // Which writes the configuration only: the agent is the user's to restart.
     var unsupervised = seen("5")
     unsupervised.supervisorPID = nil
