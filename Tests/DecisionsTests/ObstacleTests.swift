@@ -68,7 +68,7 @@ import Testing
     var unsupervised = seen("5")
     unsupervised.supervisorPID = nil
     var settings = Settings()
-    settings.start = .none
+    settings.start = Settings.Start.none
     let plan = try Plan(observation(unsupervised), settings)
     #expect(
       plan.obstacle == nil
