@@ -38,7 +38,8 @@ package struct HealthCheck: Sendable {
   }
 
   /// A tuned election takes little more than a second: polls are frequent until then, and less frequent afterwards.
-  private static let eagerBackoff = Backoff(base: .milliseconds(40), cap: .milliseconds(80))
+  /// Each costs the agent a fraction of a millisecond, and the boot waits for half a pause on average.
+  private static let eagerBackoff = Backoff(base: .milliseconds(20), cap: .milliseconds(40))
   private static let eagerPeriod = Duration.seconds(5)
   private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
   /// A client forwards the request to a server: a fleet of clients that boot at once must not overload its servers.

@@ -121,6 +121,16 @@ class Network:
         ip("-n", self.switch, "link", "set", port, "up" if up else "down")
 
 
+def enter_namespace(namespace):
+    """The calling thread uses the network of a namespace from now on."""
+    handle = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(handle, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(handle)
+
+
 def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STREAM):
     """A listening (or, of datagrams, bound) socket inside a namespace, for a server that runs here. Only a brief
     thread enters it."""
@@ -128,12 +138,7 @@ def listen(namespace, address, port, family=socket.AF_INET, kind=socket.SOCK_STR
 
     def enter():
         try:
-            handle = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if libc.setns(handle, CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            finally:
-                os.close(handle)
+            enter_namespace(namespace)
             server = socket.socket(family, kind)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # A fresh IPv6 address is tentative for a moment.
