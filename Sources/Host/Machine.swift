@@ -55,8 +55,7 @@ package enum Machine {
     while true { pause() }
   }
 
-  package static func exit(_ status: Int32) -> Never { Glibc.exit(status) }
-
-  /// Without running anything that waits for other threads.
-  package static func exitAtOnce(_ status: Int32) -> Never { Glibc._exit(status) }
+  /// Without running what libraries have registered for the end: OpenSSL frees there what a request that is still under
+  /// way in another thread uses. Nothing is lost, as every write goes to the kernel.
+  package static func exit(_ status: Int32) -> Never { Glibc._exit(status) }
 }

@@ -106,7 +106,9 @@ def serve(connection):
     connection.close()
 
 
-def end(*_):
+def end():
+    """A handler would run only once the main thread is out of `accept`, which a signal may come just before."""
+    signal.sigwait({signal.SIGTERM})
     with lock, open(FILE + ".new", "w") as file:
         json.dump({**total, "numbers": {name: list(numbers) for name, numbers in streams.items()}}, file)
     os.rename(FILE + ".new", FILE)
@@ -123,7 +125,9 @@ def progress():
     timer.start()
 
 
-signal.signal(signal.SIGTERM, end)
+# Every thread inherits this, so that only `end` takes the signal.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+threading.Thread(target=end, daemon=True).start()
 listener = socket.create_server(("127.0.0.1", PORT), backlog=64)
 progress()
 while True:

@@ -73,6 +73,7 @@ def test_a_first_boot_makes_at_most_two_calls_more_on_each_server(sandbox):
     assert len(calls(sandbox, members[0])) == before
 
 
+@pytest.mark.long
 def test_the_leaders_sidecar_keeps_the_record_current(sandbox):
     members = sandbox.launch_group(3, boot=False)
     boot(members, "--sidecar-interval 2s")

@@ -5,6 +5,8 @@ Every test writes a key before, and reads it through every server afterwards."""
 import json
 import time
 
+import pytest
+
 from .conftest import healthy, peers
 from .test_one_cluster import one_cluster, put, replace
 from .waiting import until
@@ -178,6 +180,7 @@ def is_named(*members):
     assert len({identity(m) for m in members}) == 1
 
 
+@pytest.mark.long
 def test_a_server_with_the_data_of_another_cluster_is_noticed_and_joins_empty(sandbox):
     """raft itself takes it as a voter, with its old keys and without the new ones."""
     sandbox.aws.create_group("consul", desired=3)

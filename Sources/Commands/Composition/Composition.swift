@@ -37,7 +37,7 @@ enum Composition {
       context: context,
       planner: Planner(settings: options.settings, context: context, metadata: metadata, credentials: credentials),
       metadata: metadata, credentials: credentials, output: Terminal.output(environment), errorOutput: console,
-      ownLog: ownLog, locks: FileLocks(), signals: signals, terminate: { Machine.exitAtOnce($0) },
+      ownLog: ownLog, locks: FileLocks(), signals: signals, terminate: { Machine.exit($0) },
       version: Machine.programVersion)
   }
 }
