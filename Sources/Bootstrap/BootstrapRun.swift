@@ -104,7 +104,8 @@ package struct BootstrapRun: Sendable {
         ended: isSupervised ? nil : ended)
     }
     let hooks = LifecycleHooks(
-      context: context, client: instance.client, instanceID: instance.identity.instanceID)
+      context: context, client: instance.client, instanceID: instance.identity.instanceID,
+      waitTimeout: settings.waitTimeout)
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
     let executor = StepExecutor(
       context: context, lifecycleHooks: hooks, record: RecordWriter(client: instance.client),

@@ -7,11 +7,14 @@ package struct LifecycleHooks: Sendable {
   private let context: RuntimeContext
   private let client: AWSClient
   private let instanceID: String
+  private let refusalLimit: Duration
 
-  package init(context: RuntimeContext, client: AWSClient, instanceID: String) {
+  /// - Parameter waitTimeout: bounds the wait for permissions that a new role may not have yet.
+  package init(context: RuntimeContext, client: AWSClient, instanceID: String, waitTimeout: Duration) {
     self.context = context
     self.client = client
     self.instanceID = instanceID
+    refusalLimit = min(waitTimeout, Self.longestRefusal)
   }
 
   /// Auto Scaling starts the hook some seconds after the instance.
@@ -20,7 +23,7 @@ package struct LifecycleHooks: Sendable {
   /// Lifecycle states of an instance whose launch hook has not begun.
   private static let statesBefore: Set = ["Pending", "Warmed:Pending"]
   /// A new role may be refused for some seconds; with the last call's own attempts, at most 90 s.
-  private static let refusalLimit = Duration.seconds(85)
+  private static let longestRefusal = Duration.seconds(85)
   private static let refusalBackoff = Backoff(base: .seconds(1), cap: .seconds(5))
 
   package enum Completion: Sendable, Equatable {
@@ -41,7 +44,7 @@ package struct LifecycleHooks: Sendable {
         if let completion = try await tryProceeding(hook, since: start) { return completion }
         try await context.clock.sleep(for: Self.pendingPause)
       } catch let error as AWSError where error.isRetryable || error.mayBeNew {
-        let left = Self.refusalLimit - (context.uptime() - start)
+        let left = refusalLimit - (context.uptime() - start)
         guard left > .zero else { throw error.asFailure("complete lifecycle hook \(hook)") }
         if reported.isNew(error.stableReason) {
           context.log.warning(

@@ -8,13 +8,16 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct LifecycleHooksTests {
   private let test = TestContext()
   private let aws: FakeAWS
-  private let hooks: LifecycleHooks
+  private var hooks: LifecycleHooks { hooks(waitTimeout: .seconds(600)) }
 
   init() {
     aws = FakeAWS(test)
     aws.setGroups([FakeGroup("web", desired: 3, hooks: ["launching"])])
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait")])
-    hooks = LifecycleHooks(context: test.context, client: aws.client(), instanceID: "i-0aaa")
+  }
+
+  private func hooks(waitTimeout: Duration) -> LifecycleHooks {
+    LifecycleHooks(context: test.context, client: aws.client(), instanceID: "i-0aaa", waitTimeout: waitTimeout)
   }
 
   @Test func `the hook of this instance's group is completed with the result`() async throws {
@@ -139,12 +142,14 @@ import Testing
     #expect(test.sink.records(.warning).count == 1)
   }
 
-  @Test func `a missing permission is named with the action and the role`() async throws {
+  @Test(arguments: [(600, 85), (10, 10)])
+  func `a missing permission is named with the action and the role`(_ waitTimeout: Int, _ limit: Int) async throws {
     aws.refuse("CompleteLifecycleAction", .accessDenied)
+    let hooks = hooks(waitTimeout: .seconds(waitTimeout))
     let failure = await #expect(throws: Failure.self) { _ = try await hooks.proceed("launching") }
     #expect(failure?.message == "cannot complete lifecycle hook launching: access denied")
     #expect(failure?.hint == "allow autoscaling:CompleteLifecycleAction for role web-node")
-    #expect(test.clock.uptime() == .seconds(85))
+    #expect(test.clock.uptime() == .seconds(limit))
   }
 
   @Test func `a step without AWS is refused, not ignored`() async throws {

@@ -153,7 +153,7 @@ def test_resources_are_narrow(sandbox):
         f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/consul"
     ]
     sandbox.aws.set_policy(policy("--group", "another", *hook[2:]))
-    result = instance.bootstrap("--start", "none", *hook)
+    result = instance.bootstrap("--start", "none", "--wait-timeout", "1s", *hook)
     assert result.returncode == 12 and "allow autoscaling:CompleteLifecycleAction" in result.stderr
     keys = ["--group", "consul", "--expect", "1", "--gossip-key-create"]
     sandbox.aws.set_policy(policy(*keys, "ssm:/another"))
