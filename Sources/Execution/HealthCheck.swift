@@ -44,17 +44,6 @@ package struct HealthCheck: Sendable {
   private static let backoff = Backoff(base: .milliseconds(500), cap: .milliseconds(500))
   /// A client forwards the request to a server: a fleet of clients that boot at once must not overload its servers.
   private static let clientBackoff = Backoff(base: .milliseconds(300), cap: .seconds(2))
-  /// Without a leader after this long, and then each time after it, the servers' numbers are compared: a tuned election
-  /// takes little more than a second, and servers that look again together have different numbers for a moment.
-  private static let agreementInterval = Duration.seconds(2)
-  /// Servers that all wait for as many as are there bootstrap at once. After this long, the one with the lowest address
-  /// starts again, which makes it look at all of them; the second one after twice as long, and so on.
-  private static let bootstrapGrace = Duration.seconds(5)
-  /// Without a leader after this long, and then each time after it, the founders are looked at although their numbers
-  /// agree. It calls AWS, which reports a death after 10 to 60 s.
-  private static let founderInterval = Duration.seconds(15)
-  /// Between two looks at whether the leader adds this server: up to three AWS calls each.
-  private static let additionBackoff = Backoff(base: .seconds(4), cap: .seconds(30))
   /// Of one request. The agent is on this machine, and a busy machine at boot is slow.
   private static let requestTimeout = Duration.seconds(2)
   /// Grace for a WAN pool that is only reported: a tuned join takes one or two seconds.
@@ -71,8 +60,7 @@ package struct HealthCheck: Sendable {
 
   private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
     let start = context.uptime()
-    var comparesAt = start + Self.agreementInterval, conflict: [String] = [], completeSince: Duration?
-    var lookedAt = start, waitsFor: [String] = [], additions = 0
+    var leaderWait = LeaderWait(since: start, context: context, agreement: agreement)
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -82,27 +70,14 @@ package struct HealthCheck: Sendable {
       let health = try await poll()
       hasAnswered = hasAnswered || health.agentAnswers
       var missing = health.missing(requirements)
-      if health.agentAnswers, health.leader == nil, context.uptime() >= comparesAt {
-        let before = requirements
-        var reason: NoLeader?
-        let now = context.uptime()
-        comparesAt = now + Self.agreementInterval
-        if requirements.bootstrapExpect != nil {
-          (conflict, reason) = try await compareNumbers(&completeSince)
-          if now - lookedAt >= Self.founderInterval { reason = reason ?? .someAreMissing }
-        } else if health.isEmpty, requirements.raftAddress != nil {
-          reason = .notAdded
-          comparesAt = now + Self.additionBackoff.bound(additions)
-          additions += 1
-        }
-        if let reason {
-          waitsFor = try await lookAgain(reason)
-          lookedAt = now
-        }
+      if health.agentAnswers, health.leader == nil,
+        let new = try await leaderWait.look(health, requirements, client), new != requirements
+      {
         // An agent that has been restarted with another number is another agent.
-        if requirements != before { unconfirmed = requirements.expected }
+        requirements = new
+        unconfirmed = new.expected
       }
-      if health.leader == nil { missing += conflict + waitsFor }
+      if health.leader == nil { missing += leaderWait.missing }
       if health.agentAnswers, let expected = unconfirmed {
         if let error = try await compare(expected) { missing.append(error) } else { unconfirmed = nil }
       }
@@ -121,8 +96,7 @@ package struct HealthCheck: Sendable {
           throw notStarted(reason, await agent.lastLines())
         }
         guard now < deadline else {
-          let hint = conflict.isEmpty ? waitsFor.isEmpty ? hint(health) : Self.founderHint : Self.conflictHint
-          throw unhealthy(missing, after: elapsed, await agent.lastLines(), hint)
+          throw unhealthy(missing, after: elapsed, await agent.lastLines(), leaderWait.hint ?? hint(health))
         }
         // The last poll is at the timeout.
         pause = min(pause, deadline - now)
@@ -130,61 +104,6 @@ package struct HealthCheck: Sendable {
       context.log.progress(
         "waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.humanReadable)])
       try await context.clock.sleep(for: pause)
-    }
-  }
-
-  /// - Parameter completeSince: when this server began to know as many servers as all of them wait for; nil if it does
-  ///   not know them.
-  /// - Returns: the servers that wait for another number than this agent, for people; and why to look again now.
-  private func compareNumbers(
-    _ completeSince: inout Duration?
-  ) async throws -> (conflict: [String], reason: NoLeader?) {
-    guard let own = requirements.bootstrapExpect else { return ([], nil) }
-    let servers: [SerfMember]
-    do {
-      servers = try await client.members(wan: false).filter { $0.isAlive && $0.isServer }
-    } catch is AgentError {
-      completeSince = nil
-      return ([], nil)
-    }
-    let others = servers.filter { $0.bootstrapExpect.map { $0 != Int64(own) } ?? false }
-    guard others.isEmpty else {
-      completeSince = nil
-      let list = others.map { "\($0.name) has \($0.bootstrapExpect ?? 0)" }.sorted().joined(separator: ", ")
-      let conflict = "bootstrap_expect is \(own) here, but \(list)"
-      context.log.progress("the servers disagree: \(conflict)", [:])
-      return ([conflict], .numbersDiffer)
-    }
-    // One that expects only itself bootstraps when it starts.
-    guard own > 1, servers.count >= own, let rank = rank(in: servers) else {
-      completeSince = nil
-      return ([], nil)
-    }
-    let now = context.uptime(), since = completeSince ?? now
-    completeSince = since
-    guard now - since >= Self.bootstrapGrace * (rank + 1) else { return ([], nil) }
-    completeSince = now
-    return ([], .allAreThere)
-  }
-
-  /// The number of servers with a lower address; nil if this one is not among them.
-  private func rank(in servers: [SerfMember]) -> Int? {
-    let own = requirements.raftAddress.flatMap { IPv4Address($0.prefix { $0 != ":" }) }
-    return servers.compactMap(\.address).sorted().firstIndex { $0 == own }
-  }
-
-  /// - Returns: what the founders wait for; empty if that is not known, or this agent has been started again.
-  private mutating func lookAgain(_ reason: NoLeader) async throws -> [String] {
-    do {
-      switch try await agreement?(reason) ?? .unchanged() {
-      case .changed(let new):
-        requirements = new
-        return []
-      case .unchanged(let waitsFor): return waitsFor
-      }
-    } catch let failure as Failure {
-      context.log.warning("cannot look again at the servers", ["reason": .string(failure.explanation)])
-      return []
     }
   }
 
@@ -200,11 +119,6 @@ package struct HealthCheck: Sendable {
       .agentNotStarted, "the Consul agent does not start: \(reason)", details: relevantLogLines(of: lines),
       hint: "fix what the agent's output above reports, and run consul-bootstrap again")
   }
-
-  private static let conflictHint = "start all servers with the same --expect"
-  private static let founderHint =
-    "repair the servers that the error names, or terminate them: once EC2 reports them as terminated and the group is "
-    + "complete, the servers that are left form the cluster, in this run or the next"
 
   private func unhealthy(
     _ missing: [String], after elapsed: Duration, _ lines: [String], _ hint: String
