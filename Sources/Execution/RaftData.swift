@@ -32,7 +32,7 @@ package struct RaftData: Sendable {
           ? "cannot rename the raft data: \(settings.configurationPath) is not known"
           : "cannot rename the raft data beside \(files.joined(separator: ", "))",
         details: ["it may set bootstrap_expect, which must not stand beside an empty data directory"],
-        hint: files.isEmpty ? "run consul-bootstrap again" : "remove bootstrap_expect and bootstrap from it")
+        hint: files.isEmpty ? "run consul-bootstrap again" : "remove bootstrap_expect and bootstrap there")
     }
     let raft = configuration.dataDirectory(settings) + "/raft"
     guard try context.files.status(raft) != nil else { return nil }

@@ -94,7 +94,7 @@ import Testing
     sidecar.context.files.put("/etc/consul.d/zz.hcl", text)
     let failure = await #expect(throws: Failure.self) { try await run() }
     #expect(failure?.message == "cannot rename the raft data beside /etc/consul.d/zz.hcl")
-    #expect(failure?.hint == "remove bootstrap_expect and bootstrap from it")
+    #expect(failure?.hint == "remove bootstrap_expect and bootstrap there")
     #expect(hasRaft && sidecar.context.files.text(SidecarFixture.configuration) == Self.configured)
     sidecar.context.files.put("/etc/consul.d/zz.hcl", "bootstrap_expect = 0")
     try await run()
