@@ -115,12 +115,13 @@ def available_memory():
 
 
 def process_start(pid):
-    """Distinguishes a process from a later one with its number."""
+    """Distinguishes a process from a later one with its number. None for one that has ended, reaped or not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] in "ZX" else fields[19]
 
 
 class Limits:

@@ -135,3 +135,16 @@ def test_pytest_ends_with_the_one_error():
     assert result.returncode == pytest.ExitCode.USAGE_ERROR and result.stdout == ""
     assert result.stderr.splitlines()[0] == "ERROR: this machine cannot run the sandbox:", result.stderr
     assert "unshare, nsenter, setpriv not found: install the package util-linux" in result.stderr
+
+
+def test_a_process_that_has_ended_counts_as_gone_before_its_parent_reaps_it():
+    """The demo is the parent of its sandbox: it waited for minutes for its end."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert host.process_start(process.pid)
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert host.process_start(process.pid) is None
+    finally:
+        process.kill()
+        process.wait()
