@@ -184,9 +184,11 @@ package struct BootstrapRun: Sendable {
     if let obstacle = plan.obstacle { throw obstacle }
     let agent = run.executor.supervisedAgent
     do {
-      for step in plan.steps.prepare + plan.steps.start where step != plan.claim {
-        try await run.executor.perform(step)
+      for step in plan.steps.prepare where step != plan.claim { try await run.executor.perform(step) }
+      if plan.needsStartGate {
+        try await StartGate(settings: settings, context: context, planner: planner).run()
       }
+      for step in plan.steps.start { try await run.executor.perform(step) }
       if let supervisor = agent.supervisor { return try await supervise(plan, supervisor, run) }
       return try await finish(plan, run)
     } catch {
@@ -381,5 +383,13 @@ package struct BootstrapRun: Sendable {
     } catch {
       context.log.warning("cannot abandon lifecycle hook \(hook)", ["reason": .string(error.explained)])
     }
+  }
+}
+
+extension Plan {
+  /// Whether this run starts an agent with data; systemd's unit runs the gate by itself.
+  fileprivate var needsStartGate: Bool {
+    guard case .rejoin = decision, !observation.machine.agentIsRunning else { return false }
+    return start == .supervise || start == .docker
   }
 }

@@ -233,10 +233,9 @@ struct AWSChecks: Sendable {
   /// Whether the record is of another cluster than this server's data.
   private func mismatch(_ entry: RecordEntry, below path: String) -> Failure? {
     do {
-      guard let bytes = try context.files.readIfPresent(settings.clusterIdentityPath) else { return nil }
-      return ClusterIdentity(json: try JSONValue(parsing: bytes)).flatMap { entry.mismatch($0, below: path) }
+      return try context.files.clusterIdentity(settings).flatMap { entry.mismatch($0, below: path) }
     } catch {
-      // The sidecar writes a damaged file again.
+      // A file that cannot be read is no mismatch.
       return nil
     }
   }

@@ -18,7 +18,7 @@ package struct RaftPortObserver: Sendable {
   }
 
   /// As the agent that runs with the configuration on disk.
-  init(_ current: CurrentConfiguration, settings: Settings, context: RuntimeContext) {
+  package init(_ current: CurrentConfiguration, settings: Settings, context: RuntimeContext) {
     let datacenter = current.document?["datacenter"]?.string ?? settings.datacenter
     self.init({ datacenter }, Secrets(tlsOnDisk: settings), settings, context)
   }
@@ -39,13 +39,31 @@ package struct RaftPortObserver: Sendable {
   /// a certificate. Where the agents speak TLS only to each other, so does this.
   /// - Throws: `RaftPortError`, or `CancellationError`.
   package func clusterStatus(of address: IPv4Address) async throws -> ClusterStatus {
+    try await ask(address) { try await $0.clusterStatus() }
+  }
+
+  /// The identity of the cluster whose leader this server knows; nil if there is none.
+  /// - Parameter current: with the datacenter and the token of the agent.
+  /// - Throws: `RaftPortError`, or `CancellationError`.
+  package func clusterIdentity(
+    of address: IPv4Address, _ current: CurrentConfiguration
+  ) async throws -> ClusterIdentity? {
+    let datacenter = current.merged["datacenter"]?.string ?? settings.datacenter
+    return try await ask(address) { port in
+      try await port.clusterIdentity(datacenter: datacenter, token: current.agentToken)
+    }
+  }
+
+  private func ask<Answer>(
+    _ address: IPv4Address, _ question: (RaftPort) async throws -> Answer
+  ) async throws -> Answer {
     let plain = port(address, tls: nil)
-    guard let tls else { return try await plain.clusterStatus() }
-    if settings.verifiesOutgoing { return try await port(address, tls: try tls.get()).clusterStatus() }
+    guard let tls else { return try await question(plain) }
+    if settings.verifiesOutgoing { return try await question(port(address, tls: try tls.get())) }
     do {
-      return try await plain.clusterStatus()
+      return try await question(plain)
     } catch RaftPortError.stream(.closed) {
-      return try await port(address, tls: try tls.get()).clusterStatus()
+      return try await question(port(address, tls: try tls.get()))
     }
   }
 

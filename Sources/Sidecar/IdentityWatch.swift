@@ -62,7 +62,7 @@ extension Sidecar {
     }
     let own = try OwnRaftAddresses(
       current, identity: instance.identity, settings: settings, files: context.files)
-    let file = try readIdentity()
+    let file = try context.files.clusterIdentity(settings)
     guard let cluster = try await client.clusterIdentity(.consistent) else {
       if own.names.contains(leader) { try await create(file, instance, client, &state) }
       return
@@ -137,16 +137,6 @@ extension Sidecar {
   }
 
   // MARK: Files
-
-  func readIdentity() throws -> ClusterIdentity? {
-    guard let bytes = try context.files.readIfPresent(settings.clusterIdentityPath) else { return nil }
-    do {
-      return ClusterIdentity(json: try JSONValue(parsing: bytes))
-    } catch {
-      // A damaged file is written again from the cluster's own.
-      return nil
-    }
-  }
 
   private func write(_ identity: ClusterIdentity) throws {
     try context.files.write(

@@ -49,7 +49,7 @@ extension Sidecar {
   private func keepRecord(
     of voters: Set<Voter>, below path: String, _ instance: LocatedInstance, callsAWS: Bool, _ pollState: inout PollState
   ) async throws {
-    let identity = try readIdentity()
+    let identity = try context.files.clusterIdentity(settings)
     if let entry = pollState.record.known.entry, entry.record.state == .formed,
       identity.flatMap({ entry.mismatch($0, below: path) }) == nil
     {
@@ -158,7 +158,10 @@ extension Sidecar {
         details: ["it names \(record.servers.map(\.text).joined(separator: ", "))"],
         hint: "give each cluster a --cluster-record of its own")
     }
-    if let identity = try readIdentity(), let failure = newest.mismatch(identity, below: path) { throw failure }
+    if let identity = try context.files.clusterIdentity(settings), let failure = newest.mismatch(identity, below: path)
+    {
+      throw failure
+    }
   }
 
   /// The name of the cluster in its key-value store; nil if it has none yet. Where ACLs hide it, that of this server's
@@ -167,7 +170,7 @@ extension Sidecar {
     do {
       return try await agent().clusterIdentity(.consistent)
     } catch AgentError.refused(status: 403, _) {
-      if let copy = try readIdentity() { return copy }
+      if let copy = try context.files.clusterIdentity(settings) { return copy }
       var generator = SystemRandomNumberGenerator()
       return ClusterIdentity.random(using: &generator)
     }

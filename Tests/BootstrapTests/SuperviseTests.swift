@@ -54,6 +54,32 @@ import Bootstrap
     #expect(fixture.calls.value == ["supervisor started", "verified 1"])
   }
 
+  /// systemd's unit asks by itself; here the run does, before it starts an agent with data.
+  @Test(arguments: ["99999999-2222-4333-8444-555555555555", "11111111-2222-4333-8444-555555555555"])
+  func `the data of another cluster is renamed before the agent starts`(_ cluster: String) async throws {
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"), FakeInstance("i-0bbb", ip: "10.0.1.11"),
+    ])
+    let raft = "/opt/consul/raft", files = test.files
+    files.put(raft + "/snapshots/1-2-3/state.bin", "state")
+    files.put("/var/lib/consul-bootstrap/instance.json", #"{"instance_id": "i-0aaa"}"#)
+    files.put("/var/lib/consul-bootstrap/cluster.json", #"{"cluster": "\#(cluster)", "epoch": 1}"#)
+    _ = FakeConsulAgent(test, at: "10.0.1.11:8500") {
+      $0.leader = "10.0.1.11:8300"
+      $0.peers = ["10.0.1.11:8300", "10.0.1.10:8300"]
+    }
+    let isForeign = cluster.hasPrefix("9")
+    fixture.supervise { [fixture] process in
+      #expect(files.exists(raft) == !isForeign)
+      fixture.agent.setCluster([("i-0bbb", "10.0.1.11"), ("i-0aaa", "10.0.1.10")])
+      process.finish(.exited(0))
+    }
+    _ = try await fixture.failure()
+    #expect(test.launcher.launches.contains { $0.kind == .start })
+    #expect(files.exists("\(raft).diverged.\(test.context.now().basic)") == isForeign)
+    #expect(files.text("/etc/consul.d/00-consul-bootstrap.json")?.contains("bootstrap_expect") == false)
+  }
+
   // MARK: Before verification
 
   private static let lines = ["==> Error: the disk is on fire"]

@@ -124,4 +124,50 @@ import Testing
     context.streams.answer("10.0.1.5:8300", RaftPortAnswer.values([long, .array([]), Self.stats]))
     #expect(await error() == .stream(.tooLarge(limit: 16 << 10)))
   }
+
+  // MARK: The cluster's identity
+
+  private func identity(token: Secret? = nil) async throws -> ClusterIdentity? {
+    try await RaftPort(
+      address: peer, port: 8300, tls: nil, transport: context.streams, timeout: .seconds(1)
+    ).clusterIdentity(datacenter: "dc1", token: token)
+  }
+
+  private func answerKey(_ value: JSONValue?, token: String? = nil) {
+    context.streams.on("10.0.1.5:8300") { try RaftPortAnswer.key(value, token: token, $0.body) }
+  }
+
+  @Test func `the identity is read as the leader has it`() async throws {
+    answerKey(["cluster": "a", "epoch": 2], token: "secret")
+    #expect(try await identity(token: Secret("secret")) == ClusterIdentity(cluster: "a", epoch: 2))
+    var rest = try #require(context.streams.requests.first).body.dropFirst()
+    #expect(
+      try MessagePackValue(decoding: &rest) == .map(["ServiceMethod": .text("KVS.Get"), "Seq": .unsigned(1)]))
+    #expect(
+      try MessagePackValue(decoding: &rest)
+        == .map([
+          "Datacenter": .text("dc1"), "Key": .text("consul-bootstrap/cluster"), "Token": .text("secret"),
+          "RequireConsistent": .bool(true),
+        ]))
+    await #expect(throws: RaftPortError.server("Permission denied")) { _ = try await identity() }
+    answerKey(nil)
+    #expect(try await identity() == nil)
+  }
+
+  @Test(arguments: [
+    (MessagePackValue.map([:]), "the entries are missing"), (.null, "the entries are missing"),
+    (.map(["Entries": .text("")]), "the entries are missing"),
+    (.map(["Entries": .array([.map([:])])]), "the entry has no value"),
+    (.map(["Entries": .array([.map(["Value": .text("{}")])])]), "consul-bootstrap/cluster is not a cluster's identity"),
+  ])
+  func `another result is no identity`(_ result: MessagePackValue, _ reason: String) async {
+    context.streams.answer("10.0.1.5:8300", RaftPortAnswer.values([result]))
+    await #expect(throws: RaftPortError.malformed(reason)) { _ = try await identity() }
+  }
+
+  @Test func `a value that is no JSON is malformed`() async {
+    let result = MessagePackValue.map(["Entries": .array([.map(["Value": .bytes([0xFF])])])])
+    context.streams.answer("10.0.1.5:8300", RaftPortAnswer.values([result]))
+    await #expect(throws: RaftPortError.self) { _ = try await identity() }
+  }
 }

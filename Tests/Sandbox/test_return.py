@@ -180,6 +180,29 @@ def is_named(*members):
     assert len({identity(m) for m in members}) == 1
 
 
+def test_a_server_with_the_data_of_another_cluster_is_noticed_before_it_starts(sandbox):
+    """raft would take it back as a voter: the name in its state directory says that its data is foreign."""
+    members = systemd_group(sandbox, 3)
+    put(members[0])
+    is_named(*members)
+    leader = members[0].consul("/v1/status/leader")
+    member = next(m for m in members if f"{m.address}:8300" != leader)
+    living = [m for m in members if m is not member]
+    member.run("systemctl", "disable", "--now", "consul-bootstrap", check=True)
+    member.run("systemctl", "kill", "--signal=SIGKILL", "consul", check=True)
+    name = identity(member)
+    path = "/var/lib/consul-bootstrap/cluster.json"
+    member.write(path, member.read(path).replace(name, "00000000-0000-4000-8000-000000000000"))
+    with Undisturbed(living):
+        member.run("systemctl", "restart", "consul", check=True)
+        returned(member, living, time.monotonic())
+    assert len(renamed(member)) == 1 and "raft.diverged." in renamed(member)[0]
+    journal = member.run("journalctl", "--no-pager", "-u", "consul").stdout
+    assert "it held the data of cluster 00000000-0000-4000-8000-000000000000" in journal
+    member.run("systemctl", "start", "consul-bootstrap", check=True)
+    until(lambda: member.exists(path) and identity(member) == name)
+
+
 @pytest.mark.long
 def test_a_server_with_the_data_of_another_cluster_is_noticed_and_joins_empty(sandbox):
     """raft itself takes it as a voter, with its old keys and without the new ones."""

@@ -1,4 +1,5 @@
 import Base
+import Consul
 import Model
 import TestSupport
 import Testing
@@ -84,7 +85,6 @@ import Testing
     #expect(hasRaft)
   }
 
-  /// A restart in a healthy cluster asks AWS for nothing, and waits for nothing.
   /// Added after the last run, which would have refused it: an empty server that waits for one server is a cluster.
   @Test(arguments: [
     "bootstrap_expect = 1", "server = true, bootstrap = true", "bootstrap_expect =",
@@ -101,11 +101,79 @@ import Testing
     #expect(!hasRaft)
   }
 
+  /// A restart in a healthy cluster asks AWS for nothing, and waits for nothing.
   @Test func `the data of a server that the leader names stays`() async throws {
     others(["10.0.1.2"], leader: "10.0.1.2", peers: ["10.0.1.2", "10.0.1.10"])
     try await run()
     #expect(hasRaft && sidecar.aws.calls.isEmpty && sidecar.context.clock.uptime() == .zero)
     #expect(sidecar.changes.isEmpty)
+  }
+
+  // MARK: The cluster's identity
+
+  private static let cluster = "11111111-2222-4333-8444-555555555555"
+  private static let foreign = "99999999-2222-4333-8444-555555555555"
+
+  private func isNamed(_ cluster: String) {
+    sidecar.context.files.put(
+      sidecar.settings.clusterIdentityPath, ClusterIdentity(cluster: cluster, epoch: 1).json.compactText)
+  }
+
+  @Test func `the data of another cluster is renamed although the leader names this server`() async throws {
+    isNamed(Self.foreign)
+    sidecar.context.files.put(
+      SidecarFixture.configuration, Self.configured.replacing("10.0.1.2\"", with: "10.0.1.8\", \"10.0.1.9\""))
+    others(["10.0.1.8", "10.0.1.9"], leader: "10.0.1.8", peers: ["10.0.1.8", "10.0.1.9", "10.0.1.10"])
+    try await run()
+    let time = sidecar.context.context.now().basic
+    #expect(!hasRaft && sidecar.context.files.exists("\(Self.raft).diverged.\(time)/snapshots/1-2-3/state.bin"))
+    #expect(sidecar.context.files.exists("\(sidecar.settings.clusterIdentityPath).diverged.\(time)"))
+    #expect(sidecar.context.files.text(SidecarFixture.configuration) == Self.joining)
+    #expect(sidecar.aws.calls.isEmpty && sidecar.log.first?.contains("it held the data of cluster") == true)
+  }
+
+  @Test func `the data of the leader's cluster stays, after one question`() async throws {
+    isNamed(Self.cluster)
+    others(["10.0.1.2"], leader: "10.0.1.2", peers: ["10.0.1.2", "10.0.1.10"])
+    try await run()
+    #expect(hasRaft && sidecar.context.clock.uptime() == .zero && sidecar.changes.isEmpty)
+    #expect(sidecar.context.streams.requests.count == 2)
+  }
+
+  /// Not known is not another.
+  @Test func `a cluster without a name, or one whose name ACLs hide, keeps the data`() async throws {
+    isNamed(Self.foreign)
+    let agent = FakeConsulAgent(sidecar.context, at: "10.0.1.2:8500") {
+      $0.leader = "10.0.1.2:8300"
+      $0.peers = ["10.0.1.2:8300", "10.0.1.10:8300"]
+      $0.identity = nil
+    }
+    try await run()
+    agent.set {
+      $0.identity = ["cluster": .string(Self.cluster), "epoch": 1]
+      $0.requiredToken = "secret"
+    }
+    try await run()
+    #expect(hasRaft && sidecar.context.clock.uptime() == .zero)
+    sidecar.context.files.put(
+      SidecarFixture.configuration,
+      Self.configured.replacing("{", with: #"{"acl": {"tokens": {"agent": "secret"}}, "#, maxReplacements: 1))
+    try await run()
+    #expect(!hasRaft)
+  }
+
+  @Test func `a name that is another only once keeps the data`() async throws {
+    isNamed(Self.foreign)
+    others(["10.0.1.2"], leader: "10.0.1.2", peers: ["10.0.1.2", "10.0.1.10"])
+    let status = ClusterStatus(leader: "10.0.1.2:8300", peers: ["10.0.1.2:8300", "10.0.1.10:8300"])
+    let clock = sidecar.context.clock
+    sidecar.context.streams.on("10.0.1.2:8300") { request in
+      guard request.body.contains(Array("KVS.Get".utf8)) else { return RaftPortAnswer.status(status) }
+      let cluster = clock.uptime() == .zero ? Self.cluster : Self.foreign
+      return try RaftPortAnswer.key(["cluster": .string(cluster), "epoch": 1], token: nil, request.body)
+    }
+    try await run()
+    #expect(hasRaft)
   }
 
   /// The port that another file sets was not known: raft's names of this server seemed to be another server's.
@@ -116,7 +184,7 @@ import Testing
       $0.peers = ["10.0.1.2:9300", "10.0.1.10:9300"]
     }
     try await run()
-    #expect(hasRaft && sidecar.context.streams.requests.map(\.port) == [9300])
+    #expect(hasRaft && Set(sidecar.context.streams.requests.map(\.port)) == [9300])
   }
 
   /// Under raft protocol 3 a server keeps its vote at a new address; the leader names the old one until it has joined.

@@ -76,9 +76,12 @@ package final class FakeConsulAgent: Sendable {
     state.update(set)
     context.transport.on("http://\(address)/") { try self.answer($0) }
     guard let host = address.split(separator: ":").first, host != "127.0.0.1" else { return }
-    context.streams.on("\(host):8300") { _ in
+    context.streams.on("\(host):8300") { request in
       let state = self.state.value
       guard state.failure == nil else { throw StreamError.refused }
+      if request.body.contains(Array("KVS.Get".utf8)) {
+        return try RaftPortAnswer.key(state.identity, token: state.requiredToken, request.body)
+      }
       return RaftPortAnswer.status(ClusterStatus(leader: state.leader, peers: state.peers, lastLog: state.lastLog))
     }
   }

@@ -1,3 +1,4 @@
+package import Base
 package import Consul
 
 /// The bytes of a Consul server's answers to `Status.Leader`, `Status.Peers` and `Status.RaftStats`.
@@ -8,6 +9,22 @@ package enum RaftPortAnswer {
       .text(status.leader ?? ""), .array(status.peers.map { .text($0) }),
       .map(["LastContact": .text("0s"), "LastTerm": .unsigned(last.term), "LastIndex": .unsigned(last.index)]),
     ])
+  }
+
+  /// To `KVS.Get`.
+  /// - Parameters:
+  ///   - value: nil if there is no such key.
+  ///   - token: that the call needs; nil without ACLs.
+  package static func key(_ value: JSONValue?, token: String?, _ call: [UInt8]) throws -> [UInt8] {
+    var rest = call.dropFirst()
+    _ = try MessagePackValue(decoding: &rest)
+    let request = try MessagePackValue(decoding: &rest).map
+    guard token == nil || request?["Token"]?.text == token else { return error("Permission denied") }
+    guard case .bytes(let key)? = request?["Key"] else { return error("missing key") }
+    // Go writes an empty list as nil.
+    let entries: MessagePackValue =
+      value.map { .array([.map(["Key": .bytes(key), "Value": .text($0.compactText), "Flags": .unsigned(0)])]) } ?? .null
+    return values([.map(["Entries": entries, "Index": .unsigned(7), "KnownLeader": .bool(true)])])
   }
 
   /// Results in the order of the calls.
