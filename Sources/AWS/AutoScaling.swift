@@ -49,7 +49,7 @@ extension AWSAction {
 /// The Auto Scaling API (2011-01-01), the actions used here. Each throws `AWSError`, `CredentialError` or
 /// `MetadataError`.
 package struct AutoScaling: Sendable {
-  private let client: AWSClient
+  let client: AWSClient
 
   package init(client: AWSClient) { self.client = client }
 

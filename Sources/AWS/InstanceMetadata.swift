@@ -30,6 +30,18 @@ package struct MetadataInterface: Sendable, Equatable {
   package let publicIPs: [IPv4Address: IPv4Address]
 }
 
+/// The notice that a spot instance gets, two minutes before (EC2 User Guide, "Spot Instance interruption notices").
+package struct SpotInterruption: Sendable, Equatable {
+  /// `terminate`, `stop` or `hibernate`.
+  package let action: String
+  package let time: Timestamp
+
+  package init(action: String, time: Timestamp) {
+    self.action = action
+    self.time = time
+  }
+}
+
 /// This instance's metadata. Every call throws `MetadataError`.
 extension MetadataClient {
   package func identity() async throws -> InstanceIdentity {
@@ -67,6 +79,26 @@ extension MetadataClient {
   /// For example `InService` or `Warmed:Stopped`; nil outside of an Auto Scaling group.
   package func targetLifecycleState() async throws -> String? {
     try await get("/latest/meta-data/autoscaling/target-lifecycle-state")
+  }
+
+  /// When EC2 takes this spot instance back, and how; nil unless it does.
+  package func spotInterruption() async throws -> SpotInterruption? {
+    let path = "/latest/meta-data/spot/instance-action", what = "spot instance action"
+    guard let text = try await get(path) else { return nil }
+    do {
+      let document = try JSONValue(parsing: text)
+      guard let action = document["action"]?.string, let time = document["time"]?.string else {
+        throw MetadataError.malformed(what, path: path, reason: "it has no action or time")
+      }
+      return SpotInterruption(action: action, time: try parsed(Timestamp(iso8601: time), time, what, path))
+    } catch let error as JSONSyntaxError {
+      throw MetadataError.malformed(what, path: path, reason: "not JSON: \(error.explained)")
+    }
+  }
+
+  /// Whether EC2 recommends to replace this spot instance (EC2 User Guide, "EC2 instance rebalance recommendations").
+  package func recommendsRebalance() async throws -> Bool {
+    try await get("/latest/meta-data/events/recommendations/rebalance") != nil
   }
 
   /// The networks of the primary interface's VPC; empty if the service lists none.

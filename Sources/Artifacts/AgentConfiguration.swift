@@ -73,7 +73,8 @@ package struct AgentConfiguration: Sendable, Equatable {
     keys.set(.dataDirectory, .string(settings.dataDirectory))
     keys.set(.server, .bool(isServer))
     keys.set(.logLevel, .string(settings.consulLogLevel.uppercased()))
-    keys.set(.leaveOnTerminate, .bool(settings.leaveOnTerminate))
+    // A server leaves by this program, which asks first whether the others keep their quorum.
+    keys.set(.leaveOnTerminate, .bool(settings.leaveOnTerminate && !isServer))
     Self.addresses(settings, parts, &keys)
     keys.set(.retryJoin, .strings(parts.peers.map(\.description)))
     keys.set(.retryInterval, .string(settings.retryInterval.goText))

@@ -36,20 +36,22 @@ package struct IAMPermission: Sendable {
     IAMPermission(
       "DiscoverServers", .describeAutoScalingInstances,
       when:
-        "without `--group` and `--tag`; with `--lifecycle-hook`; with `{group}` in the name of a log group or stream"
+        "without `--group` and `--tag`; with `--lifecycle-hook` or `--termination-hook`; with `{group}` in the name of "
+        + "a log group or stream"
     ) {
-      $0.membership == .ownGroup || $0.lifecycleHook != nil || $0.logNamesNeedGroup ? ["*"] : []
+      $0.membership == .ownGroup || $0.hasHook || $0.logNamesNeedGroup ? ["*"] : []
     },
     IAMPermission(
-      "DiscoverServers", .describeLifecycleHooks, when: "with `--lifecycle-hook`, for a boot that takes long"
-    ) { $0.lifecycleHook == nil ? [] : ["*"] },
-    IAMPermission("CompleteLifecycleHook", .completeLifecycleAction, when: "with `--lifecycle-hook`") {
-      $0.lifecycleHook == nil ? [] : $0.ownGroups
-    },
+      "DiscoverServers", .describeLifecycleHooks,
+      when: "with `--termination-hook`; with `--lifecycle-hook`, for a boot that takes long"
+    ) { $0.hasHook ? ["*"] : [] },
+    IAMPermission(
+      "CompleteLifecycleHook", .completeLifecycleAction, when: "with `--lifecycle-hook` or `--termination-hook`"
+    ) { $0.hasHook ? $0.ownGroups : [] },
     IAMPermission(
       "CompleteLifecycleHook", .recordLifecycleActionHeartbeat,
-      when: "with `--lifecycle-hook`, for a boot that takes long"
-    ) { $0.lifecycleHook == nil ? [] : $0.ownGroups },
+      when: "with `--termination-hook`; with `--lifecycle-hook`, for a boot that takes long"
+    ) { $0.hasHook ? $0.ownGroups : [] },
     IAMPermission("ReadParameters", .getParameter, when: "with a secret at `ssm:`; with `--cluster-record`") {
       settings in
       settings.secretReferences.compactMap { if case .ssm(let name) = $0 { name } else { nil } }
@@ -84,6 +86,8 @@ package struct IAMPermission: Sendable {
 }
 
 extension Settings {
+  fileprivate var hasHook: Bool { lifecycleHook != nil || terminationHook != nil }
+
   /// The names that this instance's Auto Scaling group may have: a server is in one of those that its options name, a
   /// client in another.
   fileprivate var ownGroups: [String] {

@@ -88,7 +88,7 @@ package struct Installation: Sendable {
     if facts.agentUnit == .absent {
       let agent = SystemdUnit(
         agent: Command(facts.consulPath, ["agent", "-config-dir=\(settings.configDirectory)"]),
-        beforeStart: nil, leave: Command(facts.consulPath, ["leave"]),
+        beforeStart: nil, leave: Command(program, ["leave", "--stopping"]),
         owner: owner,
         bindsLowPorts: false)
       steps.append(.writeUnit(path: SystemdUnit.path, text: agent.text))

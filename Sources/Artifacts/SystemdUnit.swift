@@ -10,15 +10,17 @@ extension SystemdUnit {
   /// - No start limit: a failed start is retried every `RestartSec`, and succeeds once its cause is fixed.
   /// - `ExecStartPre` renames raft data that the cluster no longer counts on; as root. The agent starts whatever its
   ///   result is.
-  /// - `ExecStop` leaves through the API: after SIGTERM, Consul 1.8 treats a peer's broken connection as a second
-  ///   signal and aborts its leave. If the API refuses (ACLs), SIGTERM follows.
+  /// - `ExecStop` leaves, as root, if the others keep their quorum, and not for a reboot: several servers that left at
+  ///   once would end the cluster for good. Then, or if it may not leave, SIGTERM follows, after which a server ends
+  ///   with status 1 and stays a member.
+  /// - `SuccessExitStatus`: that end is no failure; `RestartForceExitStatus`: but it is, unless the unit was stopped.
   /// - `TimeoutStopSec`: a graceful leave drains for 5 s and waits up to 5 s for raft; a minute interrupts no leave.
   /// - `AmbientCapabilities`: the agent's user may not bind ports below 1024 by itself.
   package init(agent: Command, beforeStart: Command?, leave: Command?, owner: FileOwner?, bindsLowPorts: Bool) {
     let capability = bindsLowPorts && owner != nil ? "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" : ""
     let user = owner.map { "User=\($0.userName)\nGroup=\($0.groupName)\n" } ?? ""
     let gate = beforeStart.map { "ExecStartPre=-+\($0.text)\n" } ?? ""
-    let stop = leave.map { "ExecStop=-\($0.text)\n" } ?? ""
+    let stop = leave.map { "ExecStop=-+\($0.text)\n" } ?? ""
     self.init(
       text: """
         \(Self.header), which overwrites it. Add changes with: systemctl edit consul
@@ -36,6 +38,8 @@ extension SystemdUnit {
         \(stop)KillMode=mixed
         KillSignal=SIGTERM
         TimeoutStopSec=60
+        SuccessExitStatus=1
+        RestartForceExitStatus=1
         Restart=on-failure
         RestartSec=2
         LimitNOFILE=65536

@@ -344,7 +344,10 @@ package struct BootstrapRun: Sendable {
           case .sidecarEnded: break
           case .agentEnded(let end):
             if !isVerified, let failure = await prematureEnd(end, supervisor) { throw failure }
-            await uncancelled { await run.sidecar.flush() }
+            await uncancelled {
+              await run.sidecar.finishDeparture()
+              await run.sidecar.flush()
+            }
             group.cancelAll()
             return Outcome(plan: plan, health: health, agentEnd: end)
           }

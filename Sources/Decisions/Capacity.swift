@@ -1,5 +1,22 @@
 internal import Base
-internal import Model
+package import Model
+
+extension GroupObservation {
+  /// What the groups want for one datacenter, 0 for none: in the layout of one per zone, the most that Auto Scaling may
+  /// launch there. Nil if tags find the servers.
+  package func desiredServers(in zone: String, _ layout: Settings.Layout) -> Int? {
+    guard !scalingGroups.isEmpty else { return nil }
+    return scalingGroups.reduce(0) { sum, group in
+      switch layout {
+      case .single: return sum.saturatingAdding(group.desiredCapacity)
+      case .datacenterPerAZ:
+        guard group.zones.contains(zone) else { return sum }
+        let (share, rest) = group.desiredCapacity.quotientAndRemainder(dividingBy: max(1, group.zones.count))
+        return sum.saturatingAdding(share + (rest > 0 ? 1 : 0))
+      }
+    }
+  }
+}
 
 /// How many servers the groups want: the number of instances that make the desired capacity.
 struct Capacity {

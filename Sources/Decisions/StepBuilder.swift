@@ -156,22 +156,21 @@ struct StepBuilder {
       bindsLowPorts: merged.bindsLowPorts)
   }
 
-  /// The command that the unit runs before each start of a server's agent, with the paths of this run.
-  private var beforeStart: Command? {
-    guard settings.role == .server else { return nil }
+  /// The command that the unit runs before each start of a server's agent.
+  private var beforeStart: Command? { settings.role == .server ? own(["before-start"]) : nil }
+
+  /// The command by which the agent leaves the cluster before it stops; nil if it does not leave.
+  private var leave: Command? { settings.leaveOnTerminate ? own(["leave", "--stopping"]) : nil }
+
+  /// This program, with the paths of this run.
+  private func own(_ arguments: [String]) -> Command {
     let standard = Settings()
     let paths = [
       ("config-dir", settings.configDirectory, standard.configDirectory),
       ("data-dir", settings.dataDirectory, standard.dataDirectory),
       ("state-dir", settings.stateDirectory, standard.stateDirectory),
     ].filter { $0.1 != $0.2 }
-    return Command(machine.programPath, ["before-start"] + paths.flatMap { ["--\($0.0)", $0.1] })
-  }
-
-  /// The command by which the agent leaves the cluster before it stops; nil if it does not leave.
-  private var leave: Command? {
-    guard merged["leave_on_terminate"]?.bool == true else { return nil }
-    return Command(machine.consulPath, ["leave", "-http-addr=http://\(requirements.agentAddress)"])
+    return Command(machine.programPath, arguments + paths.flatMap { ["--\($0.0)", $0.1] })
   }
 
   /// Makes a running agent use what has changed in its configuration.

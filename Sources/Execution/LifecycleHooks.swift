@@ -139,10 +139,3 @@ package struct LifecycleHooks: Sendable {
     return .seconds(max(timeout, Self.shortestTimeout)) / 3
   }
 }
-
-extension AWSError {
-  /// Auto Scaling's answer where no hook holds the instance.
-  fileprivate var isWithoutAction: Bool {
-    code == "ValidationError" && message?.contains("No active Lifecycle Action") == true
-  }
-}

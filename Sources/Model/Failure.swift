@@ -14,6 +14,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
   case agentUnhealthy = 16
   case anotherRun = 17
   case clusterExisted = 18
+  case notLeft = 19
   /// EX_SOFTWARE of sysexits.h.
   case internalError = 70
 
@@ -32,6 +33,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
     case .agentUnhealthy: "the agent started but is not healthy"
     case .anotherRun: "another consul-bootstrap is running on this machine"
     case .clusterExisted: "a cluster existed, and no new one is formed silently in its place"
+    case .notLeft: "this machine has not left its cluster"
     case .internalError: "an internal error"
     }
   }

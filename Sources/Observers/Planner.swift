@@ -8,7 +8,7 @@ package import Model
 package struct Planner: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
-  private let metadata: MetadataClient
+  package let metadata: MetadataClient
   private let credentials: CredentialCache
   /// Gets the configuration of a first boot before the servers are known.
   private var validateEarly: (@Sendable (ConfigurationFile) -> Void)?
@@ -188,6 +188,23 @@ package struct Planner: Sendable {
         membership: settings.membership, addressing: addressing, client: instance.client
       ).observe(identity, groupName: identity.groupName)
       return Readiness(group, identity: identity, settings: settings)
+    } catch {
+      throw error.asFailure("describe \(waiter.subject(identity))")
+    }
+  }
+
+  /// The number of servers that the groups of this datacenter want; nil if tags find the servers.
+  /// - Throws: `Failure`, or `CancellationError`.
+  package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
+    let waiter = waiter(instance.client)
+    var identity = instance.identity
+    do {
+      identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      let addressing = try AddressDecision(identity, settings).peers
+      let group = try await GroupObserver(
+        membership: settings.membership, addressing: addressing, client: instance.client
+      ).observe(identity, groupName: identity.groupName)
+      return group.desiredServers(in: identity.availabilityZone, settings.layout)
     } catch {
       throw error.asFailure("describe \(waiter.subject(identity))")
     }

@@ -23,6 +23,11 @@ package final class Sidecar: Sendable {
     /// Log forwarding and polls with these settings; a reload restarts it.
     var work: Task<Void, Never>?
     var needsRestart = false
+    /// What keeps the agent joined, until it is to leave.
+    var duties: Task<Void, Never>?
+    var isDeparting = false
+    /// From the notice to the completion of the hook.
+    var departure: Task<Void, any Error>?
     var configurationError = ReportedReason()
     /// For the report: the agent's parent, what fails now by what it is for, and why the report cannot be written.
     var supervisor: Supervisor?
@@ -125,9 +130,8 @@ package final class Sidecar: Sendable {
         let work = Task {
           await withTaskGroup(of: Void.self) { group in
             group.addTask { await service.run() }
-            group.addTask { await self.watchAgent(at: instance) }
-            group.addTask { await self.watchServer(at: instance) }
-            group.addTask { await self.watchIdentity(at: instance) }
+            group.addTask { await self.keepJoined(at: instance) }
+            group.addTask { await self.watchNotices(at: instance) }
           }
         }
         state.service = service
@@ -140,6 +144,68 @@ package final class Sidecar: Sendable {
         work.cancel()
       }
     } while !Task.isCancelled && state.withLock { $0.needsRestart }
+  }
+
+  /// Until cancelled, or until the agent is to leave: then nothing joins or restarts it any more.
+  private func keepJoined(at instance: LocatedInstance) async {
+    // Under one lock, as above.
+    let duties = state.withLock { state -> Task<Void, Never>? in
+      guard !state.isDeparting else { return nil }
+      let duties = Task {
+        await withTaskGroup(of: Void.self) { group in
+          group.addTask { await self.watchAgent(at: instance) }
+          group.addTask { await self.watchServer(at: instance) }
+          group.addTask { await self.watchIdentity(at: instance) }
+        }
+      }
+      state.duties = duties
+      return duties
+    }
+    guard let duties else { return }
+    await withTaskCancellationHandler {
+      await duties.value
+    } onCancel: {
+      duties.cancel()
+    }
+  }
+
+  /// The agent is to leave.
+  func stopKeepingJoined() async {
+    let duties = state.withLock { state in
+      state.isDeparting = true
+      return state.duties
+    }
+    duties?.cancel()
+    await duties?.value
+  }
+
+  /// Waits until a departure that goes on has completed its hook: its agent may have ended before.
+  package func finishDeparture() async {
+    guard let departure = state.withLock({ $0.departure }) else { return }
+    do {
+      try await context.within(Self.completionTimeout) { try await departure.value }
+    } catch {
+      context.log.info("the departure was interrupted", ["reason": .string(error.explained)])
+    }
+  }
+
+  /// The others confirm a departure within seconds; AWS may refuse the completion for longer.
+  private static let completionTimeout = Duration.seconds(60)
+
+  /// As systemd's unit allows for its stop.
+  private static let stopTimeout = Duration.seconds(50)
+
+  /// Takes a server out of its cluster before its agent is stopped, if the others keep their quorum; else it stays a
+  /// member. A client's agent leaves by itself.
+  package func leaveBeforeStop() async {
+    guard settings.role == .server, settings.leaveOnTerminate else { return }
+    await stopKeepingJoined()
+    do {
+      _ = try await Departure(settings: settings, context: context, cloud: .none).run(
+        Notice(.stopping, deadline: context.uptime() + Self.stopTimeout))
+    } catch {
+      context.log.info("the departure was interrupted")
+    }
   }
 
   /// Continues with other settings. Logs that have been read by now are sent first, for at most `--flush-timeout`.

@@ -1,9 +1,9 @@
-internal import Base
+package import Base
 
 extension RuntimeContext {
   /// Bounds work that has no timeout of its own, or a longer one: it is cancelled.
   /// - Returns: nil if it takes longer.
-  func within<Value: Sendable>(
+  package func within<Value: Sendable>(
     _ time: Duration, _ work: @escaping @Sendable () async throws -> Value
   ) async throws -> Value? {
     try await withThrowingTaskGroup(of: Value?.self) { group in

@@ -100,6 +100,7 @@ package struct Options: Sendable, Equatable {
   package var wantsJSON = false
   /// `status --check`, for a monitor.
   package var checks = false
+  package var leaving = Leaving()
   package var allowsIMDSv1 = false
   /// The account of the resources in `iam-policy`; nil: any.
   package var account: String?
@@ -116,6 +117,15 @@ package struct Options: Sendable, Equatable {
   struct Pattern: Equatable {
     let origin: String
     let text: String
+  }
+
+  /// Of `leave`.
+  package struct Leaving: Sendable, Equatable {
+    /// How long it may take until it is safe.
+    package var wait = Duration.seconds(600)
+    package var isForced = false
+    /// The service manager stops the agent.
+    package var isStopping = false
   }
 
   /// The word after a command's name.

@@ -84,6 +84,11 @@ package struct OptionParser: Sendable {
     if options.isFresh, command != nil {
       throw Failure(.usage, "--fresh is only for a run", hint: "omit it, or run without a command")
     }
+    if command?.name != Subcommand.leave.name, options.leaving != Options.Leaving() {
+      throw Failure(
+        .usage, "--wait, --force and --stopping are only for leave",
+        hint: "consul-bootstrap leave --help explains them")
+    }
     if options.checks, command?.ownOptions.contains("check") != true {
       throw Failure(.usage, "--check is only for status", hint: "consul-bootstrap status --check")
     }

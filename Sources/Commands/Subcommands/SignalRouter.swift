@@ -10,7 +10,10 @@ final class SignalRouter: Sendable {
     var sidecar: Sidecar?
     var received: Int32?
     var endedBy: Int32?
+    var isStopping = false
   }
+
+  private static let stopSignals: Set<Int32> = [2, 15]
 
   private let state = Mutex(State())
   private let terminate: @Sendable (Int32) -> Void
@@ -33,13 +36,19 @@ final class SignalRouter: Sendable {
   }
 
   func receive(_ number: Int32, cancel: () -> Void, reload: (Sidecar) -> Void) {
-    let (supervisor, sidecar) = state.withLock { state in
+    let (supervisor, sidecar, isFirst) = state.withLock { state in
+      let isFirst = !state.isStopping
+      if Self.stopSignals.contains(number) { state.isStopping = true }
       state.received = number
       if state.supervisor == nil { state.endedBy = number }
-      return (state.supervisor, state.sidecar)
+      return (state.supervisor, state.sidecar, isFirst)
     }
     if let supervisor {
-      Task { await supervisor.signal(number) }
+      Task {
+        // A second signal stops the agent at once.
+        if Self.stopSignals.contains(number), isFirst { await sidecar?.leaveBeforeStop() }
+        await supervisor.signal(number)
+      }
       // SIGHUP: the agent reads its configuration again, and so does this program.
       if number == 1, let sidecar { reload(sidecar) }
       return

@@ -45,6 +45,12 @@ package struct Settings: Sendable, Equatable {
   package var onTotalLoss = OnTotalLoss.refuse
   /// Launch hook to complete; nil: none.
   package var lifecycleHook: String?
+  /// Termination hook to complete once this server has left; nil: none.
+  package var terminationHook: String?
+  /// For how long a server whose group terminates it waits until the others could lose one more.
+  package var leaveWait = Duration.seconds(300)
+  /// Between the end of a client's services in DNS and its departure.
+  package var drain = Duration.zero
 
   // MARK: Network
 

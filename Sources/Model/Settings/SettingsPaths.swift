@@ -27,6 +27,9 @@ extension Settings {
   /// The sidecar's report on log forwarding, for `status`.
   package var logReportPath: String { stateDirectory + "/log-status.json" }
 
+  /// How a departure from the cluster goes on, for `status`.
+  package var departureReportPath: String { stateDirectory + "/departure.json" }
+
   /// The sidecar's sign of life, for `status` and `doctor`.
   package var sidecarReportPath: String { stateDirectory + "/sidecar.json" }
 

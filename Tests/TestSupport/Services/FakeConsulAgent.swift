@@ -60,6 +60,18 @@ package final class FakeConsulAgent: Sendable {
     /// So many writes come after one of another program.
     package var autopilotConflicts = 0
     fileprivate var autopilotWrites: Int64 = 0
+    /// The session that holds the lock to leave, and the instance that its holder names.
+    package var leaveLock: (session: String, instance: String)?
+    /// Sessions that live.
+    package var sessions: Set<String> = []
+    /// Autopilot's word by raft's ID; a server that is missing here is healthy unless this is empty.
+    package var health: [String: Bool] = [:]
+    /// Whether the release can hand leadership over; to the server with the ID.
+    package var handsOver = false
+    /// What happens when the agent leaves.
+    package var onLeave: (@Sendable () -> Void)?
+    /// Calls that change something, in order: `leave`, `remove ID`, `transfer ID`, `maintenance`.
+    package var changes: [String] = []
     fileprivate var joins: [String] = []
     fileprivate var reloads = 0
   }
@@ -102,6 +114,11 @@ package final class FakeConsulAgent: Sendable {
   package var joins: [String] { state.value.joins }
   package var identity: JSONValue? { state.value.identity }
   package var reloads: Int { state.value.reloads }
+  package var changes: [String] { state.value.changes }
+  package var leaveLock: (session: String, instance: String)? { state.value.leaveLock }
+  package func changed(_ change: String) async throws {
+    try await state.wait { $0.changes.contains(change) ? () : nil }
+  }
   package var autopilot: [String: JSONValue] { state.value.autopilot }
   package var autopilotWrites: Int64 { state.value.autopilotWrites }
 
@@ -132,10 +149,18 @@ package final class FakeConsulAgent: Sendable {
         if state.identity == nil { state.identity = try JSONValue(parsing: request.body) }
         return HTTPResponse(status: 200, body: Array("true".utf8))
       case ("GET", "/v1/operator/autopilot/health"):
+        let servers: [JSONValue] = state.health.sorted { $0.key < $1.key }.map {
+          ["ID": .string($0.key), "Healthy": .bool($0.value)]
+        }
         let health: JSONValue = [
-          "Healthy": false, "Servers": [["Leader": true, "LastIndex": .integer(state.leaderLastIndex)]],
+          "Healthy": false,
+          "Servers": .array([["Leader": true, "LastIndex": .integer(state.leaderLastIndex)]] + servers),
         ]
         return HTTPResponse(status: 429, body: Array(health.compactText.utf8))
+      case (_, "/v1/session/create"), (_, "/v1/kv/consul-bootstrap/leave"), (_, "/v1/operator/raft/peer"),
+        (_, "/v1/operator/raft/transfer-leader"), (_, "/v1/agent/leave"), (_, "/v1/agent/maintenance"):
+        return try state.departure(request, path, query: parts.count > 1 ? parts[1] : "")
+      case (_, _) where path.hasPrefix("/v1/session/"): return state.session(path)
       case ("PUT", "/v1/agent/reload"):
         state.reloads += 1
         return HTTPResponse(status: 200, body: [])

@@ -53,5 +53,23 @@ extension Option {
     ) { value, options throws(OptionValueError) in
       options.settings.lifecycleHook = try nonEmpty(value)
     },
+    Option(
+      .cluster, "termination-hook", .value("NAME"),
+      "termination hook to hold until this machine has left its cluster, and to complete then"
+    ) { value, options throws(OptionValueError) in
+      options.settings.terminationHook = try nonEmpty(value)
+    },
+    Option(
+      .cluster, "leave-wait", .value("DURATION"), default: .value("5m"),
+      "how long a server that its group terminates waits for a replacement; then it leaves as soon as a quorum stays"
+    ) { value, options throws(OptionValueError) in
+      options.settings.leaveWait = try duration(value)
+    },
+    Option(
+      .cluster, "drain", .value("DURATION"), default: .value("0s"),
+      "for clients: time between the end of their services in DNS and their departure"
+    ) { value, options throws(OptionValueError) in
+      options.settings.drain = try duration(value, from: .zero)
+    },
   ]
 }

@@ -28,6 +28,24 @@ extension Option {
       options.checks = try boolean(value)
     },
     Option(
+      .run, "wait", .value("DURATION"), default: .value("10m"),
+      "for leave: how long to wait until the others keep their quorum without this server"
+    ) { value, options throws(OptionValueError) in
+      options.leaving.wait = try duration(value, from: .zero)
+    },
+    Option(
+      .run, "force", .flag, default: .value("false"), example: "false",
+      "for leave: leave whatever the others lose by it"
+    ) { value, options throws(OptionValueError) in
+      options.leaving.isForced = try boolean(value)
+    },
+    Option(
+      .run, "stopping", .flag, default: .value("false"), example: "false",
+      "for leave: the agent is being stopped; leave within 50 s if the others keep their quorum, and not for a reboot"
+    ) { value, options throws(OptionValueError) in
+      options.leaving.isStopping = try boolean(value)
+    },
+    Option(
       .run, "account", .value("ID"), default: .described("any account"), example: "123456789012",
       "for iam-policy: AWS account of the resources"
     ) { value, options throws(OptionValueError) in

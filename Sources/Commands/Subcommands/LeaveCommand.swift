@@ -1,0 +1,114 @@
+internal import Base
+internal import Decisions
+internal import Execution
+internal import Model
+internal import Observers
+internal import Sidecar
+
+extension Subcommand {
+  static let leave = Subcommand(
+    "leave", usage: "[--dry-run] [--wait DURATION] [--force] [--json]",
+    summary: "leave the cluster once the others keep their quorum without this server",
+    explanation: "leave takes this machine out of its cluster. Servers leave one at a time, by a lock in Consul, and "
+      + "only while the others keep their quorum; a voter whose instance EC2 proves to be terminated is removed first. "
+      + "With --dry-run it shows the voters, the quorum and which are well. What is not safe within --wait ends with "
+      + "status 19, and this server stays a voter. --force leaves whatever the others lose by it.",
+    optionSource: .lastRun, ownOptions: ["dry-run"]
+  ) { try await LeaveCommand(options: $0.options, dependencies: $0.dependencies).run() }
+}
+
+struct LeaveCommand: Sendable {
+  let options: Options
+  let dependencies: CommandDependencies
+
+  private var context: RuntimeContext { dependencies.context }
+  /// Ten seconds less than systemd gives the unit (`TimeoutStopSec`).
+  private static let stopTimeout = Duration.seconds(50)
+  private static let locateTimeout = Duration.seconds(4)
+
+  func run() async throws -> ExitStatus {
+    if options.isDryRun { return try await dryRun() }
+    if options.leaving.isStopping {
+      guard try await !isRebooting() else {
+        context.log.info("not leaving: this machine reboots, and returns with its data")
+        return .done
+      }
+      return try await conclude(
+        departure(.none).run(Notice(.stopping, deadline: context.uptime() + Self.stopTimeout)))
+    }
+    let departure = departure(await cloud())
+    if options.leaving.isForced {
+      context.log.warning("leaving by force: the others may lose their quorum")
+      return try await conclude(departure.force())
+    }
+    return try await conclude(
+      departure.run(Notice(.manual, deadline: context.uptime() + options.leaving.wait)))
+  }
+
+  private func departure(_ cloud: Departure.Cloud) -> Departure {
+    Departure(settings: options.settings, context: context, cloud: cloud)
+  }
+
+  /// Where AWS cannot be reached, nothing is proven gone.
+  private func cloud() async -> Departure.Cloud {
+    let planner = dependencies.planner, context = context, settings = options.settings
+    do {
+      guard let instance = try await context.within(Self.locateTimeout, { try await planner.locate() }) else {
+        return .none
+      }
+      return Sidecar(settings: settings, context: context, planner: planner, spool: nil).cloud(at: instance)
+    } catch {
+      context.log.info("AWS is not asked about other servers", ["reason": .string(error.explained)])
+      return .none
+    }
+  }
+
+  private func isRebooting() async throws -> Bool {
+    guard context.system.isBootedBySystemd else { return false }
+    do {
+      let result = try await context.launcher.run(.systemctl("list-jobs", "--no-legend"), timeout: .seconds(5))
+      return ["reboot.target", "kexec.target"].contains { result.output.contains($0) }
+    } catch let error as CancellationError {
+      throw error
+    } catch {
+      context.log.warning("cannot ask systemd whether this is a reboot", ["reason": .string(error.explained)])
+      return false
+    }
+  }
+
+  private func conclude(_ outcome: Departure.Outcome) throws -> ExitStatus {
+    let (text, reason): (String, String?) =
+      switch outcome {
+      case .left: ("left", nil)
+      case .nothingToLeave(let reason): ("nothing to leave", reason)
+      case .lastOne(let reason): ("last one", reason)
+      case .kept(let reason): ("kept", reason)
+      }
+    if options.wantsJSON {
+      let report: JSONValue = ["outcome": .string(text), "reason": reason.map(JSONValue.string) ?? .null]
+      dependencies.output.write(report.prettyText)
+    }
+    guard case .kept(let reason) = outcome else { return .done }
+    throw Failure(
+      .notLeft, "this machine has not left its cluster", details: [reason],
+      hint: "make the missing servers well, or replace them, and repeat; leave --force leaves whatever is lost by it")
+  }
+
+  private func dryRun() async throws -> ExitStatus {
+    guard options.settings.role == .server else {
+      dependencies.output.write("a client leaves at any time: the others lose nothing by it\n")
+      return .done
+    }
+    let preview: Departure.Preview
+    do {
+      preview = try await departure(.none).preview()
+    } catch {
+      throw Failure(
+        .agentUnhealthy, "cannot see the cluster", details: [error.explained],
+        hint: "consul-bootstrap status --check names what is wrong")
+    }
+    dependencies.output.write(
+      options.wantsJSON ? LeaveReport(preview).json.prettyText : LeaveReport(preview).text)
+    return .done
+  }
+}

@@ -1,0 +1,130 @@
+internal import Base
+
+/// The lock that one server of a datacenter holds while it leaves.
+package struct LeaveLock: Sendable, Equatable {
+  /// The session that holds it; nil: none does.
+  package let session: String?
+  /// Instance ID of the holder, or of the last one.
+  package let instance: String?
+
+  package init(session: String?, instance: String?) {
+    self.session = session
+    self.instance = instance
+  }
+
+  package static let key = "consul-bootstrap/leave"
+}
+
+/// What a departure asks of its agent (Consul API documentation: Session, KV, Agent, Operator).
+extension AgentClient {
+  /// Creates a session of this node, which ends with the node, and some seconds after its last renewal. A lock that it
+  /// holds is free `lockDelay` later. Needs `session:write` where ACLs are on.
+  /// - Parameters:
+  ///   - ttl: at least 10 s (Consul, `SessionTTLMin`).
+  ///   - lockDelay: the pause between two departures.
+  package func createSession(ttl: Duration, lockDelay: Duration) async throws -> String {
+    let body: JSONValue = [
+      "Name": "consul-bootstrap leave", "TTL": .string("\(ttl.components.seconds)s"),
+      "LockDelay": .string("\(lockDelay.components.seconds)s"), "Behavior": "release",
+    ]
+    let answer = try await json("PUT", "/v1/session/create", body)
+    guard let id = answer["ID"]?.string, Self.isID(id) else { throw AgentError.malformed("the session has no ID") }
+    return id
+  }
+
+  /// - Returns: false if the session has ended.
+  package func renewSession(_ id: String) async throws -> Bool {
+    try await exchange("PUT", "/v1/session/renew/\(id)", accepting: [200, 404]).status == 200
+  }
+
+  /// One that has ended is no error.
+  package func destroySession(_ id: String) async throws {
+    _ = try await exchange("PUT", "/v1/session/destroy/\(id)", accepting: [200])
+  }
+
+  /// Needs `key:write` on the key where ACLs are on.
+  /// - Returns: whether the session holds the lock now.
+  package func acquireLeaveLock(session: String, instance: String) async throws -> Bool {
+    let response = try await exchange(
+      "PUT", "/v1/kv/\(LeaveLock.key)?acquire=\(session)",
+      body: Array(JSONValue.object(["instance": .string(instance)]).compactText.utf8), accepting: [200])
+    return response.text.contains("true")
+  }
+
+  /// Needs `key:read` on the key where ACLs are on.
+  package func leaveLock() async throws -> LeaveLock {
+    let response = try await exchange("GET", "/v1/kv/\(LeaveLock.key)?consistent", accepting: [200, 404])
+    guard response.status == 200 else { return LeaveLock(session: nil, instance: nil) }
+    let entry: JSONValue?
+    do {
+      entry = try JSONValue(parsing: response.body).array?.first
+    } catch {
+      throw AgentError.malformed("\(LeaveLock.key) is not JSON: \(error.explained)")
+    }
+    let session = entry?["Session"]?.string.flatMap { Self.isID($0) ? $0 : nil }
+    return LeaveLock(session: session, instance: entry?["Value"]?.string.flatMap(Self.instance))
+  }
+
+  /// The body of the lock's holder; a value that is not this program's names none.
+  private static func instance(base64: String) -> String? {
+    guard let bytes = Base64.decode(base64) else { return nil }
+    do {
+      return try JSONValue(parsing: bytes)["instance"]?.string
+    } catch {
+      return nil
+    }
+  }
+
+  /// A UUID: it goes into the path of later calls.
+  private static func isID(_ text: String) -> Bool {
+    !text.isEmpty && text.utf8.count <= 64
+      && text.utf8.allSatisfy { (48...57).contains($0) || (97...122).contains($0) || $0 == 45 }
+  }
+
+  /// Leaves the cluster and ends the agent. The call returns late, some seconds after the others have removed the
+  /// server, or not at all. Needs `agent:write` where ACLs are on.
+  package func leave() async throws {
+    _ = try await exchange("PUT", "/v1/agent/leave", accepting: [200])
+  }
+
+  /// Hands leadership over to a voter.
+  /// - Returns: false on a release that has no such call.
+  package func transferLeader(to id: String) async throws -> Bool {
+    try await exchange("POST", "/v1/operator/raft/transfer-leader?id=\(id)", accepting: [200, 404, 405]).status == 200
+  }
+
+  /// Removes a voter from raft at once. Needs `operator:write` where ACLs are on.
+  package func removeRaftPeer(id: String) async throws {
+    _ = try await exchange("DELETE", "/v1/operator/raft/peer?id=\(id)", accepting: [200])
+  }
+
+  /// Takes the services of this node out of DNS and health queries. Needs `node:write` where ACLs are on.
+  package func startMaintenance(reason: String) async throws {
+    _ = try await exchange("PUT", "/v1/agent/maintenance?enable=true&reason=\(reason)", accepting: [200])
+  }
+
+  /// Whether autopilot calls each server healthy, by raft's ID; empty in the first seconds of a leader. An unhealthy
+  /// cluster answers 429 with the same body. Needs `operator:read` where ACLs are on.
+  package func autopilotHealth() async throws -> [String: Bool] {
+    let response = try await exchange("GET", "/v1/operator/autopilot/health", accepting: [200, 429])
+    do {
+      let servers = try JSONValue(parsing: response.body)["Servers"]?.array ?? []
+      return Dictionary(
+        servers.compactMap { server in
+          guard let id = server["ID"]?.string, let isHealthy = server["Healthy"]?.bool else { return nil }
+          return (id, isHealthy)
+        }, uniquingKeysWith: { $0 && $1 })
+    } catch {
+      throw AgentError.malformed("not JSON: \(error.explained)")
+    }
+  }
+
+  private func json(_ method: String, _ path: String, _ body: JSONValue) async throws -> JSONValue {
+    let response = try await exchange(method, path, body: Array(body.compactText.utf8), accepting: [200])
+    do {
+      return try JSONValue(parsing: response.body)
+    } catch {
+      throw AgentError.malformed("not JSON: \(error.explained)")
+    }
+  }
+}

@@ -1,0 +1,83 @@
+package import Base
+
+/// Why this machine, or its agent, is to stop.
+package struct Notice: Sendable, Equatable {
+  package enum Source: String, Sendable {
+    /// Its Auto Scaling group terminates it.
+    case termination
+    /// EC2 takes the spot instance back.
+    case spot
+    /// The service manager stops the agent.
+    case stopping
+    /// A person has asked for it.
+    case manual
+  }
+
+  package let source: Source
+  /// By uptime: what has not left by then stays. Nil: there is no end.
+  package let deadline: Duration?
+  /// So long, by uptime, it waits until the others could lose one more server; then it is enough that they keep their
+  /// quorum.
+  package let patientUntil: Duration
+
+  package init(_ source: Source, deadline: Duration?, patientUntil: Duration = .zero) {
+    self.source = source
+    self.deadline = deadline
+    self.patientUntil = patientUntil
+  }
+}
+
+/// What `status` shows of a departure: the process that carries it out writes this to the state directory.
+package struct DepartureReport: Sendable, Equatable {
+  package enum Phase: String, Sendable {
+    case waiting, leaving, left, kept
+  }
+
+  package let source: Notice.Source
+  package let phase: Phase
+  /// What it waits for, or why it ended so.
+  package let reason: String
+  package let time: Timestamp
+  package let uptime: Duration
+  package let bootID: String
+
+  package init(
+    source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String
+  ) {
+    self.source = source
+    self.phase = phase
+    self.reason = reason
+    self.time = time
+    self.uptime = uptime
+    self.bootID = bootID
+  }
+
+  package static let sizeLimit = 64 << 10
+  /// Between two reports of the same state.
+  package static let interval = Duration.seconds(10)
+
+  package var json: JSONValue {
+    [
+      "source": .string(source.rawValue), "phase": .string(phase.rawValue), "reason": .string(reason),
+      "time": .string(time.iso8601), "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
+      "boot_id": .string(bootID),
+    ]
+  }
+
+  /// Nil if the value is none.
+  package init?(json: JSONValue) {
+    guard let source = json["source"]?.string.flatMap(Notice.Source.init),
+      let phase = json["phase"]?.string.flatMap(Phase.init), let reason = json["reason"]?.string,
+      let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }),
+      let uptime = json["uptime_milliseconds"]?.integer, let bootID = json["boot_id"]?.string
+    else { return nil }
+    self.init(
+      source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID)
+  }
+
+  /// Whether it tells of now: of this boot, and while it goes on, written in the last three intervals.
+  package func isCurrent(uptime now: Duration, bootID current: String) -> Bool {
+    guard bootID == current else { return false }
+    return phase == .left || phase == .kept || now - uptime <= Self.interval * 3
+  }
+}

@@ -1,0 +1,57 @@
+internal import Base
+internal import Model
+
+/// What a departure tells `status` and the log.
+extension Departure {
+  /// The holder of the lock is named by its instance.
+  func recordedInstance() throws -> String {
+    guard let bytes = try context.files.readIfPresent(settings.instanceRecordPath, limit: 64 << 10),
+      let id = try JSONValue(parsing: bytes)["instance_id"]?.string
+    else { throw Failure(.configurationRejected, "\(settings.instanceRecordPath) does not name this instance") }
+    return id
+  }
+
+  func release(_ progress: inout Progress) async {
+    do {
+      try await progress.session.release(agent(configuration))
+    } catch {
+      context.log.debug("the lock ends with its session", ["reason": .string(error.explained)])
+    }
+  }
+
+  /// While it goes on: logged once for each reason, and then every 30 s.
+  func report(_ notice: Notice, _ phase: DepartureReport.Phase, _ progress: inout Progress) {
+    let now = context.uptime()
+    if phase == .waiting { context.log.progress("this server has not left yet: \(progress.reason)") }
+    let text = "\(phase) \(progress.reason)"
+    if let (last, time) = progress.reported, last == text, now - time < DepartureReport.interval { return }
+    progress.reported = (text, now)
+    write(notice, phase, progress.reason)
+  }
+
+  func report(_ notice: Notice, _ outcome: Outcome) {
+    switch outcome {
+    case .left:
+      context.log.warning("this \(settings.role.rawValue) has left")
+      write(notice, .left, "it has left")
+    case .nothingToLeave(let reason), .lastOne(let reason):
+      context.log.warning("there is nothing to leave", ["reason": .string(reason)])
+      write(notice, .left, reason)
+    case .kept(let reason):
+      context.log.error("this \(settings.role.rawValue) has not left", ["reason": .string(reason)])
+      write(notice, .kept, reason)
+    }
+  }
+
+  func write(_ notice: Notice, _ phase: DepartureReport.Phase, _ reason: String) {
+    let report = DepartureReport(
+      source: notice.source, phase: phase, reason: reason, time: context.now(), uptime: context.uptime(),
+      bootID: context.bootID)
+    do {
+      try context.files.write(
+        settings.departureReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)
+    } catch {
+      context.log.debug("cannot write the report of the departure", ["reason": .string(error.explained)])
+    }
+  }
+}

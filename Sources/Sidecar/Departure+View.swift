@@ -1,0 +1,67 @@
+internal import Base
+internal import Consul
+internal import Decisions
+internal import Model
+internal import Observers
+
+/// What a server sees of the others before it leaves.
+extension Departure {
+  /// - Returns: nil if raft does not name this server.
+  func view(
+    of servers: [RaftServer], _ client: AgentClient, _ own: OwnRaftAddresses, _ progress: inout Progress
+  ) async throws -> QuorumView? {
+    guard let mine = servers.first(where: { own.names.contains($0.address) }) else { return nil }
+    let members = try await client.members(wan: false)
+    let alive = Set(members.filter { $0.isServer && $0.isAlive }.compactMap(\.address))
+    var health: [String: Bool] = [:]
+    do {
+      health = try await client.autopilotHealth()
+    } catch AgentError.refused(let status, _) where status >= 500 {
+      // A leader that has just been elected has none.
+    }
+    let before = progress.alive
+    progress.alive = []
+    var others: [QuorumView.Voter] = []
+    for server in servers where server.id != mine.id {
+      let address = server.address.split(separator: ":").first.flatMap { IPv4Address(String($0)) }
+      if let address { progress.others.insert(address) }
+      guard server.isVoter else { continue }
+      let isAlive = address.map(alive.contains) ?? false
+      if isAlive { progress.alive.insert(server.id) }
+      // Without autopilot's word, gossip has to say it twice.
+      let isWell = isAlive && (health[server.id] ?? before.contains(server.id))
+      others.append(.init(id: server.id, node: server.node, address: server.address, isWell: isWell))
+    }
+    return QuorumView(others: others, isVoter: mine.isVoter, isLeader: mine.isLeader)
+  }
+
+  func askCloud(_ view: QuorumView, _ notice: Notice, _ progress: inout Progress) async {
+    let now = context.uptime()
+    if progress.desiredAt.map({ now - $0 >= Self.cloudPause }) ?? true {
+      progress.desiredAt = now
+      progress.desired = await cloud.desiredCapacity()
+      progress.zeros = progress.desired == 0 ? progress.zeros + 1 : 0
+    }
+    let missing = view.others.filter { !$0.isWell && !progress.alive.contains($0.id) }
+    guard view.well < view.quorumAfter, !missing.isEmpty else { return }
+    progress.gone = await cloud.provenGone(missing)
+  }
+
+  /// - Returns: whether another server leads now.
+  func handOver(
+    _ view: QuorumView, _ client: AgentClient, _ own: OwnRaftAddresses, _ progress: inout Progress
+  ) async throws -> Bool {
+    guard progress.handsOver != false, let target = view.others.first(where: \.isWell) else { return false }
+    progress.handsOver = try await client.transferLeader(to: target.id)
+    guard progress.handsOver == true else { return false }
+    let end = context.uptime() + Self.handoverTimeout
+    while context.uptime() < end {
+      if let leader = try await client.leader(), !own.names.contains(leader) {
+        context.log.info("handed leadership over", ["leader": .string(leader)])
+        return true
+      }
+      try await context.clock.sleep(for: Self.confirmationPause)
+    }
+    return false
+  }
+}

@@ -1,0 +1,342 @@
+package import Base
+package import Consul
+package import Decisions
+package import Model
+internal import Observers
+
+/// Takes this server out of its cluster without harm to the others, or this client out of its datacenter.
+///
+/// Servers leave one at a time, by a lock in Consul, and only while the others keep their quorum. Whatever cannot be
+/// seen makes it wait. It keeps no state of its own: a process that takes over looks at the same lock and the same
+/// servers.
+package struct Departure: Sendable {
+  package enum Outcome: Sendable, Equatable {
+    /// Another server has reported a raft configuration without this one, or the client's agent has left.
+    case left
+    /// No agent runs that could leave, and the others do without it.
+    case nothingToLeave(reason: String)
+    /// The last server of a group that is to be empty.
+    case lastOne(reason: String)
+    /// It stays a member: leaving was not safe until the deadline.
+    case kept(reason: String)
+  }
+
+  /// What it asks outside Consul.
+  package struct Cloud: Sendable {
+    /// Servers that the groups want; nil if that is not known.
+    package var desiredCapacity: @Sendable () async -> Int?
+    /// Of these voters, by raft's ID, those whose instances EC2 proves to be terminated.
+    package var provenGone: @Sendable (_ node: [QuorumView.Voter]) async -> Set<String>
+
+    package init(
+      desiredCapacity: @escaping @Sendable () async -> Int?,
+      provenGone: @escaping @Sendable ([QuorumView.Voter]) async -> Set<String>
+    ) {
+      self.desiredCapacity = desiredCapacity
+      self.provenGone = provenGone
+    }
+
+    /// Nothing is known.
+    package static let none = Cloud(desiredCapacity: { nil }, provenGone: { _ in [] })
+  }
+
+  let settings: Settings
+  let context: RuntimeContext
+  let cloud: Cloud
+
+  package init(settings: Settings, context: RuntimeContext, cloud: Cloud) {
+    self.settings = settings.besideOtherFiles(context.files)
+    self.context = context
+    self.cloud = cloud
+  }
+
+  static let pause = Duration.seconds(1)
+  static let agentTimeout = Duration.seconds(2)
+  /// A leave drains for 5 s, and the agent ends some ten seconds later (measured with 1.8.7: 12 to 14 s).
+  static let leaveTimeout = Duration.seconds(30)
+  static let confirmationPause = Duration.milliseconds(500)
+  /// A crashed agent is started again after 2 s.
+  static let silenceLimit = Duration.seconds(30)
+  /// A leader that cannot hand over lets the followers go first: each of its elections costs the writers seconds.
+  static let leaderPause = Duration.seconds(5)
+  /// A stop does not wait longer for a leader.
+  static let electionTimeout = Duration.seconds(5)
+  static let handoverTimeout = Duration.seconds(3)
+  /// Between two questions of AWS, and between the two that prove a teardown.
+  static let cloudPause = Duration.seconds(15)
+
+  /// What a look leaves for the next.
+  struct Progress {
+    let start: Duration
+    var session = LeaveSession()
+    var reason = "the agent has not answered yet"
+    var reported: (report: String, at: Duration)?
+    var silentSince: Duration?
+    /// Others that were alive at the last look, by raft's ID.
+    var alive: Set<String> = []
+    /// Addresses of the others.
+    var others: Set<IPv4Address> = []
+    /// The groups' desired capacity, when it was asked, and how often in a row it was 0.
+    var desired: Int?
+    var desiredAt: Duration?
+    var zeros = 0
+    var gone: Set<String> = []
+    var goneAt: Duration?
+    /// Whether the leader can hand over; nil: not tried.
+    var handsOver: Bool?
+  }
+
+  /// Until it has left, or has to stay. Cancelled, it keeps the lock: another process of this machine may go on.
+  /// - Throws: `CancellationError` only.
+  package func run(_ notice: Notice) async throws -> Outcome {
+    context.log.warning("leaving the cluster", ["notice": .string(notice.source.rawValue)])
+    if settings.role == .client { return try await leaveAsClient(notice) }
+    var progress = Progress(start: context.uptime())
+    progress.others = Set(configuration.peers)
+    while true {
+      if let outcome = try await step(notice, &progress) {
+        report(notice, outcome)
+        return outcome
+      }
+      report(notice, .waiting, &progress)
+      if let deadline = notice.deadline, context.uptime() >= deadline {
+        await release(&progress)
+        let outcome = Outcome.kept(reason: progress.reason)
+        report(notice, outcome)
+        return outcome
+      }
+      var generator = SystemRandomNumberGenerator()
+      let rest = notice.deadline.map { $0 - context.uptime() } ?? Self.pause * 2
+      try await context.clock.sleep(
+        for: min(max(.milliseconds(1), rest), Self.pause * Double.random(in: 0.7...1.3, using: &generator)))
+    }
+  }
+
+  var configuration: CurrentConfiguration {
+    CurrentConfiguration(reading: settings.configurationPath, context.files)
+  }
+
+  func agent(_ configuration: CurrentConfiguration, timeout: Duration = agentTimeout) -> AgentClient {
+    AgentClient(
+      address: configuration.agentAddress(settings), token: configuration.agentToken, transport: context.transport,
+      timeout: timeout)
+  }
+
+  /// - Returns: nil if it has to wait.
+  private func step(_ notice: Notice, _ progress: inout Progress) async throws -> Outcome? {
+    let configuration = configuration
+    do {
+      let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
+      do {
+        let outcome = try await look(notice, configuration, own, &progress)
+        progress.silentSince = nil
+        return outcome
+      } catch AgentError.transport(let error) {
+        return await withoutAgent(notice, configuration, own, error, &progress)
+      }
+    } catch AgentError.refused(status: 403, _) {
+      progress.silentSince = nil
+      progress.reason =
+        "the agent's ACLs forbid it: its token needs session:write, operator:write, agent:write and "
+        + "key:write on consul-bootstrap/"
+    } catch let error as CancellationError {
+      throw error
+    } catch {
+      progress.silentSince = nil
+      progress.reason = error.explained
+    }
+    return nil
+  }
+
+  /// What `leave --dry-run` shows; nothing changes.
+  package struct Preview: Sendable {
+    /// Nil if raft does not name this server.
+    package let view: QuorumView?
+    package let decision: LeaveDecision
+    package let lock: LeaveLock
+  }
+
+  /// - Throws: `AgentError` or `FileError`.
+  package func preview() async throws -> Preview {
+    let configuration = configuration, client = agent(configuration)
+    let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
+    var progress = Progress(start: context.uptime())
+    let servers = try await client.raftConfiguration()
+    // One look has nothing to compare gossip with.
+    progress.alive = Set(servers.map(\.id))
+    guard let view = try await view(of: servers, client, own, &progress) else {
+      return Preview(
+        view: nil, decision: .leave(reason: "raft does not name this server"), lock: try await client.leaveLock())
+    }
+    return Preview(
+      view: view, decision: LeaveDecision(view, desiredCapacity: nil, isPatient: false, isTeardown: false),
+      lock: try await client.leaveLock())
+  }
+
+  /// Without the lock, and whatever the others lose by it.
+  /// - Throws: `AgentError`, `FileError` or `CancellationError`.
+  package func force() async throws -> Outcome {
+    let configuration = configuration
+    let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
+    var progress = Progress(start: context.uptime())
+    progress.others = Set(configuration.peers)
+    progress.reason = "by force"
+    let notice = Notice(.manual, deadline: nil)
+    let outcome: Outcome
+    if settings.role == .client {
+      outcome = try await leaveAsClient(notice)
+    } else {
+      outcome = try await leave(notice, configuration, own, &progress) ?? .kept(reason: progress.reason)
+    }
+    report(notice, outcome)
+    return outcome
+  }
+
+  private func look(
+    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress
+  ) async throws -> Outcome? {
+    let client = agent(configuration)
+    let servers: [RaftServer]
+    do {
+      servers = try await client.raftConfiguration()
+    } catch AgentError.refused(let status, let message) where status >= 500 {
+      progress.reason = "there is no leader (\(message)): this server may hold data that the others need"
+      guard notice.source == .stopping else { return nil }
+      // One that was never in a cluster has no leader to wait for.
+      let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
+      let isOver = context.uptime() - progress.start >= Self.electionTimeout
+      return isOver || !state.mayBePresent ? .kept(reason: progress.reason) : nil
+    }
+    guard var view = try await view(of: servers, client, own, &progress) else {
+      return try await leave(notice, configuration, own, &progress)
+    }
+    if view.isLeader, notice.source != .manual, progress.handsOver == nil, !view.others.isEmpty,
+      context.uptime() - progress.start < Self.leaderPause
+    {
+      progress.reason = "this server leads: the others may leave first"
+      return nil
+    }
+    let instance = try recordedInstance()
+    switch try await progress.session.acquire(client, instance: instance, now: context.uptime()) {
+    case .held: break
+    case .heldBy(let holder):
+      progress.reason =
+        holder.map { "\($0) leaves" } ?? "another server has just left: some seconds pass between two departures"
+      return nil
+    }
+    let isPatient = context.uptime() < notice.patientUntil
+    if view.well <= view.quorumAfter {
+      await askCloud(view, notice, &progress)
+      for index in view.others.indices {
+        view.others[index].isProvenGone = progress.gone.contains(view.others[index].id)
+      }
+    }
+    switch LeaveDecision(
+      view, desiredCapacity: progress.desired, isPatient: isPatient, isTeardown: progress.zeros >= 2)
+    {
+    case .wait(let reason): progress.reason = reason
+    case .stayAsLast(let reason): return .lastOne(reason: reason)
+    case .removeFirst(let voter):
+      context.log.warning(
+        "removing a voter whose instance is terminated", ["node": .string(voter.node), "id": .string(voter.id)])
+      try await client.removeRaftPeer(id: voter.id)
+      progress.reason = "\(voter.node) is being removed"
+    case .leave(let reason):
+      progress.reason = reason
+      if view.isLeader, try await handOver(view, client, own, &progress) { return nil }
+      return try await leave(notice, configuration, own, &progress)
+    }
+    return nil
+  }
+
+  // MARK: The leave itself
+
+  /// From here on nothing is undone.
+  private func leave(
+    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress
+  ) async throws -> Outcome? {
+    report(notice, .leaving, &progress)
+    context.log.warning("this server leaves", ["reason": .string(progress.reason)])
+    let client = agent(configuration, timeout: Self.leaveTimeout)
+    async let call = Self.result { try await client.leave() }
+    let isRemoved = try await confirm(configuration, own, progress.others)
+    // The agent ends some seconds after its removal; it answers the call before, or not at all.
+    if case .failure(AgentError.refused(let status, let message)) = await call, !isRemoved {
+      throw AgentError.refused(status: status, message: message)
+    }
+    guard isRemoved else {
+      progress.reason = "no other server has confirmed yet that this one has left"
+      return nil
+    }
+    return .left
+  }
+
+  private static func result(_ work: () async throws -> Void) async -> Result<Void, any Error> {
+    do {
+      try await work()
+      return .success(())
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  /// Whether another server with a leader reports a raft configuration without this one.
+  private func confirm(
+    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
+  ) async throws -> Bool {
+    let end = context.uptime() + Self.leaveTimeout
+    repeat {
+      try await context.clock.sleep(for: Self.confirmationPause)
+      if case .removed = await place(configuration, own, others) { return true }
+    } while context.uptime() < end
+    return false
+  }
+
+  private enum Place {
+    case removed, named
+    /// No other server knows a leader.
+    case unknown
+  }
+
+  /// What the others say of this server.
+  private func place(
+    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
+  ) async -> Place {
+    let answers = await PeerObserver(configuration, settings: settings, context: context).query(
+      others.subtracting(own.addresses).sorted())
+    switch RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port) {
+    case .setAside: return .removed
+    case .keep:
+      let knowsLeader = answers.values.contains { answer in
+        if case .status(let status) = answer { status.leader != nil && !status.peers.isEmpty } else { false }
+      }
+      return knowsLeader ? .named : .unknown
+    }
+  }
+
+  // MARK: Without an agent
+
+  /// - Parameter error: of the agent that does not answer.
+  private func withoutAgent(
+    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ error: TransportError,
+    _ progress: inout Progress
+  ) async -> Outcome? {
+    let since = progress.silentSince ?? context.uptime()
+    progress.silentSince = since
+    progress.reason = "the agent does not answer: \(error.explanation)"
+    let place = await place(configuration, own, progress.others)
+    if place == .removed { return .left }
+    switch notice.source {
+    // What is stopped already has nothing to leave: a person, or a recovery, may have killed it.
+    case .stopping, .manual: return .nothingToLeave(reason: progress.reason)
+    case .termination, .spot: break
+    }
+    guard context.uptime() - since >= Self.silenceLimit else { return nil }
+    if place == .named { return .nothingToLeave(reason: "the agent does not run, and the others have a leader") }
+    let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
+    guard state.mayBePresent else { return .nothingToLeave(reason: "the agent does not run, and has no data") }
+    progress.reason =
+      "the agent does not run, and no other server knows a leader: this server's data may be the last"
+    return nil
+  }
+}

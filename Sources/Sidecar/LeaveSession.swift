@@ -1,0 +1,54 @@
+internal import Base
+internal import Consul
+internal import Model
+
+/// The lock by which the servers of a datacenter leave one after the other. It belongs to a session of this node, which
+/// ends with the node: nothing has to be cleaned up behind a server that has left, or whose process was killed.
+struct LeaveSession {
+  private var session: String?
+  private var renewedAt = Duration.zero
+
+  /// The session lasts at most twice as long without a renewal (Consul documentation, "Sessions").
+  private static let ttl = Duration.seconds(30)
+  private static let renewal = Duration.seconds(10)
+  /// Between two departures: time for the next to see the removal of the one before.
+  private static let lockDelay = Duration.seconds(5)
+
+  enum Attempt: Equatable {
+    case held
+    /// Instance ID of the holder; nil where none holds it yet, or the pause between two departures goes on.
+    case heldBy(String?)
+  }
+
+  /// Takes the lock, or makes sure that it is still held.
+  /// - Parameters:
+  ///   - instance: this one's ID, by which another process of this instance goes on with its session.
+  ///   - now: uptime.
+  mutating func acquire(_ client: AgentClient, instance: String, now: Duration) async throws -> Attempt {
+    if let id = session, now - renewedAt >= Self.renewal {
+      if try await client.renewSession(id) { renewedAt = now } else { session = nil }
+    }
+    if session == nil {
+      let lock = try await client.leaveLock()
+      if let id = lock.session, lock.instance == instance, try await client.renewSession(id) { session = id }
+      renewedAt = now
+    }
+    let id: String
+    if let known = session {
+      id = known
+    } else {
+      id = try await client.createSession(ttl: Self.ttl, lockDelay: Self.lockDelay)
+      session = id
+    }
+    if try await client.acquireLeaveLock(session: id, instance: instance) { return .held }
+    let lock = try await client.leaveLock()
+    return .heldBy(lock.session == nil ? nil : lock.instance)
+  }
+
+  /// Lets the next one leave.
+  mutating func release(_ client: AgentClient) async throws {
+    guard let id = session else { return }
+    session = nil
+    try await client.destroySession(id)
+  }
+}

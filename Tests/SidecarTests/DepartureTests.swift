@@ -1,0 +1,288 @@
+import Base
+import Consul
+import Decisions
+import Model
+import TestSupport
+import Testing
+
+@testable import Sidecar
+
+/// A server, 10.0.1.10, leaves a cluster with 10.0.1.11 and 10.0.1.12, of which the first leads.
+@Suite(.timeLimit(.minutes(5))) struct DepartureTests {
+  private var fixture = SidecarFixture()
+  private let peers: [FakeConsulAgent]
+  private var cloud = Departure.Cloud.none
+  private var context: TestContext { fixture.context }
+  private var agent: FakeConsulAgent { fixture.agent }
+
+  init() {
+    let servers = [("i-0bbb", "10.0.1.11"), ("own", "10.0.1.10"), ("i-0ccc", "10.0.1.12")]
+    fixture.agent.setCluster(servers)
+    fixture.context.files.put(
+      SidecarFixture.configuration,
+      #"{"bind_addr": "10.0.1.10", "node_name": "own", "retry_join": ["10.0.1.11", "10.0.1.12"]}"#, mode: 0o640)
+    fixture.context.files.put("/opt/consul/raft/snapshots/1-2-3/state.bin", "state")
+    let context = fixture.context
+    peers = ["10.0.1.11", "10.0.1.12"].map { address in
+      let peer = FakeConsulAgent(context, at: "\(address):8500")
+      peer.setCluster(servers)
+      return peer
+    }
+    agreesToLeave()
+  }
+
+  /// The others remove the server once it leaves, and its agent ends.
+  private func agreesToLeave() {
+    let peers = peers, agent = fixture.agent
+    agent.set { $0.health = ["id-i-0bbb": true, "id-i-0ccc": true] }
+    agent.set {
+      $0.onLeave = {
+        for peer in peers { peer.set { $0.peers.removeAll { $0 == "10.0.1.10:8300" } } }
+      }
+    }
+  }
+
+  private func leave(
+    _ source: Notice.Source = .manual, within time: Duration? = .seconds(60), patience: Duration = .zero
+  ) async throws -> Departure.Outcome {
+    let start = context.clock.uptime()
+    return try await Departure(settings: fixture.settings, context: context.context, cloud: cloud).run(
+      Notice(source, deadline: time.map { start + $0 }, patientUntil: start + patience))
+  }
+
+  private var report: DepartureReport? {
+    get throws {
+      try context.files.text(fixture.settings.departureReportPath)
+        .flatMap { DepartureReport(json: try JSONValue(parsing: $0)) }
+    }
+  }
+
+  @Test func `with the lock, and a quorum of the others, it leaves once they have removed it`() async throws {
+    #expect(try await leave() == .left)
+    #expect(agent.changes == ["leave"] && context.clock.uptime() < .seconds(2))
+    #expect(try report?.phase == .left && report?.source == .manual)
+    // By a session of this node, under the name of the instance.
+    let creation = try #require(context.transport.requests.first { $0.url.hasSuffix("/v1/session/create") })
+    #expect(
+      try JSONValue(parsing: creation.body)
+        == ["Name": "consul-bootstrap leave", "TTL": "30s", "LockDelay": "5s", "Behavior": "release"])
+  }
+
+  @Test func `another that leaves is waited for`() async throws {
+    agent.set {
+      $0.leaveLock = ("other", "i-0ccc")
+      $0.sessions = ["other"]
+    }
+    async let outcome = leave()
+    try await context.clock.sleep(for: .seconds(20))
+    #expect(agent.changes.isEmpty)
+    #expect(try report?.phase == .waiting && report?.reason == "i-0ccc leaves")
+    agent.set { $0.leaveLock = nil }
+    #expect(try await outcome == .left)
+  }
+
+  /// A process of this machine was killed while it held the lock.
+  @Test func `the lock of this instance is taken over`() async throws {
+    agent.set {
+      $0.leaveLock = ("mine", "i-0aaa")
+      $0.sessions = ["mine"]
+    }
+    #expect(try await leave() == .left)
+    #expect(!context.transport.requests.contains { $0.url.hasSuffix("/v1/session/create") })
+  }
+
+  @Test func `a session that has ended is replaced, and lets another go first`() async throws {
+    agent.set { $0.members[2].status = 4 }
+    async let outcome = leave(within: .seconds(120))
+    try await context.clock.sleep(for: .seconds(5))
+    agent.set { state in
+      state.sessions = ["other"]
+      state.leaveLock = ("other", "i-0ccc")
+      state.members[2].status = 1
+    }
+    try await context.clock.sleep(for: .seconds(40))
+    #expect(agent.changes.isEmpty)
+    agent.set { $0.leaveLock = nil }
+    #expect(try await outcome == .left)
+  }
+
+  @Test(arguments: ["dead", "unhealthy"])
+  func `a voter that is not well makes it stay, and lets the lock go`(_ kind: String) async throws {
+    agent.set { if kind == "dead" { $0.members[2].status = 4 } else { $0.health["id-i-0ccc"] = false } }
+    #expect(
+      try await leave()
+        == .kept(
+          reason: "without this server 1 of 2 voters are well, and a quorum needs 2; missing: i-0ccc (10.0.1.12:8300)"))
+    #expect(agent.changes.isEmpty && agent.leaveLock == nil && context.clock.uptime() <= .seconds(61))
+    #expect(try report?.phase == .kept)
+  }
+
+  /// Autopilot has not looked yet.
+  @Test func `gossip alone has to say twice that the others are well`() async throws {
+    agent.set { $0.health = [:] }
+    #expect(try await leave() == .left)
+    #expect(context.clock.uptime() > .milliseconds(1100))
+  }
+
+  @Test func `a dead voter whose instance is gone is removed first`() async throws {
+    agent.set { $0.members[2].status = 4 }
+    var other = self
+    other.cloud.provenGone = { voters in Set(voters.filter { $0.node == "i-0ccc" }.map(\.id)) }
+    #expect(try await other.leave() == .left)
+    #expect(agent.changes == ["remove id-i-0ccc", "leave"])
+  }
+
+  // MARK: Patience
+
+  @Test func `a server that its group terminates waits for its replacement`() async throws {
+    async let outcome = leave(.termination, within: .seconds(1000), patience: .seconds(300))
+    try await context.clock.sleep(for: .seconds(60))
+    #expect(agent.changes.isEmpty)
+    #expect(try report?.reason.contains("waiting for a replacement") == true)
+    agent.set { state in
+      state.servers.append(.init("i-0ddd", "10.0.1.13:8300"))
+      state.members.append(.init("i-0ddd", "10.0.1.13"))
+      state.health["id-i-0ddd"] = true
+    }
+    context.streams.fail("10.0.1.13:8300", .refused)
+    #expect(try await outcome == .left)
+    #expect(context.clock.uptime() < .seconds(70))
+  }
+
+  @Test func `without a replacement it leaves once its patience ends`() async throws {
+    #expect(try await leave(.termination, within: .seconds(1000), patience: .seconds(300)) == .left)
+    #expect(context.clock.uptime() >= .seconds(300) && context.clock.uptime() < .seconds(310))
+  }
+
+  @Test func `a group that wants fewer lets it go at once`() async throws {
+    var other = self
+    other.cloud.desiredCapacity = { 2 }
+    #expect(try await other.leave(.termination, within: .seconds(1000), patience: .seconds(300)) == .left)
+    #expect(context.clock.uptime() < .seconds(10))
+  }
+
+  @Test func `the last server of a group that is to be empty keeps its data`() async throws {
+    agent.setCluster([("own", "10.0.1.10")])
+    var other = self
+    other.cloud.desiredCapacity = { 0 }
+    #expect(
+      try await other.leave(.termination, within: .seconds(1000), patience: .seconds(300))
+        == .lastOne(reason: "this is the last voter of a group that is to have none"))
+    // Asked twice.
+    #expect(agent.changes.isEmpty && context.clock.uptime() >= .seconds(15))
+  }
+
+  // MARK: The leader
+
+  @Test func `a leader lets the others go first, and hands over where the release can`() async throws {
+    agent.set { state in
+      state.leader = "10.0.1.10:8300"
+      state.handsOver = true
+    }
+    #expect(try await leave(.termination) == .left)
+    #expect(agent.changes == ["transfer id-i-0bbb", "leave"])
+    #expect(context.clock.uptime() >= .seconds(5))
+  }
+
+  @Test func `a leader of a release that cannot hand over leaves all the same`() async throws {
+    agent.set { $0.leader = "10.0.1.10:8300" }
+    #expect(try await leave(.termination) == .left)
+    #expect(agent.changes == ["leave"])
+  }
+
+  // MARK: What cannot be seen
+
+  @Test func `without a leader it stays`() async throws {
+    agent.set { $0.refusals["/v1/operator/raft/configuration"] = (500, "No cluster leader") }
+    guard case .kept(let reason) = try await leave(.termination) else {
+      Issue.record("left")
+      return
+    }
+    #expect(reason.hasPrefix("there is no leader (No cluster leader)") && agent.changes.isEmpty)
+  }
+
+  @Test func `ACLs that refuse keep it`() async throws {
+    agent.set { $0.requiredToken = "secret" }
+    guard case .kept(let reason) = try await leave(.termination) else {
+      Issue.record("left")
+      return
+    }
+    #expect(reason.hasPrefix("the agent's ACLs forbid it") && agent.changes.isEmpty)
+  }
+
+  /// The others hold its leave back: it is not removed.
+  @Test func `a leave that no other server confirms is not over`() async throws {
+    agent.set { $0.onLeave = nil }
+    guard case .kept(let reason) = try await leave(.termination) else {
+      Issue.record("left")
+      return
+    }
+    #expect(reason == "no other server has confirmed yet that this one has left")
+  }
+
+  // MARK: Without an agent
+
+  @Test func `a server whose agent is dead waits, and goes if the others do without it`() async throws {
+    agent.set { $0.failure = .refused }
+    #expect(
+      try await leave(.termination)
+        == .nothingToLeave(reason: "the agent does not run, and the others have a leader"))
+    #expect(context.clock.uptime() >= .seconds(30))
+  }
+
+  @Test func `its process was killed after the leave`() async throws {
+    agent.set { $0.failure = .refused }
+    for peer in peers { peer.set { $0.peers = ["10.0.1.11:8300", "10.0.1.12:8300"] } }
+    #expect(try await leave(.termination) == .left)
+    #expect(context.clock.uptime() == .zero)
+  }
+
+  @Test func `a survivor with data and without others never goes by itself`() async throws {
+    agent.set { $0.failure = .refused }
+    for peer in peers { peer.set { $0.leader = nil } }
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(3600)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("this server's data may be the last"))
+    context.files.delete("/opt/consul/raft")
+    #expect(
+      try await leave(.termination)
+        == .nothingToLeave(reason: "the agent does not run, and has no data"))
+  }
+
+  // MARK: A stop of the agent
+
+  @Test func `an agent that is stopped without a leader, or without an answer, is not held up`() async throws {
+    agent.set { $0.refusals["/v1/operator/raft/configuration"] = (500, "No cluster leader") }
+    guard case .kept = try await leave(.stopping) else {
+      Issue.record("left")
+      return
+    }
+    #expect(context.clock.uptime() >= .seconds(5) && context.clock.uptime() <= .seconds(7))
+    agent.set { $0.failure = .refused }
+    guard case .nothingToLeave = try await leave(.stopping) else {
+      Issue.record("left")
+      return
+    }
+    #expect(context.clock.uptime() <= .seconds(7))
+  }
+
+  // MARK: A client
+
+  @Test func `a client that ends leaves DNS, drains, and leaves`() async throws {
+    var other = self
+    other.fixture.settings.role = .client
+    other.fixture.settings.drain = .seconds(20)
+    #expect(try await other.leave(.termination) == .left)
+    #expect(agent.changes == ["maintenance", "leave"] && context.clock.uptime() == .seconds(20))
+  }
+
+  /// It comes back, and would keep its maintenance mode.
+  @Test func `a client that is only stopped leaves at once`() async throws {
+    var other = self
+    other.fixture.settings.role = .client
+    #expect(try await other.leave(.stopping) == .left)
+    #expect(agent.changes == ["leave"])
+  }
+}
