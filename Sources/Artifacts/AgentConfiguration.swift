@@ -70,6 +70,8 @@ package struct AgentConfiguration: Sendable, Equatable {
     let identity = parts.identity, isServer = settings.role == .server
     keys.set(.datacenter, .string(parts.datacenter))
     keys.set(.nodeName, .string(settings.nodeName.expanded(for: identity)))
+    keys.set(.metaInstanceID, .string(identity.instanceID))
+    keys.set(.metaAvailabilityZone, .string(identity.availabilityZone))
     keys.set(.dataDirectory, .string(settings.dataDirectory))
     keys.set(.server, .bool(isServer))
     keys.set(.logLevel, .string(settings.consulLogLevel.uppercased()))

@@ -57,20 +57,26 @@ package struct SerfMember: Sendable, Equatable {
   package let name: String
   /// Nil for an IPv6 address.
   package let address: IPv4Address?
-  /// serf's status 1; 2 is leaving, 3 left, 4 failed.
-  package let isAlive: Bool
+  package let status: Status
   /// serf's tag `role` is `consul` on servers and `node` on clients; a member without it is no server.
   package let isServer: Bool
   /// serf's tag `expect`: the `bootstrap_expect` with which the server was started; nil for one that was started
   /// without.
   package let bootstrapExpect: Int64?
 
+  /// serf's, by its number.
+  package enum Status: Int64, Sendable {
+    case none, alive, leaving, left, failed
+  }
+
+  package var isAlive: Bool { status == .alive }
+
   package init(
-    name: String, address: IPv4Address?, isAlive: Bool, isServer: Bool, bootstrapExpect: Int64? = nil
+    name: String, address: IPv4Address?, status: Status, isServer: Bool, bootstrapExpect: Int64? = nil
   ) {
     self.name = name
     self.address = address
-    self.isAlive = isAlive
+    self.status = status
     self.isServer = isServer
     self.bootstrapExpect = bootstrapExpect
   }
@@ -163,7 +169,7 @@ package struct AgentClient: Sendable {
       SerfMember(
         name: try required("Name", member, \.nonemptyString),
         address: IPv4Address(try required("Addr", member, \.nonemptyString)),
-        isAlive: try required("Status", member, \.integer) == 1,
+        status: SerfMember.Status(rawValue: try required("Status", member, \.integer)) ?? .none,
         isServer: member["Tags"]?["role"]?.string == "consul",
         bootstrapExpect: member["Tags"]?["expect"]?.string.flatMap { Int64($0) })
     }

@@ -34,6 +34,9 @@ private let v0_8 = ConsulVersion(0, 8)
 extension ConfigurationKey {
   package static let datacenter = Self("datacenter")
   package static let nodeName = Self("node_name")
+  /// Which instance a node of the catalog is: node names may be anything.
+  package static let metaInstanceID = Self("node_meta.\(CatalogNode.instanceIDKey)")
+  package static let metaAvailabilityZone = Self("node_meta.\(CatalogNode.availabilityZoneKey)")
   package static let dataDirectory = Self("data_dir")
   package static let server = Self("server")
   package static let bootstrapExpect = Self("bootstrap_expect")
@@ -98,7 +101,8 @@ extension ConfigurationKey {
 
   /// Every row, for the tests.
   package static let all: [Self] = [
-    datacenter, nodeName, dataDirectory, server, bootstrapExpect, bindAddress, advertiseAddress, advertiseAddressWAN,
+    datacenter, nodeName, metaInstanceID, metaAvailabilityZone, dataDirectory, server, bootstrapExpect, bindAddress,
+    advertiseAddress, advertiseAddressWAN,
     translateWANAddresses, clientAddress, clientAddresses, dnsAddresses, dnsPort, recursors, retryJoin, retryInterval,
     retryJoinWAN,
     retryIntervalWAN, leaveOnTerminate, logLevel, enableSyslog, syslogFacility, ui, raftMultiplier, raftProtocol,

@@ -77,9 +77,9 @@ private final class TextAgent: HTTPTransport {
       """
     #expect(
       try await client("/v1/agent/members", text).members(wan: false) == [
-        SerfMember(name: "a", address: IPv4Address("10.0.1.5"), isAlive: true, isServer: true),
-        SerfMember(name: "b", address: nil, isAlive: false, isServer: false),
-        SerfMember(name: "c", address: IPv4Address("10.0.1.7"), isAlive: true, isServer: false),
+        SerfMember(name: "a", address: IPv4Address("10.0.1.5"), status: .alive, isServer: true),
+        SerfMember(name: "b", address: nil, status: .failed, isServer: false),
+        SerfMember(name: "c", address: IPv4Address("10.0.1.7"), status: .alive, isServer: false),
       ])
   }
 

@@ -29,6 +29,10 @@ import Testing
           "datacenter": "dc1",
           "leave_on_terminate": true,
           "log_level": "INFO",
+          "node_meta": {
+            "availability_zone": "eu-west-1a",
+            "instance_id": "i-2"
+          },
           "node_name": "i-2",
           "performance": {
             "raft_multiplier": 1
