@@ -18,12 +18,9 @@ import urllib.parse
 
 import boto3
 from moto import settings as moto_settings
-from moto.autoscaling.exceptions import ValidationError
-from moto.autoscaling.models import autoscaling_backends
-from moto.autoscaling.responses import AutoScalingResponse
+from moto.autoscaling.models import InstanceState, autoscaling_backends
 from moto.cloudformation.models import cloudformation_backends
 from moto.core.authorization import ActionAuthenticatorMixin
-from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
 from moto.iam.access_control import IAMPolicy, IAMRequestBase
 from moto.iam.models import Role
@@ -35,6 +32,7 @@ from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from . import network
+from .lifecycle_api import active, lifecycle_actions
 from .waiting import TIMEOUT
 
 ACCOUNT = "123456789012"
@@ -42,51 +40,13 @@ REGION = "eu-west-1"
 ROLE = "consul-server"
 # AWS refuses signatures that are more than five minutes off.
 TOLERATED_SKEW = 300
+# Codes of the states of an instance (API reference).
+STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 # What an instance's role may do: the table of actions in the documents, which the program's own definitions make.
 documents = "".join(path.read_text() for path in (pathlib.Path(__file__).parents[2] / "docs").glob("*.md"))
 ACTIONS = sorted(set(re.findall(r"^\| `([a-z0-9]+:[A-Za-z]+)` \| ", documents, re.M)))
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ACTIONS, "Resource": "*"}]}
-
-lifecycle_actions = []
-
-
-def check_lifecycle_action(self):
-    """A hook takes an action only while it holds the instance, and the sandbox issues no tokens."""
-    if token := self._get_param("LifecycleActionToken"):
-        raise ValidationError(f"No active Lifecycle Action found with token {token}")
-    id = self._get_param("InstanceId")
-    states = [
-        member.lifecycle_state
-        for group in self.autoscaling_backend.autoscaling_groups.values()
-        for member in group.instance_states
-        if member.instance.id == id
-    ]
-    if not states or not states[0].endswith(":Wait"):
-        raise ValidationError(f"No active Lifecycle Action found with instance ID {id}")
-
-
-def record_lifecycle_action_heartbeat(self):
-    check_lifecycle_action(self)
-    return EmptyResult()
-
-
-def complete_lifecycle_action(self):
-    check_lifecycle_action(self)
-    lifecycle_actions.append(
-        {
-            "hook": self._get_param("LifecycleHookName"),
-            "group": self._get_param("AutoScalingGroupName"),
-            "instance": self._get_param("InstanceId"),
-            "result": self._get_param("LifecycleActionResult"),
-        }
-    )
-    return EmptyResult()
-
-
-AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
-AutoScalingResponse.record_lifecycle_action_heartbeat = record_lifecycle_action_heartbeat
-
 
 # moto checks the signature of a compressed body against the decompressed one.
 raw = threading.local()
@@ -391,6 +351,8 @@ class AWS:
         self.clock_offset = 0
         self.has_own_policy = False
         self.hidden = {}
+        # Instances that EC2 does not know any more, by the time from which on.
+        self.forgotten = {}
         self.interfaces = {}
         self.broken_limits = []
         self.servers = []
@@ -475,7 +437,7 @@ class AWS:
         self._hide_new_instances()
 
     def _hide_new_instances(self):
-        """Eventual consistency: EC2 does not know an instance until its time has come."""
+        """Eventual consistency: EC2 does not know an instance until its time has come, and forgets it after its end."""
         backend = ec2_backends[ACCOUNT][REGION]
         original = backend.all_reservations
 
@@ -483,7 +445,11 @@ class AWS:
             now = time.time()
             reservations = original(filters)
             for reservation in reservations:
-                reservation.instances = [i for i in reservation.instances if self.hidden.get(i.id, 0) <= now]
+                reservation.instances = [
+                    i
+                    for i in reservation.instances
+                    if self.hidden.get(i.id, 0) <= now < self.forgotten.get(i.id, float("inf"))
+                ]
             return [reservation for reservation in reservations if reservation.instances]
 
         backend.all_reservations = all_reservations
@@ -501,6 +467,14 @@ class AWS:
             VPCZoneIdentifier=self.subnets[zone] if zone else ",".join(self.subnets.values()),
         )
         self.set_desired(name, desired)
+
+    @property
+    def autoscaling(self):
+        return autoscaling_backends[ACCOUNT][REGION]
+
+    @property
+    def ec2(self):
+        return ec2_backends[ACCOUNT][REGION]
 
     def group(self, name):
         return autoscaling_backends[ACCOUNT][REGION].autoscaling_groups[name]
@@ -544,14 +518,29 @@ class AWS:
             address
         )
 
+    def attach(self, instance, group, state):
+        """Without a change of the desired capacity."""
+        found = self.ec2.get_instance(instance)
+        self.ec2.create_tags([instance], {"aws:autoscaling:groupName": group})
+        member = InstanceState(found, lifecycle_state=state, autoscaling_group=self.group(group))
+        self.group(group).instance_states.append(member)
+        return member
+
+    def set_state(self, instance, state):
+        found = self.ec2.get_instance(instance)
+        found._state.name, found._state.code = state, STATES[state]
+
     def terminate_instance(self, instance):
         for group in autoscaling_backends[ACCOUNT][REGION].autoscaling_groups.values():
             group.instance_states = [m for m in group.instance_states if m.instance.id != instance]
-        backend = ec2_backends[ACCOUNT][REGION]
-        address, subnet = backend.get_instance(instance).private_ip, backend.get_instance(instance).subnet_id
-        self.client("ec2").terminate_instances(InstanceIds=[instance])
+        self.end_instance(instance)
+
+    def end_instance(self, instance):
+        """In EC2 alone: a group that lists it does so on."""
+        found = self.ec2.get_instance(instance)
+        address, subnet = found.private_ip, self.ec2.get_subnet(found.subnet_id)
+        found.terminate()
         # AWS gives the address back to the subnet; moto keeps it.
-        subnet = backend.get_subnet(subnet)
         if address in subnet._subnet_ips:
             subnet.del_subnet_ip(address)
 
@@ -567,10 +556,13 @@ class AWS:
                     subnet.del_subnet_ip(address)
         cloudformation_backends[ACCOUNT][REGION].reset()
         lifecycle_actions.clear()
+        active.clear()
+        autoscaling_backends[ACCOUNT][REGION].lifecycle_hooks.clear()
         self.faults.clear()
         self.calls.clear()
         self.expired_keys.clear()
         self.hidden.clear()
+        self.forgotten.clear()
         self.interfaces.clear()
         self.broken_limits.clear()
         logs_backends[ACCOUNT][REGION].reset()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -394,6 +395,49 @@ class Instance:
         os.kill(self.pid, signal.SIGRTMIN + 4)
         self.process.wait(TIMEOUT)
         self._is_off()
+
+    def shut_down(self, grace, cancelled):
+        """What EC2 does to a machine that it terminates: the power button, as systemd-logind gets it, and after
+        `grace` seconds the power.
+
+        Without systemd: SIGTERM to the programs that nothing of the instance supervises.
+        - cancelled: an event that ends the grace."""
+        if self.process is None:
+            return
+        signals = {self.pid: signal.SIGRTMIN + 4} if self.systemd else dict.fromkeys(self._programs(), signal.SIGTERM)
+        handles = []
+        for pid, number in signals.items():
+            with contextlib.suppress(ProcessLookupError):
+                handles.append(os.pidfd_open(pid))
+                signal.pidfd_send_signal(handles[-1], number)
+        deadline = time.monotonic() + grace
+        remaining = list(handles)
+        while remaining and time.monotonic() < deadline and not cancelled.is_set():
+            ended = select.select(remaining, [], [], 0.2)[0]
+            remaining = [handle for handle in remaining if handle not in ended]
+        for handle in handles:
+            os.close(handle)
+        self.kill()
+
+    def _programs(self):
+        """The user data and whatever else was started, without what these have started, in a plain instance."""
+        space, found = os.readlink(f"/proc/{self.pid}/ns/pid"), {}
+        for entry in os.scandir("/proc"):
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and os.readlink(f"{entry.path}/ns/pid") == space:
+                    with open(f"{entry.path}/stat") as file:
+                        parent = int(file.read().rpartition(")")[2].split()[1])
+                    with open(f"{entry.path}/cmdline") as file:
+                        found[int(entry.name)] = (parent, file.read())
+        # The shell that boots it, and its copy that waits for the user data.
+        shells = {pid for pid, (_, line) in found.items() if line == found[self.pid][1]}
+        return [
+            pid
+            for pid, (parent, line) in found.items()
+            if pid not in shells
+            and (parent in shells or parent not in found)
+            and not (parent == self.pid and line == "sleep\0infinity\0")
+        ]
 
     def _is_off(self):
         self.process = self.pid = None

@@ -116,6 +116,16 @@ class MetadataService:
             return 200, self.documents[path]
         return 404, ""
 
+    def set(self, path, text):
+        """Adds or replaces a document; None removes it.
+
+        - path: below `/latest/meta-data/`, or from `/latest/` on."""
+        path = path if path.startswith("/latest/") else f"/latest/meta-data/{path}"
+        if text is None:
+            self.documents.pop(path, None)
+        else:
+            self.documents[path] = text
+
     def current_credentials(self):
         if self._current is None:
             self._current = self.credentials()

@@ -9,11 +9,13 @@ import shutil
 import signal
 import stat
 import subprocess
+import threading
 import time
 
 from . import host, network
 from .aws import AWS, REGION, ROLE
 from .instance import Instance
+from .lifecycle import Lifecycle
 from .metadata import MetadataService
 from .names import NameServer
 from .waiting import until
@@ -64,6 +66,7 @@ class Sandbox:
         atexit.register(self.down)
         self.instances = {}
         self._used = set()
+        self._launching = threading.Lock()
         # Directories of this machine that plain instances see at their own paths, read-only.
         self.visible = []
         self.is_up = True
@@ -79,6 +82,7 @@ class Sandbox:
         self.aws = AWS()
         self.aws.listen_in(self.namespace, AWS_ADDRESS, self.certificate)
         self.names = NameServer(self.namespace, AWS_ADDRESS, AWS_NAMES)
+        self.lifecycle = Lifecycle(self)
 
     # Images: the content of an AMI, as a layer over this machine's root, or over one with systemd.
 
@@ -199,13 +203,15 @@ class Sandbox:
     ):
         """Launches one instance, as an Auto Scaling group would."""
         zone = zone or ZONES[len(self.instances) % 2]
-        address = address or self._free_address(zone)
-        id = self.aws.run_instance(zone, address, group=group, tags=tags)
-        if hidden_for:
-            self.aws.hidden[id] = time.time() + hidden_for
-        if lifecycle:
-            self.aws.set_lifecycle(id, lifecycle)
-        instance = self._add(id, zone, address, self.aws.vpc, ROLE, systemd, docker, image)
+        # The lifecycle engine launches from threads of its own.
+        with self._launching:
+            address = address or self._free_address(zone)
+            id = self.aws.run_instance(zone, address, group=group, tags=tags)
+            if hidden_for:
+                self.aws.hidden[id] = time.time() + hidden_for
+            if lifecycle:
+                self.aws.set_lifecycle(id, lifecycle)
+            instance = self._add(id, zone, address, self.aws.vpc, ROLE, systemd, docker, image)
         if boot:
             instance.boot(user_data)
         return instance
@@ -241,6 +247,8 @@ class Sandbox:
         self.aws.create_group(group, desired=count)
         user_data = USER_DATA.format(expect=expect or count).rstrip("\n") + f" {options}\n"
         members = [self.launch(group=group, boot=False, **keywords) for _ in range(count)]
+        replacements = {key: value for key, value in keywords.items() if key not in ("address", "lifecycle")}
+        self.lifecycle.manage(group, user_data, **replacements)
         if boot:
             for member in members:
                 member.boot(user_data)
@@ -256,12 +264,15 @@ class Sandbox:
 
     def terminate(self, instance):
         """Kills its processes, removes its address; AWS reports it as terminated."""
+        self.remove_machine(instance)
+        self.aws.terminate_instance(instance.id)
+        del self.instances[instance.id]
+
+    def remove_machine(self, instance):
         instance.kill()
         instance.metadata.close()
         self.network.remove_host(instance.namespace, instance.port)
         shutil.rmtree(instance.directory, ignore_errors=True)
-        self.aws.terminate_instance(instance.id)
-        del self.instances[instance.id]
 
     def readdress(self, instance, address, user_data=None):
         """A reboot with another private address."""
@@ -283,19 +294,25 @@ class Sandbox:
 
     def clear(self):
         """Back to an empty region: no instances, groups, faults."""
-        # What EC2 does not list cannot be terminated.
-        self.aws.hidden.clear()
-        for instance in list(self.instances.values()):
-            self.terminate(instance)
-        self.aws.clear()
-        self._used.clear()
-        self.names.broken = False
+        try:
+            self.lifecycle.clear()
+        finally:
+            # What EC2 does not list cannot be terminated.
+            self.aws.hidden.clear()
+            self.aws.forgotten.clear()
+            for instance in list(self.instances.values()):
+                self.terminate(instance)
+            self.aws.clear()
+            self._used.clear()
+            self.names.broken = False
 
     def down(self):
         if not self.is_up:
             return
         self.is_up = False
-        for instance in self.instances.values():
+        if hasattr(self, "lifecycle"):
+            self.lifecycle.closing.set()
+        for instance in list(self.instances.values()):
             instance.kill()
             instance.metadata.close()
         if hasattr(self, "aws"):
