@@ -86,7 +86,7 @@ package enum LeaveDecision: Sendable, Equatable {
       self = .leave(reason: "\(well) of the other \(view.others.count) voters are well, and a quorum needs \(quorum)")
     } else {
       self = .wait(
-        reason: "the other \(view.others.count) voters could lose none: waiting for a replacement that votes")
+        reason: "no other voter could be lost after it (\(view.others.count) would stay): waiting for a replacement that votes")
     }
   }
 }

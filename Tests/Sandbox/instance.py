@@ -396,6 +396,14 @@ class Instance:
         self.process.wait(TIMEOUT)
         self._is_off()
 
+    def restart(self):
+        """An orderly reboot, for a systemd instance."""
+        os.kill(self.pid, signal.SIGRTMIN + 5)
+        until(lambda: not os.path.exists(f"/proc/{self.pid}"))
+        # systemd-nspawn would boot it again by itself.
+        self.kill()
+        self.boot()
+
     def shut_down(self, grace, cancelled):
         """What EC2 does to a machine that it terminates: the power button, as systemd-logind gets it, and after
         `grace` seconds the power.

@@ -1,75 +1,197 @@
 """A machine that is to go leaves its cluster first: one at a time, and only while the others keep their quorum."""
 
 import json
+import time
 
 from .aws import lifecycle_actions
-from .conftest import healthy, peers
-from .test_one_cluster import one_cluster, put, replace
-from .test_return import systemd_group, voters
+from .conftest import healthy
+from .test_one_cluster import one_cluster, put
+from .test_return import WRITER, systemd_group, voters
 from .waiting import until
 
-OPTIONS = ("--termination-hook", "terminating")
-TARGET = "/latest/meta-data/autoscaling/target-lifecycle-state"
+HOOK = "--termination-hook hook"
+SPOT = "/latest/meta-data/spot/instance-action"
 REPORT = "/var/lib/consul-bootstrap/departure.json"
 
 
-def hooked_group(sandbox, count, *options, heartbeat=300):
-    """A group with a termination hook, under systemd."""
-    sandbox.aws.create_group("consul", desired=count)
-    add_hook(sandbox, heartbeat)
-    members = [sandbox.launch(group="consul", boot=False, systemd=True) for _ in range(count)]
-    for member in members:
-        member.boot()
-    runs = [m.start("/usr/local/bin/consul-bootstrap", "--expect", str(count), *OPTIONS, *options) for m in members]
-    for run in runs:
-        output = run.finish()
-        assert run.returncode == 0, output
+def supervised_group(sandbox, count, options="", **hook):
+    members = sandbox.launch_group(count, expect=count, options=f"{HOOK} {options}")
+    sandbox.lifecycle.shutdown = (0, 0.1)
+    sandbox.lifecycle.put_hook("consul", **hook)
+    healthy(*members)
     put(members[0])
     return members
 
 
-def add_hook(sandbox, heartbeat=300, group="consul"):
-    sandbox.aws.client("autoscaling").put_lifecycle_hook(
-        AutoScalingGroupName=group,
-        LifecycleHookName="terminating",
-        LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
-        HeartbeatTimeout=heartbeat,
-        DefaultResult="ABANDON",
-    )
-
-
-def notice(sandbox, member):
-    """Auto Scaling terminates the instance, and its hook holds it."""
-    sandbox.aws.set_lifecycle(member.id, "Terminating:Wait")
-    member.metadata.documents[TARGET] = "Terminated"
-
-
-def completed(sandbox, *members):
+def completed(*members):
     """The results of the hooks of these instances, in order."""
     ids = [m.id for m in members]
     return [a["result"] for a in lifecycle_actions if a["instance"] in ids]
 
 
-def journal(*members):
-    return "\n".join(
-        f"--- {m.id} {m.address}\n" + m.run("journalctl", "--no-pager", "-u", "consul-bootstrap").stdout[-4000:]
-        for m in members
-    )
+def addresses(*members):
+    return sorted(f"{m.address}:8300" for m in members)
 
 
 def report(member):
-    return json.loads(member.read(REPORT)) if member.exists(REPORT) else None
+    return json.loads(member.read(REPORT)) if member.exists(REPORT) else {}
 
 
-def test_a_server_leaves_before_its_hook_is_completed(sandbox):
-    members = hooked_group(sandbox, 3)
-    member, *others = members
-    sandbox.aws.set_desired("consul", 2)
-    notice(sandbox, member)
-    until(lambda: completed(sandbox, member), lambda: journal(*members))
-    assert completed(sandbox, member) == ["CONTINUE"]
-    wanted = sorted(f"{m.address}:8300" for m in others)
-    assert voters(others[0]) == wanted
-    until(lambda: member.run("systemctl", "is-active", "consul").stdout.strip() == "inactive")
-    assert report(member)["phase"] == "left"
-    one_cluster(*others)
+def logs(*members):
+    return "\n".join(f"--- {m.id} {m.address}\n{m.log[-3000:]}" for m in members)
+
+
+def shrinks(observed):
+    """The raft configuration never lost two servers between two looks."""
+    return all(len(set(before) - set(after)) <= 1 for before, after in zip(observed, observed[1:]))
+
+
+class Writing:
+    """Writes through members, and counts those that fail."""
+
+    def __init__(self, *members):
+        self.members = members
+
+    def __enter__(self):
+        self.writers = [m.start("/usr/bin/python3", "-c", WRITER, f"by-{m.id}") for m in self.members]
+        return self
+
+    def __exit__(self, error, *_):
+        for member in self.members:
+            member.write("/tmp/returned", "")
+        self.outputs = [writer.finish() for writer in self.writers]
+        ends = [output.splitlines()[-1].split() for output in self.outputs]
+        self.written = {m.id: int(end[1]) for m, end in zip(self.members, ends, strict=True)}
+        self.failed = sum(int(end[3]) for end in ends)
+
+    def acknowledged_are_there(self, member):
+        for m, output in zip(self.members, self.outputs, strict=True):
+            failed = {int(line.split()[1]) for line in output.splitlines() if line.startswith("failed ")}
+            keys = {int(key.split("/")[1]) for key in member.consul(f"/v1/kv/by-{m.id}?keys&consistent")}
+            assert set(range(1, self.written[m.id] + 1)) - failed <= keys
+
+
+def test_four_of_five_go_one_after_the_other(sandbox):
+    """Four that leave at once end the cluster for good: the fifth has five voters and no leader."""
+    members = supervised_group(sandbox, 5)
+    since = time.monotonic()
+    sandbox.lifecycle.set_desired("consul", 1)
+    going = sandbox.lifecycle.members("consul", "Terminating")
+    (last,) = [m for m in members if m not in going]
+    observed = []
+
+    def watch():
+        observed.append(voters(last) or (observed or [[]])[-1])
+        return len(completed(*going)) == 4
+
+    with Writing(last) as writing:
+        until(watch, lambda: logs(*members))
+    print(f"four left in {time.monotonic() - since:.1f} s, {writing.failed} writes failed of {writing.written}")
+    assert completed(*going) == ["CONTINUE"] * 4 and shrinks(observed)
+    until(lambda: voters(last) == addresses(last))
+    assert writing.failed <= 4, writing.outputs
+    writing.acknowledged_are_there(last)
+
+
+def test_a_leave_that_would_take_the_quorum_waits(sandbox):
+    members = supervised_group(sandbox, 3, "--cleanup-dead-servers false")
+    going, dead, other = members
+    pid = dead.run("pgrep", "-x", "consul").stdout.strip()
+    dead.run("kill", "-STOP", pid, check=True)
+    until(lambda: any(m["Status"] == 4 for m in other.consul("/v1/agent/members")))
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    until(lambda: "1 of 2 voters are well" in report(going).get("reason", ""), lambda: logs(going))
+    assert addresses(going)[0] in voters(going) and not completed(going)
+    status = going.bootstrap("status")
+    assert "1 of 2 voters are well" in status.stdout, status
+    dead.run("kill", "-CONT", pid, check=True)
+    until(lambda: completed(going) == ["CONTINUE"], lambda: logs(*members))
+    assert voters(other) == addresses(dead, other)
+    assert [c for c in sandbox.aws.calls if c["action"] == "RecordLifecycleActionHeartbeat"]
+
+
+def test_a_server_that_may_not_leave_is_abandoned_and_retained(sandbox):
+    """Near the end of the hook's global time-out; with the retention trigger the instance stays, and its vote."""
+    members = supervised_group(sandbox, 2, heartbeat=30, global_timeout=75)
+    sandbox.lifecycle.retain("consul")
+    going, other = members
+    pid = other.run("pgrep", "-x", "consul").stdout.strip()
+    other.run("kill", "-STOP", pid, check=True)
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    until(lambda: completed(going) == ["ABANDON"], lambda: logs(going))
+    assert sandbox.lifecycle.state(going) == "Terminating:Retained"
+    # The others are back: it leaves, and ends.
+    other.run("kill", "-CONT", pid, check=True)
+    until(lambda: voters(other) == addresses(other), lambda: logs(*members))
+
+
+def test_a_spot_instance_leaves_before_it_ends(sandbox):
+    members = supervised_group(sandbox, 3)
+    going, *others = members
+    end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))
+    since = time.monotonic()
+    going.metadata.documents[SPOT] = json.dumps({"action": "terminate", "time": end})
+    until(lambda: voters(others[0]) == addresses(*others), lambda: logs(going))
+    print(f"left {time.monotonic() - since:.1f} s after the notice")
+    until(lambda: report(going).get("phase") == "left", lambda: report(going))
+
+
+def test_servers_whose_units_stop_at_once_keep_the_quorum(sandbox):
+    """The unit's stop goes through the guard: what would take the quorum stays a voter, and returns with its data."""
+    members = systemd_group(sandbox, 5)
+    put(members[0])
+    *stopping, last = members
+    stops = [m.start("systemctl", "stop", "consul") for m in stopping]
+    for stop in stops:
+        stop.finish()
+    until(lambda: last.consul("/v1/status/leader"), lambda: voters(last))
+    assert last.run("consul", "kv", "put", "after", "stop").returncode == 0
+    # The end by SIGTERM is no failure of the unit.
+    assert {m.run("systemctl", "is-failed", "consul").stdout.strip() for m in stopping} == {"inactive"}
+
+
+def test_a_reboot_is_no_departure(sandbox):
+    members = systemd_group(sandbox, 3)
+    put(members[0])
+    member = members[0]
+    member.restart()
+    until(lambda: member.consul("/v1/status/leader") and voters(member) == addresses(*members))
+    assert not member.exists(REPORT)
+    one_cluster(*members)
+
+
+def test_a_person_asks_for_it(sandbox):
+    members = supervised_group(sandbox, 3, "--cleanup-dead-servers false")
+    member, other, third = members
+    preview = json.loads(member.bootstrap("leave", "--dry-run", "--json").stdout)
+    assert (preview["decision"], preview["voters"], preview["quorum_after"]) == ("leave", 3, 2), preview
+    assert [o["well"] for o in preview["others"]] == [True, True]
+    pid = third.run("pgrep", "-x", "consul").stdout.strip()
+    third.run("kill", "-STOP", pid, check=True)
+    until(lambda: any(m["Status"] == 4 for m in other.consul("/v1/agent/members")))
+    refused = member.bootstrap("leave", "--wait", "1s")
+    assert refused.returncode == 19 and "1 of 2 voters are well" in refused.stderr, refused
+    third.run("kill", "-CONT", pid, check=True)
+    result = member.bootstrap("leave", "--json")
+    assert result.returncode == 0 and json.loads(result.stdout)["outcome"] == "left", result
+    assert voters(other) == addresses(other, third)
+    # Its agent has ended, and nothing starts it again.
+    until(lambda: member.status == 0, lambda: member.log[-2000:])
+
+
+def test_a_client_leaves_the_catalog_before_its_hook_is_completed(sandbox):
+    servers = sandbox.launch_group(1, expect=1)
+    healthy(*servers)
+    sandbox.aws.create_group("web", desired=2)
+    user_data = f"#!/bin/sh\nexec consul-bootstrap --role client --group consul --start-jitter 0s {HOOK}\n"
+    clients = [sandbox.launch(group="web", user_data=user_data) for _ in range(2)]
+    sandbox.lifecycle.manage("web", user_data)
+    sandbox.lifecycle.shutdown = (0, 0.1)
+    sandbox.lifecycle.put_hook("web")
+    healthy(*clients)
+    going, stays = clients
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    until(lambda: completed(going) == ["CONTINUE"], lambda: logs(going))
+    nodes = [node["Address"] for node in servers[0].consul("/v1/catalog/nodes")]
+    assert stays.address in nodes
+    until(lambda: going.address not in [n["Address"] for n in servers[0].consul("/v1/catalog/nodes")])
