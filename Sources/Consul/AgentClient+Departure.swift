@@ -93,11 +93,6 @@ extension AgentClient {
     try await exchange("POST", "/v1/operator/raft/transfer-leader?id=\(id)", accepting: [200, 404, 405]).status == 200
   }
 
-  /// Removes a voter from raft at once. Needs `operator:write` where ACLs are on.
-  package func removeRaftPeer(id: String) async throws {
-    _ = try await exchange("DELETE", "/v1/operator/raft/peer?id=\(id)", accepting: [200])
-  }
-
   /// Takes the services of this node out of DNS and health queries. Needs `node:write` where ACLs are on.
   package func startMaintenance(reason: String) async throws {
     _ = try await exchange("PUT", "/v1/agent/maintenance?enable=true&reason=\(reason)", accepting: [200])
