@@ -54,13 +54,10 @@ extension AgentClient {
     }
   }
 
-  /// Names of the nodes whose agent the leader knows as failed (`serfHealth`), from `/v1/health/state/critical`; where
-  /// ACLs are on, those that the token may read (`node:read`).
-  package func failedNodes() async throws -> Set<String> {
-    guard let checks = try await get("/v1/health/state/critical").array else {
-      throw AgentError.malformed("the checks are not a list")
-    }
-    return Set(checks.filter { $0["CheckID"]?.string == "serfHealth" }.compactMap { $0["Node"]?.string })
+  /// How many members of the LAN pool gossip knows as failed, from `/v1/agent/self`; nil where the agent does not
+  /// report it. Needs `agent:read` where ACLs are on.
+  package func failedMembers() async throws -> Int? {
+    try await get("/v1/agent/self")["Stats"]?["serf_lan"]?["failed"]?.string.flatMap { Int($0) }
   }
 
   /// `DELETE /v1/operator/raft/peer?id=`: the server has no vote any more. Needs `operator:write` where ACLs are on.

@@ -63,6 +63,8 @@ package struct SerfMember: Sendable, Equatable {
   /// serf's tag `expect`: the `bootstrap_expect` with which the server was started; nil for one that was started
   /// without.
   package let bootstrapExpect: Int64?
+  /// serf's tag `id`: the ID of the node, on servers that of the raft configuration.
+  package let nodeID: String?
 
   /// serf's, by its number.
   package enum Status: Int64, Sendable {
@@ -72,8 +74,10 @@ package struct SerfMember: Sendable, Equatable {
   package var isAlive: Bool { status == .alive }
 
   package init(
-    name: String, address: IPv4Address?, status: Status, isServer: Bool, bootstrapExpect: Int64? = nil
+    name: String, address: IPv4Address?, status: Status, isServer: Bool, bootstrapExpect: Int64? = nil,
+    nodeID: String? = nil
   ) {
+    self.nodeID = nodeID
     self.name = name
     self.address = address
     self.status = status
@@ -171,7 +175,8 @@ package struct AgentClient: Sendable {
         address: IPv4Address(try required("Addr", member, \.nonemptyString)),
         status: SerfMember.Status(rawValue: try required("Status", member, \.integer)) ?? .none,
         isServer: member["Tags"]?["role"]?.string == "consul",
-        bootstrapExpect: member["Tags"]?["expect"]?.string.flatMap { Int64($0) })
+        bootstrapExpect: member["Tags"]?["expect"]?.string.flatMap { Int64($0) },
+        nodeID: member["Tags"]?["id"]?.nonemptyString)
     }
   }
 

@@ -5,12 +5,15 @@ package struct InstanceAnswer: Sendable, Equatable {
   /// By uptime: when the request was sent, and when its answer was complete.
   package let askedAt: Duration
   package let answeredAt: Duration
+  /// IDs of the instances that it was asked about.
+  package let instances: Set<String>
   /// By instance ID, as EC2 spells them; those that EC2 does not know are missing.
   package let states: [String: String]
 
-  package init(askedAt: Duration, answeredAt: Duration, states: [String: String]) {
+  package init(askedAt: Duration, answeredAt: Duration, instances: Set<String>, states: [String: String]) {
     self.askedAt = askedAt
     self.answeredAt = answeredAt
+    self.instances = instances
     self.states = states
   }
 }
@@ -122,7 +125,9 @@ package enum DeathVerdict: Sendable, Equatable {
     about instanceID: String, own: String, first: InstanceAnswer?, second: InstanceAnswer?, mayBeForgotten: Bool,
     _ rules: Rules
   ) -> String? {
-    guard let first, let second else { return "EC2 has not answered twice" }
+    guard let first, let second, [first, second].allSatisfy({ $0.instances.contains(instanceID) }) else {
+      return "EC2 has not answered twice"
+    }
     for answer in [first, second] {
       guard answer.states[own] == "running" else {
         let state = answer.states[own].map { "as \($0)" } ?? "not at all"

@@ -132,6 +132,7 @@ package final class Sidecar: Sendable {
             group.addTask { await service.run() }
             group.addTask { await self.keepJoined(at: instance) }
             group.addTask { await self.watchNotices(at: instance) }
+            group.addTask { await self.watchDeadMembers(at: instance) }
           }
         }
         state.service = service

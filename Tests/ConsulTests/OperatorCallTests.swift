@@ -57,15 +57,13 @@ private final class OneAnswer: HTTPTransport {
     await #expect(throws: AgentError.self) { try await client(OneAnswer(text)).catalogNodes() }
   }
 
-  @Test func `only a failed agent makes a failed node, not a service's check`() async throws {
-    let agent = OneAnswer(
-      #"[{"Node": "s1", "CheckID": "serfHealth"}, {"Node": "s2", "CheckID": "service:web"}, {"CheckID": "serfHealth"}]"#
-    )
-    #expect(try await client(agent).failedNodes() == ["s1"])
-    #expect(agent.requests.withLock { $0 } == ["GET http://a:1/v1/health/state/critical"])
-    await #expect(throws: AgentError.malformed("the checks are not a list")) {
-      try await client(OneAnswer("{}")).failedNodes()
-    }
+  @Test(
+    arguments: [
+      (#"{"Stats": {"serf_lan": {"failed": "2"}}}"#, 2), ("{}", nil),
+      (#"{"Stats": {"serf_lan": {"failed": "x"}}}"#, nil),
+    ] as [(String, Int?)])
+  func `the number of failed members is read`(_ text: String, _ count: Int?) async throws {
+    #expect(try await client(OneAnswer(text)).failedMembers() == count)
   }
 
   @Test func `a peer is removed by its ID, a member by its name, pruned from 1.6.2 on`() async throws {

@@ -11,6 +11,8 @@ import Testing
     var twins: [String] = []
     var first: [String: String]? = ["i-0own": "running", "i-0dead": "terminated"]
     var second: [String: String]? = ["i-0own": "running", "i-0dead": "terminated"]
+    /// In the first call.
+    var asked: Set<String> = ["i-0own", "i-0dead"]
     /// Between the two calls.
     var pause = Duration.seconds(15)
     var lifecycleStates: [String: String]? = ["i-0own": "InService"]
@@ -21,9 +23,13 @@ import Testing
         of: SuspectedNode(
           node: "s9", instanceID: instanceID, failedFor: failedFor, probe: probe, livingTwins: twins),
         own: "i-0own",
-        first: first.map { InstanceAnswer(askedAt: .seconds(100), answeredAt: .seconds(101), states: $0) },
+        first: first.map {
+          InstanceAnswer(askedAt: .seconds(100), answeredAt: .seconds(101), instances: asked, states: $0)
+        },
         second: second.map {
-          InstanceAnswer(askedAt: .seconds(101) + pause, answeredAt: .seconds(102) + pause, states: $0)
+          InstanceAnswer(
+            askedAt: .seconds(101) + pause, answeredAt: .seconds(102) + pause, instances: ["i-0own", "i-0dead"],
+            states: $0)
         }, lifecycleStates: lifecycleStates, rules: rules)
     }
   }
@@ -82,6 +88,14 @@ import Testing
   @Test func `one answer is no proof`() {
     #expect(verdict { $0.first = nil } == .unknown(reason: "EC2 has not answered twice"))
     #expect(verdict { $0.second = nil } == .unknown(reason: "EC2 has not answered twice"))
+  }
+
+  /// It would be missing from an answer that it was not asked for, and count as forgotten.
+  @Test func `an answer to a call that did not name the instance is no answer`() {
+    let control = ["i-0own": "running"]
+    #expect(
+      verdict { ($0.first, $0.second, $0.failedFor, $0.asked) = (control, control, .seconds(9000), ["i-0own"]) }
+        == .unknown(reason: "EC2 has not answered twice"))
   }
 
   @Test func `two answers within 15 s are one sighting; the interval is a parameter`() {

@@ -101,6 +101,8 @@ package struct Settings: Sendable, Equatable {
   package var lastContactThreshold: Duration?
   /// Autopilot's `min_quorum`; nil: not written.
   package var minQuorum: Int?
+  /// The leader's sidecar removes members whose instances are proven terminated.
+  package var reapsDeadMembers = true
   /// Consul's `leave_on_terminate`.
   package var leaveOnTerminate = true
   /// Syslog facility of the agent; nil: no syslog.

@@ -40,6 +40,8 @@ package final class FakeConsulAgent: Sendable {
     package var servers: [Server] = []
     package var members: [Member] = []
     package var wanMembers: [Member] = []
+    /// `node_meta.instance_id` by name, of the nodes in the catalog.
+    package var catalog: [String: String] = [:]
     /// Members of `/v1/agent/self` besides `Config.NodeName`.
     package var agentSelf: [String: JSONValue] = [:]
     /// Value of the key `consul-bootstrap/cluster`, as the leader has it; nil: there is none.
@@ -73,6 +75,7 @@ package final class FakeConsulAgent: Sendable {
     /// Calls that change something, in order: `leave`, `remove ID`, `transfer ID`, `maintenance`.
     package var changes: [String] = []
     fileprivate var joins: [String] = []
+    fileprivate var removals: [String] = []
     fileprivate var reloads = 0
   }
 
@@ -112,6 +115,12 @@ package final class FakeConsulAgent: Sendable {
 
   /// Addresses in the order in which they were joined, `wan ` before those of the WAN pool.
   package var joins: [String] { state.value.joins }
+  /// `raft NAME` of each peer that was removed, and `leave NAME`, `prune NAME` of each member.
+  package var removals: [String] { state.value.removals }
+  package func removed(_ count: Int = 1) async throws -> [String] {
+    try await state.wait { $0.removals.count >= count ? $0.removals : nil }
+  }
+
   package var identity: JSONValue? { state.value.identity }
   package var reloads: Int { state.value.reloads }
   package var changes: [String] { state.value.changes }
@@ -139,7 +148,7 @@ package final class FakeConsulAgent: Sendable {
       if let token = state.requiredToken, !path.hasPrefix("/v1/status/"), request.header("X-Consul-Token") != token {
         return HTTPResponse(status: 403, body: Array("Permission denied".utf8))
       }
-      let prefix = "/v1/agent/join/"
+      let prefix = "/v1/agent/join/", leave = "/v1/agent/force-leave/"
       switch (request.method, path) {
       case ("GET", "/v1/kv/consul-bootstrap/cluster"):
         let own = parts.count > 1 && parts[1].contains("stale") ? state.ownIdentity : nil
@@ -167,6 +176,12 @@ package final class FakeConsulAgent: Sendable {
       case ("PUT", "/v1/operator/autopilot/configuration"):
         let isSet = try state.setAutopilot(request.body, index: parts.count > 1 ? parts[1] : "")
         return HTTPResponse(status: 200, body: Array("\(isSet)\n".utf8))
+      case ("DELETE", "/v1/operator/raft/peer"):
+        state.removePeer(parts.count > 1 ? String(parts[1].dropFirst("id=".count)) : "")
+        return HTTPResponse(status: 200, body: [])
+      case ("PUT", _) where path.hasPrefix(leave):
+        state.forceLeave(String(path.dropFirst(leave.count)), isPruned: parts.count > 1)
+        return HTTPResponse(status: 200, body: [])
       case ("PUT", _) where path.hasPrefix(prefix):
         state.joins.append((isWAN ? "wan " : "") + path.dropFirst(prefix.count))
         return HTTPResponse(status: 200, body: [])
@@ -180,6 +195,19 @@ package final class FakeConsulAgent: Sendable {
 }
 
 extension FakeConsulAgent.State {
+  fileprivate mutating func removePeer(_ id: String) {
+    guard let server = servers.first(where: { $0.id == id }) else { forgotten("a raft peer \(id)") }
+    removals.append("raft \(server.node)")
+    servers.removeAll { $0.id == id }
+    peers.removeAll { $0 == server.address }
+  }
+
+  fileprivate mutating func forceLeave(_ name: String, isPruned: Bool) {
+    removals.append("\(isPruned ? "prune" : "leave") \(name)")
+    members.removeAll { $0.name == name && $0.status == 4 }
+    catalog[name] = nil
+  }
+
   /// - Parameter index: `cas=INDEX`.
   fileprivate mutating func setAutopilot(_ body: [UInt8], index: String) throws -> Bool {
     if autopilotConflicts > 0 {
@@ -201,7 +229,10 @@ extension FakeConsulAgent.State {
     case "/v1/agent/self":
       let own: [String: JSONValue] = [
         "Config": ["NodeName": .string(nodeName)],
-        "Stats": ["raft": ["applied_index": .string(String(appliedIndex))]],
+        "Stats": [
+          "raft": ["applied_index": .string(String(appliedIndex))],
+          "serf_lan": ["failed": .string(String(members.count { $0.status == 4 }))],
+        ],
       ]
       return .object(agentSelf.merging(own) { $1.merging($0) })
     case "/v1/operator/raft/configuration":
@@ -212,13 +243,21 @@ extension FakeConsulAgent.State {
         ]
       }
       return .object(["Servers": .array(list), "Index": 1])
+    case "/v1/catalog/nodes":
+      return .array(
+        catalog.sorted { $0.key < $1.key }.map { name, instance in
+          [
+            "ID": .string("id-\(name)"), "Node": .string(name), "Address": "10.0.0.1",
+            "Meta": ["instance_id": .string(instance)],
+          ]
+        })
     case "/v1/agent/members":
       return .array(
         (isWAN ? wanMembers : members).map { member in
           [
             "Name": .string(member.name), "Addr": .string(member.ip), "Status": .integer(member.status),
             "Tags": .object(
-              ["role": .string(member.isServer ? "consul" : "node")].merging(
+              ["role": .string(member.isServer ? "consul" : "node"), "id": .string("id-\(member.name)")].merging(
                 member.expect.map { ["expect": .string(String($0))] } ?? [:]
               ) { first, _ in first }),
           ]

@@ -48,6 +48,12 @@ extension Option {
       options.settings.sidecarInterval = try duration(value, from: .seconds(1))
     },
     Option(
+      .cluster, "reap", .value("true|false"), default: .value("true"),
+      "the leader's sidecar removes failed members whose instances EC2 proves terminated; on servers"
+    ) { value, options throws(OptionValueError) in
+      options.settings.reapsDeadMembers = try boolean(value)
+    },
+    Option(
       .cluster, "lifecycle-hook", .value("NAME"),
       "launch hook to complete: CONTINUE once healthy, ABANDON after a failure"
     ) { value, options throws(OptionValueError) in

@@ -1,0 +1,182 @@
+internal import AWS
+internal import Base
+internal import Consul
+internal import Decisions
+internal import Model
+internal import Observers
+
+/// A suspect whose instance is terminated.
+struct ProvenDead: Sendable {
+  let suspect: Suspect
+  let instanceID: String
+  let evidence: String
+}
+
+typealias JudgedSuspect = (suspect: Suspect, instanceID: String?, verdict: DeathVerdict)
+
+/// What proves that a suspect is dead: EC2, Auto Scaling and the suspect's own port.
+extension Sidecar {
+  static let reaperRules = DeathVerdict.Rules()
+  private static let portTimeout = Duration.seconds(1)
+  /// An AWS call with its retries: after a network cut one may hang as long as the cut has lasted.
+  private static let proofTimeout = Duration.seconds(20)
+  private static let pauseAfterError = Duration.seconds(30)
+  /// EC2 takes at most so many values of a filter (Amazon EC2 API Reference, DescribeInstances).
+  private static let instancesPerCall = 200
+  private static let maximumCalls = 5
+  private static let maximumProbes = 60
+  private static let serfPort: Int64 = 8301
+
+  /// - Returns: the suspects that are gone by EC2's last two answers, the longest dead first.
+  func prove(
+    _ view: ReaperView, _ instance: LocatedInstance, _ reaper: inout ReaperState
+  ) async throws -> [ProvenDead] {
+    let own = instance.identity.instanceID
+    reaper.asksAt = context.uptime() + Self.pauseAfterError
+    let asked = Set(view.suspects.compactMap { $0.instanceID(view.catalog) }).subtracting([own])
+    if !asked.isEmpty {
+      reaper.answers = (reaper.answers.second, try await ask(about: asked.sorted(), instance))
+    }
+    let (first, second) = reaper.answers
+    func judge(_ view: ReaperView, _ states: [String: String], _ probes: [String: ProbeResult]?) -> [JudgedSuspect] {
+      view.suspects.map { suspect in
+        let instanceID = suspect.instanceID(view.catalog)
+        let node = SuspectedNode(
+          node: suspect.node, instanceID: instanceID,
+          failedFor: reaper.failedSince[suspect.key].map { context.uptime() - $0 } ?? .zero,
+          probe: probes.map { $0[suspect.key] } ?? .silent,
+          livingTwins: suspect.livingTwins(view.members, view.catalog))
+        let verdict = DeathVerdict(
+          of: node, own: own, first: first, second: second, lifecycleStates: states, rules: Self.reaperRules)
+        return (suspect, instanceID, verdict)
+      }
+    }
+    // Whether it is worth while to ask Auto Scaling, and to probe.
+    let likely = judge(view, [:], nil)
+    reaper.asksAt = nextCall(likely, second, reaper)
+    guard likely.contains(where: \.verdict.isGone) else {
+      log(likely, &reaper)
+      return []
+    }
+    let states = try await lifecycleStates(instance, &reaper)
+    // The cluster may have changed during the calls.
+    let current = try await self.view()
+    note(current, &reaper)
+    let dead = judge(current, states, nil).filter(\.verdict.isGone).map(\.suspect)
+      .sorted { reaper.failedSince[$0.key] ?? .zero < reaper.failedSince[$1.key] ?? .zero }
+    let probes = await probe(dead.filter(\.isRaftPeer).prefix(1) + dead.filter { !$0.isRaftPeer })
+    let judged = judge(current, states, probes)
+    log(judged.filter { judged in !dead.contains(judged.suspect) || probes[judged.suspect.key] != nil }, &reaper)
+    return dead.compactMap { suspect in
+      guard let found = judged.first(where: { $0.suspect == suspect }), let instanceID = found.instanceID,
+        case .gone(let evidence) = found.verdict
+      else { return nil }
+      return ProvenDead(suspect: suspect, instanceID: instanceID, evidence: evidence)
+    }
+  }
+
+  /// Uptime of the next call of EC2: soon for what may be proven then, rarely for what has failed for long and is not
+  /// terminated, as a stopped instance.
+  private func nextCall(_ judged: [JudgedSuspect], _ answer: InstanceAnswer?, _ reaper: ReaperState) -> Duration {
+    let now = context.uptime(), earliest = now + Self.reaperRules.interval
+    return judged.map { suspect, instanceID, verdict in
+      guard let since = reaper.failedSince[suspect.key] else { return earliest }
+      let isTerminated = instanceID.map { answer?.states[$0] == "terminated" } ?? false
+      if isTerminated, !verdict.isGone, now - since < Self.youth {
+        return max(earliest, since + Self.reaperRules.failedFor)
+      }
+      return now + Self.pause(failedFor: now - since)
+    }.min() ?? earliest
+  }
+
+  /// An instance that has just failed may be shutting down.
+  private static let youth = Duration.seconds(120)
+
+  private static func pause(failedFor age: Duration) -> Duration {
+    age < youth ? reaperRules.interval : age < .seconds(600) ? .seconds(30) : .seconds(300)
+  }
+
+  // MARK: AWS
+
+  /// By filter and not by ID: one forgotten ID would fail the whole call.
+  private func ask(about instances: [String], _ instance: LocatedInstance) async throws -> InstanceAnswer {
+    let own = instance.identity.instanceID, size = Self.instancesPerCall - 1
+    let askedAt = context.uptime()
+    let asked = instances.prefix(size * Self.maximumCalls)
+    var states: [String: String] = [:], controls: [String?] = []
+    for start in stride(from: 0, to: asked.count, by: size) {
+      let page = asked[start..<min(start + size, asked.count)]
+      let found = try await bounded("ask EC2 about failed members") {
+        try await EC2(client: instance.client).describeInstances([.init("instance-id", [own] + page)])
+      }
+      for one in found where page.contains(one.instanceID) { states[one.instanceID] = one.state }
+      controls.append(found.first { $0.instanceID == own }?.state)
+    }
+    // One page without its control spoils the answer.
+    states[own] = controls.first { $0 != "running" } ?? "running"
+    return InstanceAnswer(
+      askedAt: askedAt, answeredAt: context.uptime(), instances: Set(asked).union([own]), states: states)
+  }
+
+  /// Of the instances in the servers' groups; empty where tags find the servers.
+  private func lifecycleStates(
+    _ instance: LocatedInstance, _ reaper: inout ReaperState
+  ) async throws -> [String: String] {
+    let scaling = AutoScaling(client: instance.client), own = instance.identity.instanceID
+    let names: [String]
+    switch settings.membership {
+    case .tags: return [:]
+    case .groups(let groups): names = groups
+    case .ownGroup:
+      if let name = instance.identity.groupName ?? reaper.ownGroup {
+        names = [name]
+      } else {
+        let name = try await bounded("find the Auto Scaling group of \(own)") {
+          try await scaling.groupName(ofInstance: own)
+        }
+        guard let name else { throw Failure(.groupIncomplete, "this instance belongs to no Auto Scaling group") }
+        reaper.ownGroup = name
+        names = [name]
+      }
+    }
+    let groups = try await bounded("describe the group") { try await scaling.describeAutoScalingGroups(names) }
+    let states = groups.flatMap(\.instances).map { ($0.instanceID, $0.lifecycleState) }
+    let byID = Dictionary(states, uniquingKeysWith: { _, last in last })
+    // The control: an answer of another account or region has no such group, or another one.
+    guard byID[own] != nil else {
+      throw Failure(
+        .groupIncomplete, "Auto Scaling does not list this instance, \(own), in \(names.joined(separator: ", "))")
+    }
+    return byID
+  }
+
+  private func bounded<Value: Sendable>(
+    _ purpose: String, _ call: @escaping @Sendable () async throws -> Value
+  ) async throws -> Value {
+    do {
+      guard let value = try await context.within(Self.proofTimeout, call) else {
+        throw Failure(
+          .awsFailed, "cannot \(purpose): no answer within \(Self.proofTimeout.components.seconds) s")
+      }
+      return value
+    } catch {
+      throw error.asFailure(purpose)
+    }
+  }
+
+  // MARK: The network
+
+  /// By key of the suspect.
+  private func probe(_ suspects: [Suspect]) async -> [String: ProbeResult] {
+    let port = current.merged.port("serf_lan", otherwise: Self.serfPort)
+    return await withTaskGroup(of: (String, ProbeResult).self) { group in
+      for suspect in suspects.prefix(Self.maximumProbes) {
+        guard let address = suspect.address else { continue }
+        group.addTask {
+          (suspect.key, await self.context.ports.connect(address, port: port, timeout: Self.portTimeout))
+        }
+      }
+      return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+    }
+  }
+}
