@@ -170,23 +170,13 @@ class Register:
 
     @staticmethod
     def _bounds_before(unseen, known):
-        """By operation: the greatest index of anything that returned before its invocation; one more for each unseen
-        write in between."""
+        """By operation: the greatest index of anything that returned before its invocation. (Of two unseen writes the
+        later one has no lower bound: if both have a place, they have places in their order.)"""
         bounds, reached, at = {}, 0, 0
-        placed = sorted((o for o in unseen), key=lambda o: o.returned)
         returned = sorted((pair for pair in known if pair[0].outcome == OK), key=lambda pair: pair[0].returned)
-        next_placed = 0
         for operation in unseen:
-            while True:
-                first = returned[at][0].returned if at < len(returned) else math.inf
-                second = placed[next_placed].returned if next_placed < len(placed) else math.inf
-                if min(first, second) >= operation.invoked:
-                    break
-                if first <= second:
-                    reached, at = max(reached, returned[at][1]), at + 1
-                else:
-                    # It was invoked earlier, so that its own bound is there.
-                    reached, next_placed = max(reached, bounds[id(placed[next_placed])] + 1), next_placed + 1
+            while at < len(returned) and returned[at][0].returned < operation.invoked:
+                reached, at = max(reached, returned[at][1]), at + 1
             bounds[id(operation)] = reached
         return bounds
 
@@ -205,7 +195,7 @@ class Register:
         return bounds
 
     def refusals(self):
-        """A cas that the leader refused, although its index was the key's for the whole time."""
+        """A cas that the leader refused, although its index, which its thread has seen before, was still the key's."""
         if any(o.kind in CHANGES and o.outcome == UNKNOWN and o.value not in self.indexes for o in self.operations):
             return  # one of these may have been there for a moment
         unseen = [o for o in self.operations if o.kind in CHANGES and o.outcome == OK and o.value not in self.indexes]
@@ -215,9 +205,7 @@ class Register:
             at = bisect.bisect_left(self.order, operation.expected, key=lambda entry: entry[0])
             if at == len(self.order) or self.order[at][0] != operation.expected:
                 continue
-            write = self.writes[self.order[at][1]]
             follower = self.writes[self.order[at + 1][1]] if at + 1 < len(self.order) else None
-            held = write.outcome == OK and write.returned < operation.invoked
             kept = follower is None or follower.invoked > operation.returned
-            if held and kept and not any(o.invoked < operation.returned for o in unseen):
+            if kept and not any(o.invoked < operation.returned for o in unseen):
                 yield Violation("linearizable", f"{self.key}: a cas on the current index was refused", (operation,))
