@@ -44,7 +44,7 @@ need = @.ci/debian-packages $(if $(INSTALL_PACKAGES),install,check) $(1)
 deps deps-build deps-sandbox test demo: INSTALL_PACKAGES := 1
 
 .PHONY: help demo deps deps-build deps-sandbox build check test lint lint-swift lint-shell lint-python unit \
-  sandbox-test sandbox-long sandbox-up sandbox-down fuzz bench reproduce static dist docs clean \
+  sandbox-test sandbox-long chaos sandbox-up sandbox-down fuzz bench reproduce static dist docs clean \
   build-packages sandbox-packages sandbox-ready FORCE
 
 help: ## List the targets
@@ -98,7 +98,7 @@ unit: build-packages ## Run the fast tests; check that the fuzz targets compile
 
 sandbox-test: $(static) sandbox-ready ## Run the sandbox tests (PYTEST='-k NAME' selects)
 	$(call say,sandbox tests)
-	@$(python) -m pytest Tests/Sandbox -n 3 -m 'not long' --durations 10 $(PYTEST)
+	@$(python) -m pytest Tests/Sandbox -n 3 -m 'not long and not chaos' --durations 10 $(PYTEST)
 
 sandbox-up: $(static) sandbox-ready ## Start a sandbox to work in
 	@$(python) -m Tests.Sandbox up
@@ -111,6 +111,11 @@ sandbox-down: ## Stop the sandbox
 sandbox-long: $(static) sandbox-ready ## Run the sandbox tests that take minutes each
 	$(call say,long sandbox tests)
 	@$(python) -m pytest Tests/Sandbox -n 3 -m long --durations 10 $(PYTEST)
+
+chaos: $(static) sandbox-ready ## Kill and cut a cluster under load (SEED=N, MINUTES=60, SERVERS=5)
+	$(call say,chaos suite)
+	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) CHAOS_SERVERS=$(SERVERS) \
+	  $(python) -m pytest Tests/Sandbox/chaos -m chaos -s $(PYTEST)
 
 fuzz: build-packages ## Run each fuzz target for FUZZ_SECONDS (60; FUZZ='XML JSON' selects)
 	$(call say,fuzzing)

@@ -12,6 +12,7 @@ from .waiting import until
 def pytest_configure(config):
     """Once, before the workers start: one clear error in place of one from each test."""
     config.addinivalue_line("markers", "long: takes minutes, for the most part inside Consul (make sandbox-long)")
+    config.addinivalue_line("markers", "chaos: kills and cuts a cluster under load (make chaos)")
     if config.option.collectonly or hasattr(config, "workerinput"):
         return
     try:

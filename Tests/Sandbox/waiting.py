@@ -10,14 +10,14 @@ import time
 TIMEOUT = float(os.environ.get("SANDBOX_TIMEOUT", "240"))
 
 
-def until(condition, what=None, every=0.05):
-    """Waits until the condition holds, and returns its value. Fails after `TIMEOUT` seconds.
+def until(condition, what=None, every=0.05, timeout=TIMEOUT):
+    """Waits until the condition holds, and returns its value. Fails after `timeout` seconds.
 
     - what: for the failure; a text, or a function that returns one."""
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + timeout
     while True:
         if result := condition():
             return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {TIMEOUT:.0f} s: {what() if callable(what) else what or condition}")
+            raise AssertionError(f"not within {timeout:.0f} s: {what() if callable(what) else what or condition}")
         time.sleep(every)

@@ -1,0 +1,67 @@
+"""The chaos suite: `make chaos [SEED=n] [MINUTES=60] [SERVERS=5]`. The same seed kills the same servers in the same
+order.
+
+Each run writes `report.json` and `timeline.svg` below `.build/chaos`.
+"""
+
+import os
+import random
+import shutil
+
+import pytest
+
+from ..sandbox import BUILD
+from . import scenarios
+from .cluster import Chaos
+
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
+MINUTES = float(os.environ.get("CHAOS_MINUTES") or 60)
+SERVERS = int(os.environ.get("CHAOS_SERVERS") or 5)
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture
+def chaos(sandbox, request):
+    """Starts a cluster; its reports are in a directory named after the test and the seed."""
+    directory = os.path.join(BUILD, "chaos", f"{request.node.name.removeprefix('test_')}-{SEED}")
+    shutil.rmtree(directory, ignore_errors=True)
+
+    def start(**options):
+        print(f"\nseed {SEED}: {directory}", flush=True)
+        return Chaos(sandbox, directory, SEED, servers=SERVERS, **options)
+
+    return start
+
+
+@pytest.mark.parametrize("through", ["clients", "servers"])
+def test_s1_a_follower_is_killed(chaos, through):
+    with chaos(through=through) as run:
+        scenarios.s1_followers(run)
+
+
+@pytest.mark.parametrize("through", ["clients", "servers"])
+def test_s2_the_leader_is_killed(chaos, through):
+    with chaos(through=through) as run:
+        scenarios.s2_leaders(run)
+
+
+def test_s3a_all_but_one_are_killed_and_return(chaos):
+    with chaos() as run:
+        scenarios.s3a_most_with_their_data(run)
+
+
+def test_s4_random_servers_are_killed(chaos):
+    with chaos() as run:
+        scenarios.s4_random(run, MINUTES)
+
+
+def test_s5_all_are_killed_and_return(chaos):
+    with chaos() as run:
+        scenarios.s5_all_with_their_data(run)
+
+
+@pytest.mark.parametrize("leader_in", ["majority", "minority"])
+def test_s10_the_network_is_cut(chaos, leader_in):
+    with chaos() as run:
+        scenarios.s10_partition(run, leader_in)
