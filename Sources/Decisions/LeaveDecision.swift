@@ -11,15 +11,12 @@ package struct QuorumView: Sendable, Equatable {
     package let address: String
     /// Gossip says that it is alive, and autopilot does not say that it is unhealthy.
     package var isWell: Bool
-    /// EC2 has said twice that its instance is terminated.
-    package var isProvenGone: Bool
 
-    package init(id: String, node: String, address: String, isWell: Bool, isProvenGone: Bool = false) {
+    package init(id: String, node: String, address: String, isWell: Bool) {
       self.id = id
       self.node = node
       self.address = address
       self.isWell = isWell
-      self.isProvenGone = isProvenGone
     }
   }
 
@@ -46,11 +43,10 @@ package struct QuorumView: Sendable, Equatable {
   package var missing: [String] { others.filter { !$0.isWell }.map { "\($0.node) (\($0.address))" }.sorted() }
 }
 
-/// Whether a server may leave its cluster: the others must keep their quorum.
+/// Whether a server may leave its cluster: the others must keep their quorum. Dead voters that stand in the way are
+/// removed by the leader's sidecar, once EC2 proves them terminated.
 package enum LeaveDecision: Sendable, Equatable {
   case leave(reason: String)
-  /// A voter that is proven to be gone stands in the way: raft is to forget it first.
-  case removeFirst(QuorumView.Voter)
   /// Not now.
   case wait(reason: String)
   /// The only voter of a group that is to be empty: its data stays where it is.
@@ -72,8 +68,6 @@ package enum LeaveDecision: Sendable, Equatable {
           isTeardown
           ? .stayAsLast(reason: "this is the last voter of a group that is to have none")
           : .wait(reason: "this is the only voter: its data would be lost")
-      } else if let gone = view.others.first(where: \.isProvenGone) {
-        self = .removeFirst(gone)
       } else {
         self = .wait(
           reason: "without this server \(well) of \(view.others.count) voters are well, and a quorum needs \(quorum); "
@@ -86,7 +80,8 @@ package enum LeaveDecision: Sendable, Equatable {
       self = .leave(reason: "\(well) of the other \(view.others.count) voters are well, and a quorum needs \(quorum)")
     } else {
       self = .wait(
-        reason: "no other voter could be lost after it (\(view.others.count) would stay): waiting for a replacement that votes")
+        reason:
+          "without this server no other voter could be lost: waiting for a replacement that votes")
     }
   }
 }

@@ -43,6 +43,7 @@ struct NodeObserver: Sendable {
     let sidecarReport = sidecarReport()
     async let process = process(sidecarReport)
     async let unit = sidecarUnit()
+    async let leaver = leaver()
     var agent = await agent(expectations)
     agent.process = await process
     // What is known now is not repeated from an older look.
@@ -57,8 +58,37 @@ struct NodeObserver: Sendable {
       sidecar: SidecarStatus(
         unit: await unit, isExpected: exists(settings.sidecarConfigurationPath), report: sidecarReport),
       report: report(), expectsForwarding: !settings.logs.isEmpty, time: context.now(),
-      lostOptions: settings.lostOptions,
+      lostOptions: settings.lostOptions, departure: departure(), leaver: await leaver,
       identityProblems: reported + record)
+  }
+
+  // MARK: The departure
+
+  private func departure() -> DepartureReport? {
+    do {
+      let path = settings.departureReportPath
+      guard let bytes = try context.files.readIfPresent(path, limit: DepartureReport.sizeLimit) else { return nil }
+      let report = DepartureReport(json: try JSONValue(parsing: bytes))
+      return report.flatMap { $0.isCurrent(uptime: context.uptime(), bootID: context.bootID) ? $0 : nil }
+    } catch {
+      // The next report replaces it.
+      return nil
+    }
+  }
+
+  private func leaver() async -> String? {
+    guard settings.role == .server else { return nil }
+    let configuration = CurrentConfiguration(reading: settings.configurationPath, context.files)
+    let client = AgentClient(
+      address: configuration.agentAddress(settings), token: configuration.agentToken, transport: context.transport,
+      timeout: Self.timeout)
+    do {
+      let lock = try await client.leaveLock()
+      return lock.session == nil ? nil : lock.instance
+    } catch {
+      context.log.debug("the lock to leave cannot be read", ["reason": .string(error.explained)])
+      return nil
+    }
   }
 
   // MARK: The agent

@@ -77,6 +77,10 @@ package struct NodeStatus: Sendable {
   package let time: Timestamp
   /// Why the options of the last run are lost; nil if they are not.
   package let lostOptions: String?
+  /// How this machine leaves its cluster, or has left it; nil if it does not.
+  package let departure: DepartureReport?
+  /// Instance ID of the server that holds the lock to leave; nil if none does, or ACLs hide it.
+  package let leaver: String?
   /// What the sidecar reports on the identity of the cluster.
   package let identityProblems: [Problem]
 
@@ -87,7 +91,17 @@ package struct NodeStatus: Sendable {
     let options = lostOptions.map { reason in
       [Problem("the options of the last run are lost: \(reason)", hint: NodeStatus.lostOptionsHint)]
     }
-    return agent.problems.map(\.problem) + identityProblems + (options ?? []) + sidecar.problems + forwardingProblems
+    return agent.problems.map(\.problem) + departureProblems + identityProblems + (options ?? []) + sidecar.problems
+      + forwardingProblems
+  }
+
+  private var departureProblems: [Problem] {
+    guard let departure, departure.phase == .kept else { return [] }
+    return [
+      Problem(
+        "this machine has not left its cluster: \(departure.reason)",
+        hint: "make the missing servers well, or replace them, then: consul-bootstrap leave")
+    ]
   }
 
   static let lostOptionsHint = "run consul-bootstrap again with the options of this machine"

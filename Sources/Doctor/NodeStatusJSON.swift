@@ -12,6 +12,7 @@ extension NodeStatus {
     return .object([
       "time": .string(time.iso8601), "healthy": .bool(problems.isEmpty),
       "problems": .strings(problems.map(\.message)), "hints": .strings(problems.map(\.hint)),
+      "departure": departure?.json ?? .null, "leaver": leaver.map(JSONValue.string) ?? .null,
       "notes": .strings(notes), "unknown": .strings(unknown), "agent": agent.json, "sidecar": sidecar.json,
       "forwarding": forwarding?.json ?? .null, "forwarding_error": reportError.map(JSONValue.string) ?? .null,
     ])

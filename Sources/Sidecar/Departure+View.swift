@@ -35,16 +35,12 @@ extension Departure {
     return QuorumView(others: others, isVoter: mine.isVoter, isLeader: mine.isLeader)
   }
 
-  func askCloud(_ view: QuorumView, _ notice: Notice, _ progress: inout Progress) async {
+  func askGroups(_ progress: inout Progress) async {
     let now = context.uptime()
-    if progress.desiredAt.map({ now - $0 >= Self.cloudPause }) ?? true {
-      progress.desiredAt = now
-      progress.desired = await cloud.desiredCapacity()
-      progress.zeros = progress.desired == 0 ? progress.zeros + 1 : 0
-    }
-    let missing = view.others.filter { !$0.isWell && !progress.alive.contains($0.id) }
-    guard view.well < view.quorumAfter, !missing.isEmpty else { return }
-    progress.gone = await cloud.provenGone(missing)
+    guard progress.desiredAt.map({ now - $0 >= Self.cloudPause }) ?? true else { return }
+    progress.desiredAt = now
+    progress.desired = await desiredCapacity()
+    progress.zeros = progress.desired == 0 ? progress.zeros + 1 : 0
   }
 
   /// - Returns: whether another server leads now.

@@ -21,33 +21,17 @@ package struct Departure: Sendable {
     case kept(reason: String)
   }
 
-  /// What it asks outside Consul.
-  package struct Cloud: Sendable {
-    /// Servers that the groups want; nil if that is not known.
-    package var desiredCapacity: @Sendable () async -> Int?
-    /// Of these voters, by raft's ID, those whose instances EC2 proves to be terminated.
-    package var provenGone: @Sendable (_ node: [QuorumView.Voter]) async -> Set<String>
-
-    package init(
-      desiredCapacity: @escaping @Sendable () async -> Int?,
-      provenGone: @escaping @Sendable ([QuorumView.Voter]) async -> Set<String>
-    ) {
-      self.desiredCapacity = desiredCapacity
-      self.provenGone = provenGone
-    }
-
-    /// Nothing is known.
-    package static let none = Cloud(desiredCapacity: { nil }, provenGone: { _ in [] })
-  }
+  /// How many servers the groups want; nil if that is not known.
+  package typealias DesiredCapacity = @Sendable () async -> Int?
 
   let settings: Settings
   let context: RuntimeContext
-  let cloud: Cloud
+  let desiredCapacity: DesiredCapacity
 
-  package init(settings: Settings, context: RuntimeContext, cloud: Cloud) {
+  package init(settings: Settings, context: RuntimeContext, desiredCapacity: @escaping DesiredCapacity = { nil }) {
     self.settings = settings.besideOtherFiles(context.files)
     self.context = context
-    self.cloud = cloud
+    self.desiredCapacity = desiredCapacity
   }
 
   static let pause = Duration.seconds(1)
@@ -80,8 +64,6 @@ package struct Departure: Sendable {
     var desired: Int?
     var desiredAt: Duration?
     var zeros = 0
-    var gone: Set<String> = []
-    var goneAt: Duration?
     /// Whether the leader can hand over; nil: not tried.
     var handsOver: Bool?
   }
@@ -207,7 +189,7 @@ package struct Departure: Sendable {
       let isOver = context.uptime() - progress.start >= Self.electionTimeout
       return isOver || !state.mayBePresent ? .kept(reason: progress.reason) : nil
     }
-    guard var view = try await view(of: servers, client, own, &progress) else {
+    guard let view = try await view(of: servers, client, own, &progress) else {
       return try await leave(notice, configuration, own, &progress)
     }
     if view.isLeader, notice.source != .manual, progress.handsOver == nil, !view.others.isEmpty,
@@ -225,22 +207,12 @@ package struct Departure: Sendable {
       return nil
     }
     let isPatient = context.uptime() < notice.patientUntil
-    if view.well <= view.quorumAfter {
-      await askCloud(view, notice, &progress)
-      for index in view.others.indices {
-        view.others[index].isProvenGone = progress.gone.contains(view.others[index].id)
-      }
-    }
+    if view.well <= view.quorumAfter { await askGroups(&progress) }
     switch LeaveDecision(
       view, desiredCapacity: progress.desired, isPatient: isPatient, isTeardown: progress.zeros >= 2)
     {
     case .wait(let reason): progress.reason = reason
     case .stayAsLast(let reason): return .lastOne(reason: reason)
-    case .removeFirst(let voter):
-      context.log.warning(
-        "removing a voter whose instance is terminated", ["node": .string(voter.node), "id": .string(voter.id)])
-      try await client.removeRaftPeer(id: voter.id)
-      progress.reason = "\(voter.node) is being removed"
     case .leave(let reason):
       progress.reason = reason
       if view.isLeader, try await handOver(view, client, own, &progress) { return nil }

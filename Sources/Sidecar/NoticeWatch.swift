@@ -119,7 +119,7 @@ extension Sidecar {
       notice = Notice(
         .spot, deadline: now + max(.seconds(1), (isPlausible ? left : Self.assumedSpotNotice) - Self.spotMargin))
     }
-    let departure = Departure(settings: settings, context: context, cloud: cloud(at: instance))
+    let departure = Departure(settings: settings, context: context, desiredCapacity: desiredCapacity(at: instance))
     let outcome = try await withHeartbeats(hook) { try await departure.run(notice) }
     try await conclude(outcome, notice, hook, instance, departure)
   }
@@ -199,18 +199,16 @@ extension Sidecar {
     _ = try await context.launcher.run(.systemctl("poweroff"), timeout: .seconds(10))
   }
 
-  /// What a departure asks of AWS.
-  package func cloud(at instance: LocatedInstance) -> Departure.Cloud {
+  /// For a departure: how many servers the groups want.
+  package func desiredCapacity(at instance: LocatedInstance) -> Departure.DesiredCapacity {
     let planner = planner, context = context
-    return Departure.Cloud(
-      desiredCapacity: {
-        do {
-          return try await context.within(Self.awsTimeout) { try await planner.desiredCapacity(at: instance) } ?? nil
-        } catch {
-          context.log.info("the desired capacity is not known", ["reason": .string(error.explained)])
-          return nil
-        }
-      },
-      provenGone: { _ in [] })
+    return {
+      do {
+        return try await context.within(Self.awsTimeout) { try await planner.desiredCapacity(at: instance) } ?? nil
+      } catch {
+        context.log.info("the desired capacity is not known", ["reason": .string(error.explained)])
+        return nil
+      }
+    }
   }
 }

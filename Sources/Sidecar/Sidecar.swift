@@ -202,7 +202,7 @@ package final class Sidecar: Sendable {
     guard settings.role == .server, settings.leaveOnTerminate else { return }
     await stopKeepingJoined()
     do {
-      _ = try await Departure(settings: settings, context: context, cloud: .none).run(
+      _ = try await Departure(settings: settings, context: context).run(
         Notice(.stopping, deadline: context.uptime() + Self.stopTimeout))
     } catch {
       context.log.info("the departure was interrupted")

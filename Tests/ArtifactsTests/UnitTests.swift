@@ -13,7 +13,7 @@ import Testing
   @Test func `the whole unit`() {
     let unit = SystemdUnit(
       agent: agent, beforeStart: Command("/usr/local/bin/consul-bootstrap", ["before-start"]),
-      leave: Command("/usr/bin/consul", ["leave"]), owner: owner, bindsLowPorts: true)
+      leave: Command("/usr/local/bin/consul-bootstrap", ["leave", "--stopping"]), owner: owner, bindsLowPorts: true)
     #expect(
       unit.text == """
         # Written by consul-bootstrap, which overwrites it. Add changes with: systemctl edit consul
@@ -32,10 +32,12 @@ import Testing
         ExecStartPre=-+/usr/local/bin/consul-bootstrap before-start
         ExecStart=/usr/bin/consul agent -config-dir=/etc/consul.d
         ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
-        ExecStop=-/usr/bin/consul leave
+        ExecStop=-+/usr/local/bin/consul-bootstrap leave --stopping
         KillMode=mixed
         KillSignal=SIGTERM
         TimeoutStopSec=60
+        SuccessExitStatus=1
+        RestartForceExitStatus=1
         Restart=on-failure
         RestartSec=2
         LimitNOFILE=65536

@@ -108,7 +108,7 @@ struct OneFile: FileReader {
     (
       ["bootstrap"], "unknown command bootstrap",
       """
-      the commands are sidecar, before-start, status, doctor, iam-policy, install, uninstall, completion, man; \
+      the commands are sidecar, before-start, leave, status, doctor, iam-policy, install, uninstall, completion, man; \
       see consul-bootstrap --help
       """
     ),

@@ -161,7 +161,8 @@ import Testing
     #expect(
       try JSONValue(parsing: command.output.text) == [
         "time": "2026-01-01T00:00:00.000Z", "healthy": false, "problems": ["the agent knows no leader"],
-        "hints": [.string(String(Self.noLeaderHint.dropFirst("  hint: ".count)))], "notes": [], "unknown": [],
+        "hints": [.string(String(Self.noLeaderHint.dropFirst("  hint: ".count)))], "departure": .null, "leaver": .null,
+        "notes": [], "unknown": [],
         "agent": [
           "address": "127.0.0.1:8500", "error": .null, "configuration_error": .null, "leader": .null, "raft_peers": 3,
           "alive_servers": 3, "alive_servers_reason": .null, "datacenter": .null,

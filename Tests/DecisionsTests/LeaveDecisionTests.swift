@@ -5,16 +5,15 @@ import Testing
 /// Whether a server may leave: the others must keep their quorum.
 @Suite struct LeaveDecisionTests {
   private func view(_ others: String, isVoter: Bool = true) -> QuorumView {
-    // `w` is well, `x` is not, `g` is proven to be gone.
+    // `w` is well, `x` is not.
     QuorumView(
       others: others.enumerated().map { index, letter in
         .init(
-          id: "id-\(index)", node: "n\(index)", address: "10.0.1.\(index):8300", isWell: letter == "w",
-          isProvenGone: letter == "g")
+          id: "id-\(index)", node: "n\(index)", address: "10.0.1.\(index):8300", isWell: letter == "w")
       }, isVoter: isVoter, isLeader: false)
   }
 
-  private enum Word { case leave, remove, wait, stay }
+  private enum Word { case leave, wait, stay }
 
   private func word(
     _ others: String, desired: Int? = nil, isPatient: Bool = false, isTeardown: Bool = false, isVoter: Bool = true
@@ -23,7 +22,6 @@ import Testing
       view(others, isVoter: isVoter), desiredCapacity: desired, isPatient: isPatient, isTeardown: isTeardown)
     {
     case .leave: .leave
-    case .removeFirst: .remove
     case .wait: .wait
     case .stayAsLast: .stay
     }
@@ -40,20 +38,7 @@ import Testing
   }
 
   /// Measured: five servers with two dead; after the leave of a third the cluster has four voters, two of them alive.
-  @Test func `a dead voter that is proven to be gone is removed first`() {
-    #expect(word("wwgg") == .remove)
-    #expect(word("wwxg") == .remove)
-    #expect(word("wwwg") == .leave)
-    #expect(word("wwg") == .leave)
-    guard
-      case .removeFirst(let voter) = LeaveDecision(
-        view("wxg"), desiredCapacity: nil, isPatient: false, isTeardown: false)
-    else {
-      Issue.record("not removed")
-      return
-    }
-    #expect(voter.id == "id-2")
-  }
+  @Test func `two dead of five keep a third`() { #expect(word("wwxx") == .wait) }
 
   @Test func `with time it waits until the others can lose one more`() {
     #expect(word("ww", isPatient: true) == .wait)
@@ -85,18 +70,17 @@ import Testing
   /// Every cluster of up to seven voters, every state of each, every circumstance.
   @Test func `a leave never takes the quorum`() {
     for count in 0...6 {
-      for code in 0..<Int(power(3, count)) {
+      for code in 0..<Int(power(2, count)) {
         var rest = code, others = ""
         for _ in 0..<count {
-          others.append("wxg"[String.Index(utf16Offset: rest % 3, in: "wxg")])
-          rest /= 3
+          others.append("wx"[String.Index(utf16Offset: rest % 2, in: "wx")])
+          rest /= 2
         }
         let well = others.count { $0 == "w" }
         for isPatient in [true, false] {
           for (desired, isTeardown) in [(nil, false), (0, true), (0, false), (3, false)] as [(Int?, Bool)] {
             let word = word(others, desired: desired, isPatient: isPatient, isTeardown: isTeardown)
             if word == .leave { #expect(well >= count / 2 + 1, "\(others)") }
-            if word == .remove { #expect(others.contains("g") && well < count / 2 + 1, "\(others)") }
             if word == .stay { #expect(count == 0 && isTeardown) }
           }
         }

@@ -27,7 +27,7 @@ import Testing
           "client_addr": "127.0.0.1",
           "data_dir": "/opt/consul",
           "datacenter": "dc1",
-          "leave_on_terminate": true,
+          "leave_on_terminate": false,
           "log_level": "INFO",
           "node_meta": {
             "availability_zone": "eu-west-1a",
@@ -124,7 +124,8 @@ import Testing
     for line in [
       "Type=exec", "User=consul", "Restart=on-failure", "RestartSec=2", "StartLimitIntervalSec=0", "TimeoutStopSec=60",
       "KillSignal=SIGTERM",
-      "ExecStop=-/usr/bin/consul leave -http-addr=http://127.0.0.1:8500",
+      "ExecStop=-+/usr/local/bin/consul-bootstrap leave --stopping", "SuccessExitStatus=1",
+      "RestartForceExitStatus=1",
     ] { #expect(text.split(separator: "\n").contains(Substring(line))) }
   }
 

@@ -12,7 +12,6 @@ struct LeaveReport {
   private var decision: (name: String, reason: String) {
     switch preview.decision {
     case .leave(let reason): ("leave", reason)
-    case .removeFirst(let voter): ("remove first", "\(voter.node) is terminated")
     case .wait(let reason): ("wait", reason)
     case .stayAsLast(let reason): ("stay", reason)
     }

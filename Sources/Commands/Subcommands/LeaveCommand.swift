@@ -2,7 +2,6 @@ internal import Base
 internal import Decisions
 internal import Execution
 internal import Model
-internal import Observers
 internal import Sidecar
 
 extension Subcommand {
@@ -10,7 +9,7 @@ extension Subcommand {
     "leave", usage: "[--dry-run] [--wait DURATION] [--force] [--json]",
     summary: "leave the cluster once the others keep their quorum without this server",
     explanation: "leave takes this machine out of its cluster. Servers leave one at a time, by a lock in Consul, and "
-      + "only while the others keep their quorum; a voter whose instance EC2 proves to be terminated is removed first. "
+      + "only while the others keep their quorum. "
       + "With --dry-run it shows the voters, the quorum and which are well. What is not safe within --wait ends with "
       + "status 19, and this server stays a voter. --force leaves whatever the others lose by it.",
     optionSource: .lastRun, ownOptions: ["dry-run"]
@@ -24,7 +23,6 @@ struct LeaveCommand: Sendable {
   private var context: RuntimeContext { dependencies.context }
   /// Ten seconds less than systemd gives the unit (`TimeoutStopSec`).
   private static let stopTimeout = Duration.seconds(50)
-  private static let locateTimeout = Duration.seconds(4)
 
   func run() async throws -> ExitStatus {
     if options.isDryRun { return try await dryRun() }
@@ -34,9 +32,8 @@ struct LeaveCommand: Sendable {
         return .done
       }
       return try await conclude(
-        departure(.none).run(Notice(.stopping, deadline: context.uptime() + Self.stopTimeout)))
+        departure.run(Notice(.stopping, deadline: context.uptime() + Self.stopTimeout)))
     }
-    let departure = departure(await cloud())
     if options.leaving.isForced {
       context.log.warning("leaving by force: the others may lose their quorum")
       return try await conclude(departure.force())
@@ -45,23 +42,8 @@ struct LeaveCommand: Sendable {
       departure.run(Notice(.manual, deadline: context.uptime() + options.leaving.wait)))
   }
 
-  private func departure(_ cloud: Departure.Cloud) -> Departure {
-    Departure(settings: options.settings, context: context, cloud: cloud)
-  }
-
-  /// Where AWS cannot be reached, nothing is proven gone.
-  private func cloud() async -> Departure.Cloud {
-    let planner = dependencies.planner, context = context, settings = options.settings
-    do {
-      guard let instance = try await context.within(Self.locateTimeout, { try await planner.locate() }) else {
-        return .none
-      }
-      return Sidecar(settings: settings, context: context, planner: planner, spool: nil).cloud(at: instance)
-    } catch {
-      context.log.info("AWS is not asked about other servers", ["reason": .string(error.explained)])
-      return .none
-    }
-  }
+  /// A person, or a stop, does not wait for a replacement: what the groups want does not count.
+  private var departure: Departure { Departure(settings: options.settings, context: context) }
 
   private func isRebooting() async throws -> Bool {
     guard context.system.isBootedBySystemd else { return false }
@@ -101,7 +83,7 @@ struct LeaveCommand: Sendable {
     }
     let preview: Departure.Preview
     do {
-      preview = try await departure(.none).preview()
+      preview = try await departure.preview()
     } catch {
       throw Failure(
         .agentUnhealthy, "cannot see the cluster", details: [error.explained],

@@ -32,7 +32,7 @@ struct StatusCommand: Sendable {
 
   static func text(_ status: NodeStatus) -> String {
     let problems = status.problems
-    var lines = text(status.agent) + sidecar(status.sidecar) + forwarding(status)
+    var lines = text(status.agent) + departure(status) + sidecar(status.sidecar) + forwarding(status)
     lines += status.notes.map { "note        \($0)" }
     lines += status.unknown.map { "unknown     hidden by ACLs: \($0)" }
     lines +=
@@ -58,6 +58,15 @@ struct StatusCommand: Sendable {
       "agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")",
       "servers     \(agent.peers.count) in raft, \(alive), a quorum is \(agent.quorum)",
     ]
+  }
+
+  private static func departure(_ status: NodeStatus) -> [String] {
+    var lines: [String] = []
+    if let departure = status.departure {
+      lines.append("departure   \(departure.phase.rawValue) (\(departure.source.rawValue)): \(departure.reason)")
+    }
+    if let leaver = status.leaver { lines.append("lock        \(leaver) leaves") }
+    return lines
   }
 
   private static func sidecar(_ sidecar: SidecarStatus) -> [String] {

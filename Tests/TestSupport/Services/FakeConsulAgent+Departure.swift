@@ -25,9 +25,6 @@ extension FakeConsulAgent.State {
           "Value": .string(Base64.encode(Array(body.utf8))),
         ]
       ])
-    case ("DELETE", "/v1/operator/raft/peer"):
-      changes.append("remove \(value)")
-      servers.removeAll { $0.id == value }
     case ("POST", "/v1/operator/raft/transfer-leader"):
       guard handsOver else { return HTTPResponse(status: 404, body: []) }
       changes.append("transfer \(value)")

@@ -72,7 +72,7 @@ package final class FakeConsulAgent: Sendable {
     package var handsOver = false
     /// What happens when the agent leaves.
     package var onLeave: (@Sendable () -> Void)?
-    /// Calls that change something, in order: `leave`, `remove ID`, `transfer ID`, `maintenance`.
+    /// Calls that change something, in order: `leave`, `transfer ID`, `maintenance`.
     package var changes: [String] = []
     fileprivate var joins: [String] = []
     fileprivate var removals: [String] = []
@@ -166,7 +166,7 @@ package final class FakeConsulAgent: Sendable {
           "Servers": .array([["Leader": true, "LastIndex": .integer(state.leaderLastIndex)]] + servers),
         ]
         return HTTPResponse(status: 429, body: Array(health.compactText.utf8))
-      case (_, "/v1/session/create"), (_, "/v1/kv/consul-bootstrap/leave"), (_, "/v1/operator/raft/peer"),
+      case (_, "/v1/session/create"), (_, "/v1/kv/consul-bootstrap/leave"),
         (_, "/v1/operator/raft/transfer-leader"), (_, "/v1/agent/leave"), (_, "/v1/agent/maintenance"):
         return try state.departure(request, path, query: parts.count > 1 ? parts[1] : "")
       case (_, _) where path.hasPrefix("/v1/session/"): return state.session(path)
