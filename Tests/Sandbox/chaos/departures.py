@@ -57,10 +57,15 @@ def s7_replaced(run, count):
     finish(run, bounds, verdict)
 
 
-def s8_the_dead_are_counted(run, proof):
+def failed(server):
+    return [m for m in server.consul("/v1/agent/members") if m["Status"] == 4]
+
+
+def s8_the_dead_are_counted(run, proof, at_once=False):
     """Two of five are dead and still voters, and a third is told to go: with it the quorum would.
 
-    - proof: whether EC2 says that the dead are gone (`gone`), that they run (`running`), or nothing (`away`)."""
+    - proof: whether EC2 says that the dead are gone (`gone`), that they run (`running`), or nothing (`away`).
+    - at_once: before gossip has noticed that they are dead."""
     bounds = Bounds(run)
     dead = run.random.sample(run.followers(), 2)
     if proof == "away":
@@ -69,7 +74,10 @@ def s8_the_dead_are_counted(run, proof):
         run.vanish(*dead)
     else:
         run.panic(*dead)
-    third = run.random.choice(run.followers())
+    leader = run.leader()
+    if not at_once:
+        until(lambda: {m["Addr"] for m in failed(leader)} == {m.address for m in dead}, run.describe)
+    third = run.random.choice([server for server in run.servers if server not in (leader, *dead)])
     run.terminate_in_group(third, decrement=True)
     notice = run.events[-1].begun
     if proof != "gone":

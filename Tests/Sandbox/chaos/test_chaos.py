@@ -79,6 +79,11 @@ def test_s8_two_of_five_are_dead_and_not_removed(chaos, proof):
         departures.s8_the_dead_are_counted(run, proof)
 
 
+def test_s8_a_server_is_told_to_go_in_the_second_in_which_two_others_die(chaos):
+    with chaos(GroupChaos, options="--cleanup-dead-servers false") as run:
+        departures.s8_the_dead_are_counted(run, "gone", at_once=True)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_s9_spot_instances_are_taken_back(chaos, count):
     with chaos(GroupChaos) as run:
