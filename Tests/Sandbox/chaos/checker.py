@@ -53,7 +53,8 @@ def check(operations, samples=(), events=(), limits=None):
         cluster(operations, samples, limits or Limits()),
     ):
         verdict.violations += found
-    verdict.figures |= availability(operations) | leadership(samples)
+    begun = min((o.invoked for o in operations), default=0.0)
+    verdict.figures |= availability(operations) | leadership([s for s in samples if s.time >= begun])
     return verdict
 
 

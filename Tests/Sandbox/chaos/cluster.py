@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from ..sandbox import ROOT
+from ..sandbox import ROOT, ZONES
 from ..waiting import until
 from . import checker, history, report
 
@@ -116,6 +116,7 @@ class Chaos:
 
     def _start(self):
         self.sandbox.aws.create_group(GROUP, desired=self.count)
+        self._prepare()
         self.servers = [self.sandbox.launch(group=GROUP, boot=False) for _ in range(self.count)]
         for server in self.servers:
             server.boot(self.user_data)
@@ -135,12 +136,18 @@ class Chaos:
         self._retarget()
         until(lambda: self._recorded() > 200 or self._problems(), self.describe)
 
+    def _prepare(self):
+        """Before the first launch."""
+
     def _run(self, module, **options):
         process = Process(module, **options)
         self._processes.append(process)
         return process
 
     def _end(self):
+        for server in self.servers:
+            with open(self.path(f"{server.address}.log"), "w") as file:
+                file.write(server.log)
         for process in self._processes:
             process.kill()
         self.watch.close()
@@ -177,6 +184,10 @@ class Chaos:
             and self.voters() == addresses
         )
 
+    def follow_one_leader(self):
+        now = {s.server: s.leader for s in self.watch.now()}
+        return set(now) >= {s.id for s in self.servers} and len(set(now.values())) == 1 and self.watch.leader()
+
     def describe(self):
         lines = [str(sample) for sample in self.watch.latest.values()]
         logs = [f"--- {s.id} {s.address}\n{s.log[-1500:]}" for s in self.servers]
@@ -206,8 +217,8 @@ class Chaos:
         begun = time.monotonic()
         yield
         ended = self.watch.since = time.monotonic()
-        for member in members:
-            self.events.append(history.Event(begun, ended, kind, member.id, stops, member.address))
+        for id, address in [(m.id, m.address) for m in members] or [("", "")]:
+            self.events.append(history.Event(begun, ended, kind, id, stops, address))
         print(f"{ended - self.events[0].begun:8.1f} s  {kind} {' '.join(m.address for m in members)}", flush=True)
 
     def kill_agent(self, member):
@@ -269,7 +280,10 @@ class Chaos:
 
     def replace(self, count=1):
         """The group launches as many as it has lost."""
-        fresh = [self.sandbox.launch(group=GROUP, boot=False) for _ in range(count)]
+        fresh = []
+        for _ in range(count):
+            zones = [member.zone for member in [*self.servers, *fresh]]
+            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False))
         with self.event("launch", *fresh):
             for member in fresh:
                 member.boot(self.user_data)

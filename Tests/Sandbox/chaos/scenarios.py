@@ -4,6 +4,7 @@ Every one ends with a cluster of the same number of voters, and with a clean ver
 design are for two idle cores: the report compares with them; a run fails beyond `SLACK` times a bound.
 """
 
+import collections
 import itertools
 import os
 import time
@@ -41,6 +42,13 @@ class Bounds:
 def longest_gap(operations, begun, ended):
     """Without an acknowledged write, of the gaps that touch a time."""
     return max((length for length, at in checker.gaps(operations) if at < ended and at + length > begun), default=0.0)
+
+
+def unknown_of_a_writer(operations, begun, ended):
+    """The most writes of one thread, invoked in a time, whose outcome is unknown."""
+    within = [o for o in operations if o.kind in history.CHANGES and o.outcome == history.UNKNOWN]
+    counts = collections.Counter(o.thread for o in within if begun <= o.returned and o.invoked <= ended)
+    return max(counts.values(), default=0)
 
 
 def without_leader(samples, begun, ended):
@@ -81,12 +89,12 @@ def _one_by_one(run, name, choose, rounds, gap_bound, leader_stays):
         bound = LOST_MACHINE if kind == "panic" and not leader_stays else gap_bound
         bounds.check(f"{kind}: gap without a write, s", longest_gap(run.operations, begun, ended), bound)
         bounds.check(f"{kind}: without a leader, s", without_leader(run.samples, begun, ended), 3)
-    return bounds, verdict
+    return bounds, verdict, windows
 
 
 def s1_followers(run, rounds=5):
     """Kill a Consul node: does it build a new quorum automatically?"""
-    bounds, verdict = _one_by_one(
+    bounds, verdict, _ = _one_by_one(
         run, "S1", lambda: run.random.choice(run.followers()), rounds, gap_bound=1, leader_stays=True
     )
     finish(run, bounds, verdict)
@@ -94,8 +102,12 @@ def s1_followers(run, rounds=5):
 
 def s2_leaders(run, rounds=5):
     """Kill the leader: the same questions."""
-    bounds, verdict = _one_by_one(run, "S2", run.leader, rounds, gap_bound=5, leader_stays=False)
-    bounds.check("unknown writes of a writer for each kill", verdict.figures["unknown per writer"] / rounds, 1, slack=1)
+    bounds, verdict, windows = _one_by_one(run, "S2", run.leader, rounds, gap_bound=5, leader_stays=False)
+    for kind, begun, ended in windows:
+        # One in flight when the leader dies; another one where a pooled connection turns out to be closed, too.
+        bounds.check(
+            f"{kind}: unknown writes of a writer", unknown_of_a_writer(run.operations, begun, ended), 1, slack=2
+        )
     finish(run, bounds, verdict)
 
 
@@ -125,7 +137,8 @@ def s4_random(run, minutes):
         due = min(now + interval, ends)
         until(lambda due=due: time.monotonic() > due, every=0.2, timeout=interval + 60)
     verdict = run.finish("S4")
-    bounds.check("without a leader, % of the time", 100 - verdict.figures["leader present %"], 1)
+    # The same dozen of kills fills an hour, or less.
+    bounds.check("without a leader, % of an hour", (100 - verdict.figures["leader present %"]) * minutes / 60, 1)
     leaves_nothing(run)
     finish(run, bounds, verdict)
 
@@ -159,8 +172,11 @@ def s10_partition(run, leader_in, seconds=90):
     until(lambda: time.monotonic() > begun + seconds, every=0.2, timeout=seconds + 60)
     assert leads(), run.describe()
     run.heal()
-    settled = run.measure("one leader, all voters", run.is_settled, run.events[-1].ended)
-    bounds.check("one leader after the heal, s", settled, 5)
+    seconds = run.measure("one leader", run.follow_one_leader, run.events[-1].ended)
+    bounds.check("one leader after the heal, s", seconds, 5)
+    # Autopilot has removed the cut ones meanwhile: they join again.
+    seconds = run.measure("all voters", run.is_settled, run.events[-1].ended)
+    bounds.check("all voters after the heal, s", seconds, 30)
     finish(run, bounds, run.finish("S10"))
 
 

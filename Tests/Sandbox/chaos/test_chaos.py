@@ -11,8 +11,9 @@ import shutil
 import pytest
 
 from ..sandbox import BUILD
-from . import scenarios
+from . import departures, scenarios
 from .cluster import Chaos
+from .group import GroupChaos
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 MINUTES = float(os.environ.get("CHAOS_MINUTES") or 60)
@@ -27,9 +28,9 @@ def chaos(sandbox, request):
     directory = os.path.join(BUILD, "chaos", f"{request.node.name.removeprefix('test_')}-{SEED}")
     shutil.rmtree(directory, ignore_errors=True)
 
-    def start(**options):
+    def start(kind=Chaos, **options):
         print(f"\nseed {SEED}: {directory}", flush=True)
-        return Chaos(sandbox, directory, SEED, servers=SERVERS, **options)
+        return kind(sandbox, directory, SEED, servers=SERVERS, **options)
 
     return start
 
@@ -59,6 +60,34 @@ def test_s4_random_servers_are_killed(chaos):
 def test_s5_all_are_killed_and_return(chaos):
     with chaos() as run:
         scenarios.s5_all_with_their_data(run)
+
+
+@pytest.mark.parametrize("desired", [SERVERS - 2, 1])
+def test_s7_several_are_to_go_at_once(chaos, desired):
+    with chaos(GroupChaos) as run:
+        departures.s7_scale_in(run, desired)
+
+
+def test_s7_two_are_replaced_in_the_same_second(chaos):
+    with chaos(GroupChaos) as run:
+        departures.s7_replaced(run, 2)
+
+
+@pytest.mark.parametrize("proof", ["gone", "running", "away"])
+def test_s8_two_of_five_are_dead_and_not_removed(chaos, proof):
+    with chaos(GroupChaos, options="--cleanup-dead-servers false") as run:
+        departures.s8_the_dead_are_counted(run, proof)
+
+
+def test_s8_a_server_is_told_to_go_in_the_second_in_which_two_others_die(chaos):
+    with chaos(GroupChaos, options="--cleanup-dead-servers false") as run:
+        departures.s8_the_dead_are_counted(run, "gone", at_once=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_s9_spot_instances_are_taken_back(chaos, count):
+    with chaos(GroupChaos) as run:
+        departures.s9_spot(run, count)
 
 
 @pytest.mark.parametrize("leader_in", ["majority", "minority"])

@@ -75,10 +75,14 @@ class Agent:
             return Answer(UNKNOWN, error=str(error) or type(error).__name__)
         finally:
             connection.close()
-        if response.status in (200, 404):
-            return Answer(OK, text, response.status)
-        is_definite = response.status < 500 or any(reason in text for reason in NOT_SENT)
-        return Answer(FAIL if is_definite else UNKNOWN, text, response.status, text.strip() or str(response.status))
+        return classify(response.status, text)
+
+
+def classify(status, text):
+    if status in (200, 404):
+        return Answer(OK, text, status)
+    is_definite = status < 500 or any(reason in text for reason in NOT_SENT)
+    return Answer(FAIL if is_definite else UNKNOWN, text, status, text.strip() or str(status))
 
 
 class Worker(threading.Thread):

@@ -1,0 +1,110 @@
+"""A cluster whose group is Auto Scaling's: the engine terminates and launches, and a termination hook holds what is to
+go until it has left."""
+
+import json
+import time
+
+from .. import aws
+from ..aws import Fault
+from . import history
+from .cluster import GROUP, Chaos
+
+HOOK = "terminating"
+SPOT = "/latest/meta-data/spot/instance-action"
+
+
+class GroupChaos(Chaos):
+    def __init__(self, sandbox, directory, seed, options="", heartbeat=300, **keywords):
+        super().__init__(sandbox, directory, seed, options=f"--termination-hook {HOOK} {options}", **keywords)
+        # Those that the group terminates, to their end.
+        self.leaving = []
+        self.engine, self.heartbeat = sandbox.lifecycle, heartbeat
+        # All times of the engine are those of the wall clock.
+        self.offset = time.monotonic() - time.time()
+
+    def _prepare(self):
+        self.engine.manage(GROUP, self.user_data)
+        self.engine.put_hook(GROUP, heartbeat=self.heartbeat, name=HOOK)
+        self.engine.retain(GROUP)
+
+    # The group.
+
+    def follow(self):
+        """Takes over what the engine has launched and terminated."""
+        before = self._present()
+        self.servers = self.engine.members(GROUP, "Pending", "InService")
+        self.leaving = [member for member in self.engine.members(GROUP, "") if member not in self.servers]
+        if self._present() != before:
+            self._retarget()
+
+    def _present(self):
+        return [*self.servers, *self.leaving]
+
+    def _retarget(self):
+        super()._retarget()
+        self.sampler.tell(targets=self._targets(self._present()))
+
+    def is_settled(self):
+        self.follow()
+        return super().is_settled() and self.engine.settled(GROUP)
+
+    def have_left(self, *members):
+        """By the configuration of the leader."""
+        self.follow()
+        voters = self.voters()
+        return voters and not voters & {member.address for member in members}
+
+    # What happens to it.
+
+    def scale(self, desired):
+        with self.event(f"desired {desired}"):
+            self.engine.set_desired(GROUP, desired)
+
+    def terminate_in_group(self, *members, decrement=False):
+        with self.event("terminate in group", *members):
+            for member in members:
+                self.engine.terminate_in_group(member, decrement)
+
+    def spot(self, *members, seconds=120):
+        """EC2 takes them back at the end of this time."""
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+        with self.event("spot notice", *members):
+            for member in members:
+                member.metadata.set(SPOT, json.dumps({"action": "terminate", "time": ends}))
+
+    def end_by_ec2(self, *members):
+        """The group notices, and replaces them."""
+        with self.event("end by EC2", *members):
+            for member in members:
+                self.engine.terminate(member)
+
+    def panic(self, *members):
+        """Without replacements: the group wants that many fewer."""
+        super().panic(*members)
+        self.sandbox.aws.set_desired(GROUP, self.sandbox.aws.group(GROUP).desired_capacity - len(members))
+
+    def vanish(self, *members):
+        """They are gone, while EC2 reports them as running."""
+        with self.event("vanish", *members, stops=True):
+            for member in members:
+                self.sandbox.vanish(member)
+
+    def aws_away(self):
+        with self.event("AWS away"):
+            self.sandbox.aws.faults.append(Fault("5xx"))
+
+    def aws_back(self):
+        with self.event("AWS back"):
+            self.sandbox.aws.faults.clear()
+
+    def results(self, *members):
+        """Of the hooks of these instances; of all, without any."""
+        ids = {member.id for member in members}
+        return [a["result"] for a in aws.lifecycle_actions if a.get("result") and (not ids or a["instance"] in ids)]
+
+    def finish(self, name, limits=None):
+        for event in self.engine.events:
+            at = event["time"] + self.offset
+            self.events.append(history.Event(at, at, event["event"], event["instance"] or ""))
+        self.events.sort(key=lambda event: event.begun)
+        return super().finish(name, limits)
