@@ -69,13 +69,16 @@ package struct Departure: Sendable {
   }
 
   /// Until it has left, or has to stay. Cancelled, it keeps the lock: another process of this machine may go on.
+  /// - Parameter changed: a notice that has come since, and is more urgent; nil without one.
   /// - Throws: `CancellationError` only.
-  package func run(_ notice: Notice) async throws -> Outcome {
+  package func run(_ first: Notice, changed: @Sendable () -> Notice? = { nil }) async throws -> Outcome {
+    var notice = first
     context.log.warning("leaving the cluster", ["notice": .string(notice.source.rawValue)])
     if settings.role == .client { return try await leaveAsClient(notice) }
     var progress = Progress(start: context.uptime())
     progress.others = Set(configuration.peers)
     while true {
+      notice = changed() ?? first
       if let outcome = try await step(notice, &progress) {
         report(notice, outcome)
         return outcome

@@ -28,6 +28,8 @@ package final class Sidecar: Sendable {
     var isDeparting = false
     /// From the notice to the completion of the hook.
     var departure: Task<Void, any Error>?
+    /// Word of a spot interruption that came during a departure.
+    var spotNotice: Notice?
     var configurationError = ReportedReason()
     /// For the report: the agent's parent, what fails now by what it is for, and why the report cannot be written.
     var supervisor: Supervisor?

@@ -1,15 +1,23 @@
 internal import AWS
 internal import Base
 internal import Model
+internal import Synchronization
 
-/// The termination hook that holds this instance while it leaves: heartbeats, and its completion.
-struct TerminationHook: Sendable {
+/// The termination hook that holds this instance while it leaves: heartbeats, and its completion. Where AWS does not
+/// answer, it asks again; nothing of the departure waits for it.
+final class TerminationHook: Sendable {
   let name: String
-  let group: String
-  private let timeouts: HookTimeouts
   private let instanceID: String
   private let client: AWSClient
   private let context: RuntimeContext
+  private let state: Mutex<State>
+
+  private struct State {
+    /// Nil until AWS has told it.
+    var group: String?
+    var timeouts: HookTimeouts?
+    var isComplete = false
+  }
 
   /// Hooks last at least 30 s (Auto Scaling API, PutLifecycleHook).
   private static let shortestTimeout = 30
@@ -20,32 +28,47 @@ struct TerminationHook: Sendable {
   private static let shortestPause = Duration.seconds(10)
   private static let completionBackoff = Backoff(base: .seconds(1), cap: .seconds(30))
 
-  /// Where AWS does not tell the hook's time-outs, the shortest are assumed.
-  init(_ name: String, group: String, instanceID: String, client: AWSClient, context: RuntimeContext) async {
-    (self.name, self.group, self.instanceID) = (name, group, instanceID)
+  /// - Parameter group: of the instance, if it is known.
+  init(_ name: String, group: String?, instanceID: String, client: AWSClient, context: RuntimeContext) {
+    (self.name, self.instanceID) = (name, instanceID)
     (self.client, self.context) = (client, context)
-    var timeouts = HookTimeouts(heartbeat: Self.shortestTimeout, global: nil)
-    do {
-      if let found = try await AutoScaling(client: client).timeouts(ofHook: name, group: group) {
-        timeouts = found
-      } else {
-        context.log.error(
-          "Auto Scaling group \(group) has no lifecycle hook \(name)", ["hint": "correct --termination-hook"])
-      }
-    } catch {
-      context.log.warning(
-        "cannot read the time-outs of lifecycle hook \(name); assuming \(Self.shortestTimeout) s",
-        ["reason": .string(error.explained)])
-    }
-    self.timeouts = timeouts
+    state = Mutex(State(group: group))
   }
 
-  private var heartbeat: Int { max(timeouts.heartbeat, Self.shortestTimeout) }
+  private var autoScaling: AutoScaling { AutoScaling(client: client) }
+
+  /// - Throws: `AWSError` and the like; `Failure` for an instance without a group.
+  private func group() async throws -> String {
+    if let known = state.withLock({ $0.group }) { return known }
+    guard let found = try await autoScaling.membership(ofInstance: instanceID)?.group else {
+      throw Failure(.awsFailed, "this instance is in no Auto Scaling group", hint: "omit --termination-hook")
+    }
+    state.withLock { $0.group = found }
+    return found
+  }
+
+  /// Until it is known the shortest is assumed.
+  private var heartbeat: Int {
+    max(state.withLock { $0.timeouts?.heartbeat } ?? Self.shortestTimeout, Self.shortestTimeout)
+  }
 
   /// So long the instance can be held, less a margin in which to complete the hook.
   var patience: Duration {
     let longest = min(heartbeat.saturatingMultiplied(by: Self.heartbeats), Self.longestTime)
-    return .seconds(max(Self.shortestTimeout / 2, (timeouts.global ?? longest) - Self.margin))
+    let global = state.withLock { $0.timeouts?.global }
+    return .seconds(max(Self.shortestTimeout / 2, (global ?? longest) - Self.margin))
+  }
+
+  /// Asks for the hook's time-outs.
+  /// - Throws: `AWSError` and the like, or `Failure`.
+  func readTimeouts() async throws {
+    guard state.withLock({ $0.timeouts == nil }) else { return }
+    let group = try await group()
+    guard let found = try await autoScaling.timeouts(ofHook: name, group: group) else {
+      throw Failure(
+        .awsFailed, "Auto Scaling group \(group) has no lifecycle hook \(name)", hint: "correct --termination-hook")
+    }
+    state.withLock { $0.timeouts = found }
   }
 
   /// Holds the instance until cancelled. Failures are logged once for each reason.
@@ -53,33 +76,33 @@ struct TerminationHook: Sendable {
     var reported = ReportedReason()
     while !Task.isCancelled {
       do {
-        try await AutoScaling(client: client).recordLifecycleActionHeartbeat(
-          hook: name, group: group, instanceID: instanceID)
+        try await autoScaling.recordLifecycleActionHeartbeat(
+          hook: name, group: try await group(), instanceID: instanceID)
         context.log.debug("recorded a heartbeat of lifecycle hook \(name)")
+        try await readTimeouts()
         _ = reported.isNew(nil)
       } catch {
         if !Task.isCancelled, reported.isNew(error.stableReason) {
-          context.log.warning(
-            "cannot record a heartbeat of lifecycle hook \(name)", ["reason": .string(error.explained)])
+          context.log.warning("cannot hold lifecycle hook \(name)", ["reason": .string(error.explained)])
         }
       }
       do { try await context.clock.sleep(for: max(Self.shortestPause, .seconds(heartbeat) / 3)) } catch { return }
     }
   }
 
-  /// Completes the hook, however long AWS refuses: an instance whose hook is not completed is held for nothing.
+  /// Completes the hook once, however long AWS refuses: an instance whose hook is not completed is held for nothing.
   /// - Throws: `CancellationError` only.
   func complete(_ result: AutoScaling.LifecycleActionResult) async throws {
+    guard state.withLock({ !$0.isComplete }) else { return }
     var generator = SystemRandomNumberGenerator(), reported = ReportedReason(), attempt = 0
     while true {
       do {
-        try await AutoScaling(client: client).completeLifecycleAction(
-          hook: name, group: group, instanceID: instanceID, result)
+        try await autoScaling.completeLifecycleAction(
+          hook: name, group: try await group(), instanceID: instanceID, result)
         context.log.warning("completed lifecycle hook \(name)", ["result": .string(result.rawValue)])
-        return
+        return state.withLock { $0.isComplete = true }
       } catch let error as AWSError where error.isWithoutAction {
-        context.log.info("lifecycle hook \(name) does not hold this instance any more")
-        return
+        return context.log.info("lifecycle hook \(name) does not hold this instance any more")
       } catch let error as CancellationError {
         throw error
       } catch {
@@ -91,5 +114,11 @@ struct TerminationHook: Sendable {
       try await context.clock.sleep(for: Self.completionBackoff.halfJitter(attempt, using: &generator))
       attempt += 1
     }
+  }
+
+  /// Whether Auto Scaling keeps the instance although its hook was abandoned, because of a retention trigger.
+  /// - Throws: `AWSError` and the like.
+  func isRetained() async throws -> Bool {
+    try await autoScaling.membership(ofInstance: instanceID)?.lifecycleState.hasPrefix("Terminating:Retained") == true
   }
 }

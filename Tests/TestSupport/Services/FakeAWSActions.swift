@@ -20,7 +20,8 @@ extension FakeAWS.State {
       let group = groups.first { $0.name == parameters["AutoScalingGroupName"] ?? "" }
       let hook = parameters["LifecycleHookNames.member.1"] ?? ""
       let found = group?.hooks.contains(hook) == true ? group?.heartbeatTimeout : nil
-      let member = found.map { "<member>\(QueryXML.element("HeartbeatTimeout", String($0)))</member>" } ?? ""
+      let member = found.map { "<member>\(QueryXML.element("HeartbeatTimeout", String($0)))"
+          + "\(QueryXML.element("GlobalTimeout", group?.globalTimeout.map { String($0) }))</member>" } ?? ""
       return result(action, "<LifecycleHooks>\(member)</LifecycleHooks>")
     case "RecordLifecycleActionHeartbeat":
       try checkHook(parameters)
@@ -41,7 +42,7 @@ extension FakeAWS.State {
     let group = groups.first { $0.name == parameters["AutoScalingGroupName"] ?? "" }
     let instance = instances.first { $0.id == parameters["InstanceId"] && $0.group == group?.name }
     guard group?.hooks.contains(parameters["LifecycleHookName"] ?? "") == true,
-      instance?.lifecycle.hasSuffix("Pending:Wait") == true
+      instance.map({ $0.lifecycle.hasSuffix("Pending:Wait") || $0.lifecycle == "Terminating:Wait" }) == true
     else { throw RefusalError(400, "ValidationError", "No active Lifecycle Action found") }
   }
 

@@ -72,10 +72,12 @@ package struct FakeGroup: Sendable, Equatable {
   /// Nil omits the element.
   package var desiredCapacity: Int?
   package var zones: [String]
-  /// Launch hooks that wait for CompleteLifecycleAction.
+  /// Hooks that wait for CompleteLifecycleAction.
   package var hooks: Set<String> = []
   /// Of the hooks, in seconds.
   package var heartbeatTimeout = 3600
+  /// In seconds; nil omits the element.
+  package var globalTimeout: Int?
   package var suspendedProcesses: [String] = []
 
   package init(_ name: String = "web", desired: Int?, zones: [String] = ["eu-west-1a"], hooks: Set<String> = []) {
