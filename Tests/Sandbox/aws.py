@@ -11,10 +11,12 @@ import json
 import pathlib
 import random
 import re
+import socket
 import ssl
 import threading
 import time
 import urllib.parse
+from xml.etree import ElementTree
 
 import boto3
 from moto import settings as moto_settings
@@ -32,6 +34,7 @@ from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from . import network
+from .lies import Lies
 from .lifecycle_api import active, lifecycle_actions
 from .waiting import TIMEOUT
 
@@ -42,6 +45,9 @@ ROLE = "consul-server"
 TOLERATED_SKEW = 300
 # Codes of the states of an instance (API reference).
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+# What EC2 does not tell of a terminated instance.
+OF_THE_LIVING = ("privateIpAddress", "ipAddress", "networkInterfaceSet", "vpcId", "subnetId", "groupSet")
 
 # What an instance's role may do: the table of actions in the documents, which the program's own definitions make.
 documents = "".join(path.read_text() for path in (pathlib.Path(__file__).parents[2] / "docs").glob("*.md"))
@@ -209,6 +215,7 @@ class Middleware:
         action = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))).get("Action", "")
         action = action or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         source = environ.get("REMOTE_ADDR")
+        raw.source = None if source == "127.0.0.1" else source
         host = environ.get("HTTP_HOST", "")
         scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split("/")
         service = scope[3] if len(scope) > 3 else host.split(".")[0]
@@ -232,6 +239,7 @@ class Middleware:
         if source != "127.0.0.1" and "HTTP_AUTHORIZATION" not in environ:
             # moto fails with a traceback; AWS answers with this error.
             return respond(*error(service, "MissingAuthenticationToken", "Missing Authentication Token", 403))
+        raw.loses_answer = False
         answer = self.fault(service, action, source, environ) if source != "127.0.0.1" else None
         if answer:
             return respond(*answer)
@@ -246,8 +254,11 @@ class Middleware:
                 payload = b"".join(self.application(environ, capture))
         else:
             payload = b"".join(self.application(environ, capture))
-        if action == "DescribeInstances" and self.aws.interfaces:
-            payload = self.with_interfaces(payload.decode()).encode()
+        if getattr(raw, "loses_answer", False):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionAbortedError
+        if action == "DescribeInstances" and (self.aws.interfaces or b"<name>terminated</name>" in payload):
+            payload = without_addresses_of_the_dead(self.with_interfaces(payload.decode())).encode()
             captured["headers"] = [h for h in captured["headers"] if h[0].lower() != "content-length"] + [
                 ("Content-Length", str(len(payload)))
             ]
@@ -314,6 +325,10 @@ class Middleware:
         if kind == "slow":
             time.sleep(value)
             return None
+        if kind == "lost-answer":
+            # The call is carried out, and the connection is cut.
+            raw.loses_answer = True
+            return None
         if kind == "hang":
             self.aws.closing.wait(10 * TIMEOUT)
             return None
@@ -339,6 +354,22 @@ class Middleware:
             # Bounded here, too: 2 GB.
             return "200 OK", xml, (b"<a>" * 20000 for _ in range(35000))
         raise ValueError(kind)
+
+
+def without_addresses_of_the_dead(text):
+    """A terminated instance has neither addresses nor interfaces, VPC or subnet any more; moto keeps them."""
+    if "<name>terminated</name>" not in text:
+        return text
+    root = ElementTree.fromstring(text)
+    namespace = root.tag.partition("}")[0] + "}"
+    ElementTree.register_namespace("", namespace[1:-1])
+    for instances in root.iter(namespace + "instancesSet"):
+        for instance in instances:
+            if instance.findtext(f"{namespace}instanceState/{namespace}name") == "terminated":
+                for name in OF_THE_LIVING:
+                    for child in instance.findall(namespace + name):
+                        instance.remove(child)
+    return '<?xml version="1.0" encoding="UTF-8"?>' + ElementTree.tostring(root, encoding="unicode")
 
 
 class AWS:
@@ -435,6 +466,7 @@ class AWS:
         )
         self.admin = (key["AccessKeyId"], key["SecretAccessKey"])
         self._hide_new_instances()
+        self.lies = Lies(self, lambda: getattr(raw, "source", None))
 
     def _hide_new_instances(self):
         """Eventual consistency: EC2 does not know an instance until its time has come, and forgets it after its end."""
@@ -559,6 +591,7 @@ class AWS:
         active.clear()
         autoscaling_backends[ACCOUNT][REGION].lifecycle_hooks.clear()
         self.faults.clear()
+        self.lies.clear()
         self.calls.clear()
         self.expired_keys.clear()
         self.hidden.clear()

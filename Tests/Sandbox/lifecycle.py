@@ -24,6 +24,7 @@ Times are real. `shutdown` is the range of seconds that EC2 takes at least from 
 `grace` what the system gets to power off, `forget_after` how long EC2 shows a terminated instance.
 """
 
+import collections
 import math
 import os
 import random
@@ -52,7 +53,9 @@ class ManagedGroup:
         self.surge = 0
         # Unhealthy ones that wait for their replacements.
         self.replacing = []
+        # Launches in a row that were abandoned; and all of them by version.
         self.abandoned = 0
+        self.failures = collections.Counter()
 
 
 def identifier(instance):
@@ -108,31 +111,31 @@ class Lifecycle:
                 group.desired_capacity -= 1
             if member.lifecycle_state == "Terminating:Retained":
                 self._set(member, "Terminating:Proceed")
-                self._start(self._end_instance, member.instance.id)
+                self.start(self._end_instance, member.instance.id)
             else:
-                self._terminate(group, member)
+                self.end(group, member)
             self.reconcile(group.name)
 
     def set_desired(self, group, desired):
         with changed:
             self.aws.set_desired(group, desired)
-            self._record("desired", group=group, desired=desired)
+            self.record("desired", group=group, desired=desired)
             self.reconcile(group)
 
     def unhealthy(self, instance):
         with changed:
             group, member = self._member(instance)
             member.health_status = "Unhealthy"
-            self._record("unhealthy", member.instance.id, group.name)
+            self.record("unhealthy", member.instance.id, group.name)
             if group.name in self.groups:
                 self.groups[group.name].replacing.append(member.instance.id)
                 self.reconcile(group.name)
             else:
-                self._terminate(group, member)
+                self.end(group, member)
 
     def terminate(self, instance, noticed_after=0):
         """The group lists it until it notices."""
-        self._start(self._terminate_outside, identifier(instance), noticed_after)
+        self.start(self._terminate_outside, identifier(instance), noticed_after)
 
     def powered_off(self, instance, noticed_after=0):
         self.sandbox.instances[identifier(instance)].kill()
@@ -154,16 +157,16 @@ class Lifecycle:
                 member = listed.pop(spec.replacing.pop(0))
                 counted.remove(member)
                 in_service -= member.lifecycle_state == "InService"
-                self._terminate(self.aws.group(group), member)
+                self.end(self.aws.group(group), member)
             target = desired + spec.surge + min(len(spec.replacing), most - desired)
             for _ in range(target - len(counted) - len(spec.launching)):
                 spec.launching.append(self._emptiest_zone(spec))
-                self._start(self._launch, spec, spec.launching[-1])
+                self.start(self._launch, spec, spec.launching[-1])
             for _ in range(len(counted) + len(spec.launching) - target):
                 if counted:
                     member = self._first_to_go(spec, counted)
                     counted.remove(member)
-                    self._terminate(self.aws.group(group), member)
+                    self.end(self.aws.group(group), member)
 
     def healthy_counts(self, group, policy=None):
         """The least and the most instances of the maintenance policy. There is always room for one replacement."""
@@ -219,7 +222,7 @@ class Lifecycle:
             self.versions[instance.id] = spec.version
             user_data = spec.user_data
             actions = self._hold(member, LAUNCHING, "Pending:Wait")
-            self._record("launch", instance.id, spec.name, version=spec.version)
+            self.record("launch", instance.id, spec.name, version=spec.version)
         self._target(instance.id, "InService")
         if self.closing.is_set():
             return
@@ -236,8 +239,9 @@ class Lifecycle:
                 self.reconcile(spec.name)
                 return
             spec.abandoned += 1
-            self._record("launch-abandoned", instance.id, spec.name, version=self.versions[instance.id])
-            self._terminate(self.aws.group(spec.name), member)
+            spec.failures[self.versions[instance.id]] += 1
+            self.record("launch-abandoned", instance.id, spec.name, version=self.versions[instance.id])
+            self.end(self.aws.group(spec.name), member)
             pause = min(LONGEST_PAUSE, 2 ** (spec.abandoned - 1))
         if not self.closing.wait(pause):
             self.reconcile(spec.name)
@@ -251,15 +255,18 @@ class Lifecycle:
     # Terminating.
 
     def _first_to_go(self, spec, members):
-        """The default termination policy: the zone that has most, the oldest version there, the oldest instance."""
+        """One that is not in service yet; else, as by the default termination policy, of the zone that has most the
+        one with another template, or the oldest."""
+        if pending := [member for member in members if member.lifecycle_state != "InService"]:
+            return pending[-1]
         zones = [member.availability_zone for member in members]
         most = max(map(zones.count, zones))
         return min(
             (member for member in members if zones.count(member.availability_zone) == most),
-            key=lambda member: (self.versions.get(member.instance.id, 0), members.index(member)),
+            key=lambda m: (self.versions.get(m.instance.id) == spec.version, members.index(m)),
         )
 
-    def _terminate(self, group, member):
+    def end(self, group, member):
         with changed:
             if member.lifecycle_state.startswith("Terminating"):
                 return
@@ -271,7 +278,7 @@ class Lifecycle:
             self._set(member, "Terminating")
             actions = self._hold(member, TERMINATING, "Terminating:Wait")
             self._target(id, "Terminated")
-            self._start(self._finish, group, member, actions)
+            self.start(self._finish, group, member, actions)
 
     def _finish(self, group, member, actions):
         id = member.instance.id
@@ -303,7 +310,7 @@ class Lifecycle:
                 if not member.lifecycle_state.endswith(":Wait"):
                     self._remove_member(id)
             else:
-                self._terminate(group, member)
+                self.end(group, member)
             self.reconcile(group.name)
 
     def _end_instance(self, id):
@@ -322,12 +329,12 @@ class Lifecycle:
             if self.ec2_state(id) in (None, "shutting-down", "terminated"):
                 return
             self.aws.set_state(id, "shutting-down")
-            self._record("shutting-down", id)
+            self.record("shutting-down", id)
             least = self.random.uniform(*self.shutdown)
         started = time.monotonic()
         instance = self.sandbox.instances[id]
         instance.shut_down(self.grace, self.closing)
-        self._record("powered-off", id)
+        self.record("powered-off", id)
         if self.closing.wait(max(0, started + least - time.monotonic())):
             return
         self.sandbox.remove_machine(instance)
@@ -335,7 +342,7 @@ class Lifecycle:
             self.aws.end_instance(id)
             self.sandbox.instances.pop(id, None)
             self.aws.forgotten[id] = time.time() + self.forget_after
-            self._record("terminated", id)
+            self.record("terminated", id)
 
     # Parts.
 
@@ -355,7 +362,7 @@ class Lifecycle:
         if found := self._find(id):
             group, member = found
             group.instance_states.remove(member)
-            self._record("left-group", id, group.name)
+            self.record("left-group", id, group.name)
 
     def _hold(self, member, transition, waiting):
         """The actions of the hooks of a transition, which are now active; none, without a hook."""
@@ -374,23 +381,23 @@ class Lifecycle:
                 del active[id]
             for action in actions:
                 if action.result:
-                    self._record("timed-out" if action.has_timed_out else "completed", id, result=action.result)
+                    self.record("timed-out" if action.has_timed_out else "completed", id, result=action.result)
         return result
 
     def _set(self, member, state):
         member.lifecycle_state = state
-        self._record(state, member.instance.id, member.auto_scaling_group_name)
-        changed.notify_all()
+        self.record(state, member.instance.id, member.auto_scaling_group_name)
 
     def _target(self, id, state):
         if instance := self.sandbox.instances.get(id):
             instance.metadata.set(TARGET, state)
 
-    def _record(self, event, instance=None, group=None, **details):
+    def record(self, event, instance=None, group=None, **details):
         with changed:
             self.events.append({"time": time.time(), "event": event, "instance": instance, "group": group, **details})
+            changed.notify_all()
 
-    def _start(self, function, *arguments):
+    def start(self, function, *arguments):
         def run():
             try:
                 function(*arguments)

@@ -17,6 +17,7 @@ import time
 from .waiting import TIMEOUT
 
 CLONE_NEWNET = 0x40000000
+AWS_ADDRESS = "10.0.0.2"
 libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -14,10 +14,12 @@ import time
 
 from . import host, network
 from .aws import AWS, REGION, ROLE
+from .faults import Faults
 from .instance import Instance
 from .lifecycle import Lifecycle
 from .metadata import MetadataService
 from .names import NameServer
+from .network import AWS_ADDRESS
 from .waiting import until
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -45,7 +47,6 @@ HIDDEN = (
     "/etc/systemd/resolved.conf.d",
     "/usr/bin/consul-bootstrap",
 )
-AWS_ADDRESS = "10.0.0.2"
 ZONES = (REGION + "a", REGION + "b")
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect}\n"
 
@@ -83,6 +84,7 @@ class Sandbox:
         self.aws.listen_in(self.namespace, AWS_ADDRESS, self.certificate)
         self.names = NameServer(self.namespace, AWS_ADDRESS, AWS_NAMES)
         self.lifecycle = Lifecycle(self)
+        self.faults = Faults(self)
 
     # Images: the content of an AMI, as a layer over this machine's root, or over one with systemd.
 
@@ -297,6 +299,7 @@ class Sandbox:
         try:
             self.lifecycle.clear()
         finally:
+            self.faults.clear()
             # What EC2 does not list cannot be terminated.
             self.aws.hidden.clear()
             self.aws.forgotten.clear()
