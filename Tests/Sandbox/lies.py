@@ -11,7 +11,7 @@
 | `not-found` | EC2: does not know an instance that runs |
 | `forgotten` | EC2: does not know an instance that is dead, as an hour after its end |
 | `own-missing` | EC2: does not know the instance that asks |
-| `reused` | no false answer: `reuse(dead)` launches an instance with the address of a dead one |
+| `reused` | no false answer: `reuse(sandbox, dead)` launches an instance with the address of a dead one |
 | `in-service` | Auto Scaling: a dead instance is in service |
 
 - instance: an `Instance`, or its id; not for `empty`, `other-region` and `own-missing`.
@@ -153,7 +153,12 @@ def foreign(instance):
     """An instance of another region in its place."""
     found = copy.copy(instance)
     found.id = "i-" + instance.id[2:][::-1]
-    found.placement = copy.copy(instance.placement)
-    found.placement.zone = "us-east-1" + instance.placement.zone[-1]
+    found._placement = copy.copy(instance.placement)
+    found._placement.zone = "us-east-1" + instance.placement.zone[-1]
     found._state = InstanceState("running", 16)
     return found
+
+
+def reuse(sandbox, dead, **launch):
+    """Launches an instance at the address of one that is dead."""
+    return sandbox.launch(zone=dead.zone, address=dead.address, **launch)
