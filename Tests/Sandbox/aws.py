@@ -550,6 +550,9 @@ class AWS:
             address
         )
 
+    def zones_of(self, group):
+        return [zone for zone, subnet in self.subnets.items() if subnet in self.group(group).vpc_zone_identifier]
+
     def attach(self, instance, group, state):
         """Without a change of the desired capacity."""
         found = self.ec2.get_instance(instance)

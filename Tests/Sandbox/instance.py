@@ -3,13 +3,12 @@
 import contextlib
 import json
 import os
-import select
 import signal
 import stat
 import subprocess
 import time
 
-from . import host, network
+from . import host, network, power
 from .aws import ACCOUNT, REGION
 from .waiting import TIMEOUT, until
 
@@ -105,6 +104,8 @@ class Instance:
             os.makedirs(os.path.join(self.directory, name))
         self.process = None
         self.pid = None
+        # Whether its end was asked for from outside.
+        self.is_ending = False
         self._runs = 0
 
     @property
@@ -205,6 +206,7 @@ class Instance:
         return self.run("cloud-init", "status", "--wait", "--long")
 
     def boot(self, user_data=None):
+        self.is_ending = False
         if self.systemd and user_data:
             self._seed(user_data)
             user_data, has_cloud_init = None, True
@@ -380,6 +382,7 @@ class Instance:
         """A power failure: kills every process at once."""
         if self.process is None:
             return
+        self.is_ending = True
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -392,12 +395,14 @@ class Instance:
 
     def power_off(self):
         """An orderly shutdown, for a systemd instance."""
+        self.is_ending = True
         os.kill(self.pid, signal.SIGRTMIN + 4)
         self.process.wait(TIMEOUT)
         self._is_off()
 
     def restart(self):
         """An orderly reboot, for a systemd instance."""
+        self.is_ending = True
         os.kill(self.pid, signal.SIGRTMIN + 5)
         until(lambda: not os.path.exists(f"/proc/{self.pid}"))
         # systemd-nspawn would boot it again by itself.
@@ -412,19 +417,13 @@ class Instance:
         - cancelled: an event that ends the grace."""
         if self.process is None:
             return
-        signals = {self.pid: signal.SIGRTMIN + 4} if self.systemd else dict.fromkeys(self._programs(), signal.SIGTERM)
-        handles = []
-        for pid, number in signals.items():
-            with contextlib.suppress(ProcessLookupError):
-                handles.append(os.pidfd_open(pid))
-                signal.pidfd_send_signal(handles[-1], number)
-        deadline = time.monotonic() + grace
-        remaining = list(handles)
-        while remaining and time.monotonic() < deadline and not cancelled.is_set():
-            ended = select.select(remaining, [], [], 0.2)[0]
-            remaining = [handle for handle in remaining if handle not in ended]
-        for handle in handles:
-            os.close(handle)
+        self.is_ending = True
+        signals = {self.pid: signal.SIGRTMIN + 4}
+        if not self.systemd:
+            # Unless it is off already.
+            with contextlib.suppress(FileNotFoundError):
+                signals = dict.fromkeys(self._programs(), signal.SIGTERM)
+        power.await_end(power.open_processes(signals), cancelled, grace)
         self.kill()
 
     def _programs(self):

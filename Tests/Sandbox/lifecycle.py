@@ -13,49 +13,30 @@ group launches. An instance is given as an `Instance` or as its id.
 | `set_desired(group, n)` | SetDesiredCapacity: launches, or ends the oldest of the zone that has most |
 | `unhealthy(instance)` | a failed health check: replaced in the order of the maintenance policy |
 | `terminate(instance, noticed_after)` | EC2's TerminateInstances: no notice; the group notices later |
-| `powered_off(instance)` | the instance has shut itself down, and terminates by that |
+| `watch(instance)` | an instance that powers itself off is terminated by that; so is a retained one |
 | `reconcile(group)` | launches what is missing and ends what is too much, now |
 | `state(instance)`, `ec2_state(instance)` | state in the group; state in EC2, None once EC2 has forgotten it |
 | `in_service(group)`, `members(group, *states)` | instances by state |
-| `settled(group)` | whether as many as desired are in service, and none is on its way |
+| `settled(group)` | whether as many as desired are in service, and no other is listed but retained ones |
 | `events` | what happened: time, event, instance, group |
 
 Times are real. `shutdown` is the range of seconds that EC2 takes at least from `shutting-down` to `terminated`,
 `grace` what the system gets to power off, `forget_after` how long EC2 shows a terminated instance.
 """
 
-import collections
-import math
 import os
 import random
 import threading
 import time
 import traceback
 
+from . import capacity, power
+from .capacity import COUNTED, ManagedGroup
 from .lifecycle_api import LAUNCHING, TERMINATING, LifecycleAction, active, await_result, changed
 
-COUNTED = ("Pending", "Pending:Wait", "Pending:Proceed", "InService")
 TARGET = "/latest/meta-data/autoscaling/target-lifecycle-state"
 # Between launches that fail; it doubles from one to the next, as AWS's does.
 LONGEST_PAUSE = 60
-
-
-class ManagedGroup:
-    """What a group launches, and what the engine is about to do with it."""
-
-    def __init__(self, name, user_data, launch):
-        self.name, self.user_data, self.launch = name, user_data, launch
-        # Of the launch template; a refresh raises it.
-        self.version = 1
-        # Zones of the launches that the group does not list yet.
-        self.launching = []
-        # Instances that a refresh launches above the desired capacity.
-        self.surge = 0
-        # Unhealthy ones that wait for their replacements.
-        self.replacing = []
-        # Launches in a row that were abandoned; and all of them by version.
-        self.abandoned = 0
-        self.failures = collections.Counter()
 
 
 def identifier(instance):
@@ -67,10 +48,10 @@ class Lifecycle:
         self.sandbox, self.aws = sandbox, sandbox.aws
         self.random = random.Random(os.environ.get("CONSUL_BOOTSTRAP_TEST_SEED", "0"))
         self.shutdown, self.grace, self.forget_after = (1.0, 3.0), 60, 3600
-        self.groups = {}
-        self.versions = {}
-        self.events = []
-        self.errors = []
+        self.groups, self.versions = {}, {}
+        # Set at the end of the boot, by instance: what boots cannot be powered off.
+        self._booting = {}
+        self.events, self.errors = [], []
         self.closing = threading.Event()
         self._threads = []
 
@@ -137,9 +118,9 @@ class Lifecycle:
         """The group lists it until it notices."""
         self.start(self._terminate_outside, identifier(instance), noticed_after)
 
-    def powered_off(self, instance, noticed_after=0):
-        self.sandbox.instances[identifier(instance)].kill()
-        self.terminate(instance, noticed_after)
+    def watch(self, instance):
+        """InstanceInitiatedShutdownBehavior=terminate. The engine watches retained instances by itself."""
+        self.start(self._watch, self.sandbox.instances[identifier(instance)])
 
     def reconcile(self, group):
         with changed:
@@ -160,32 +141,25 @@ class Lifecycle:
                 self.end(self.aws.group(group), member)
             target = desired + spec.surge + min(len(spec.replacing), most - desired)
             for _ in range(target - len(counted) - len(spec.launching)):
-                spec.launching.append(self._emptiest_zone(spec))
+                zones = self.aws.zones_of(group)
+                spec.launching.append(capacity.emptiest_zone(zones, states, spec.launching))
                 self.start(self._launch, spec, spec.launching[-1])
             for _ in range(len(counted) + len(spec.launching) - target):
                 if counted:
-                    member = self._first_to_go(spec, counted)
+                    member = capacity.first_to_go(counted, self.versions, spec.version)
                     counted.remove(member)
                     self.end(self.aws.group(group), member)
 
     def healthy_counts(self, group, policy=None):
-        """The least and the most instances of the maintenance policy. There is always room for one replacement."""
-        policy = policy or getattr(self.aws.group(group), "instance_maintenance_policy", None) or {}
-        desired = self.aws.group(group).desired_capacity
-        least = math.ceil(desired * policy.get("MinHealthyPercentage", 0) / 100)
-        most = math.floor(desired * policy.get("MaxHealthyPercentage", 100) / 100)
-        if policy.get("MaxHealthyPercentage", 100) > 100:
-            most = max(most, desired + 1)
-        return (least if most > desired else min(least, desired - 1)), most
+        """The least and the most instances by this policy, or by the group's."""
+        policy = policy or getattr(self.aws.group(group), "instance_maintenance_policy", None)
+        return capacity.healthy_counts(self.aws.group(group).desired_capacity, policy)
 
     # What a test asks.
 
     def state(self, instance):
-        for group in list(self.aws.autoscaling.autoscaling_groups.values()):
-            for member in list(group.instance_states):
-                if member.instance.id == identifier(instance):
-                    return member.lifecycle_state
-        return None
+        found = self._find(instance)
+        return found[1].lifecycle_state if found else None
 
     def ec2_state(self, instance):
         found = self.aws.ec2.get_instance_by_id(identifier(instance))
@@ -221,12 +195,14 @@ class Lifecycle:
             member = self.aws.attach(instance.id, spec.name, "Pending")
             self.versions[instance.id] = spec.version
             user_data = spec.user_data
+            self._booting[instance.id] = threading.Event()
             actions = self._hold(member, LAUNCHING, "Pending:Wait")
             self.record("launch", instance.id, spec.name, version=spec.version)
         self._target(instance.id, "InService")
-        if self.closing.is_set():
-            return
-        instance.boot(user_data(instance) if callable(user_data) else user_data)
+        try:
+            instance.boot(user_data(instance) if callable(user_data) else user_data)
+        finally:
+            self._booting.pop(instance.id).set()
         result = self._await(instance.id, actions)
         with changed:
             if result is None or member.lifecycle_state not in COUNTED:
@@ -246,25 +222,7 @@ class Lifecycle:
         if not self.closing.wait(pause):
             self.reconcile(spec.name)
 
-    def _emptiest_zone(self, spec):
-        group = self.aws.group(spec.name)
-        zones = [zone for zone, subnet in self.aws.subnets.items() if subnet in group.vpc_zone_identifier]
-        held = [m.availability_zone for m in group.instance_states if m.lifecycle_state in COUNTED]
-        return min(zones, key=(held + spec.launching).count)
-
     # Terminating.
-
-    def _first_to_go(self, spec, members):
-        """One that is not in service yet; else, as by the default termination policy, of the zone that has most the
-        one with another template, or the oldest."""
-        if pending := [member for member in members if member.lifecycle_state != "InService"]:
-            return pending[-1]
-        zones = [member.availability_zone for member in members]
-        most = max(map(zones.count, zones))
-        return min(
-            (member for member in members if zones.count(member.availability_zone) == most),
-            key=lambda m: (self.versions.get(m.instance.id) == spec.version, members.index(m)),
-        )
 
     def end(self, group, member):
         with changed:
@@ -291,9 +249,18 @@ class Lifecycle:
             # What EC2 has terminated meanwhile cannot be kept.
             if result == "ABANDON" and retains and self.ec2_state(id) == "running":
                 self._set(member, "Terminating:Retained")
+                self.watch(id)
                 return
             self._set(member, "Terminating:Proceed")
         self._end_instance(id)
+
+    def _watch(self, instance):
+        # Off already, as after a panic: it has not powered itself off.
+        if instance.pid is None:
+            return
+        if power.await_end(power.open_processes({instance.pid: 0}), self.closing) and not instance.is_ending:
+            self.record("powered-itself-off", instance.id)
+            self._terminate_outside(instance.id, 0)
 
     def _terminate_outside(self, id, noticed_after):
         self._shut_down(id)
@@ -331,6 +298,8 @@ class Lifecycle:
             self.aws.set_state(id, "shutting-down")
             self.record("shutting-down", id)
             least = self.random.uniform(*self.shutdown)
+        if booting := self._booting.get(id):
+            booting.wait()
         started = time.monotonic()
         instance = self.sandbox.instances[id]
         instance.shut_down(self.grace, self.closing)
@@ -347,8 +316,8 @@ class Lifecycle:
     # Parts.
 
     def _find(self, instance):
-        for group in self.aws.autoscaling.autoscaling_groups.values():
-            for member in group.instance_states:
+        for group in list(self.aws.autoscaling.autoscaling_groups.values()):
+            for member in list(group.instance_states):
                 if member.instance.id == identifier(instance):
                     return group, member
         return None

@@ -22,7 +22,7 @@ import math
 import threading
 import time
 
-from .lifecycle import COUNTED
+from .capacity import COUNTED
 from .lifecycle_api import changed
 
 # States of an instance whose termination has ended.

@@ -1,5 +1,7 @@
 """The engine of Auto Scaling: states, timers, retention, the order of replacements. None of it needs the program."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -325,6 +327,26 @@ def test_systemd_stops_its_units_when_ec2_terminates(sandbox, engine):
     engine.terminate_in_group(instance, decrement=True)
     until(lambda: engine.state(instance) is None)
     assert seen == [True]
+
+
+def test_a_retained_instance_that_powers_itself_off_is_terminated(sandbox, engine):
+    sandbox.aws.create_group("g")
+    retained = sandbox.launch(group="g", systemd=True)
+    rebooted = sandbox.launch(group="g", systemd=True)
+    engine.put_hook("g", heartbeat=30)
+    engine.retain("g")
+    engine.terminate_in_group(retained, decrement=True)
+    complete(sandbox, retained, "ABANDON")
+    until(lambda: engine.state(retained) == "Terminating:Retained")
+    engine.watch(rebooted)
+    rebooted.restart()
+    retained.run("systemctl", "poweroff")
+    until(lambda: engine.state(retained) is None and engine.ec2_state(retained) == "terminated")
+    assert engine.ec2_state(rebooted) == "running" and engine.state(rebooted) == "InService"
+    # By its own kernel, too.
+    engine.watch(rebooted)
+    os.kill(rebooted.pid, signal.SIGKILL)
+    until(lambda: engine.ec2_state(rebooted) == "terminated")
 
 
 def test_clearing_ends_what_is_under_way(sandbox, engine):
