@@ -145,7 +145,7 @@ class Chaos:
         return process
 
     def _end(self):
-        for server in self.servers:
+        for server in self.members():
             with open(self.path(f"{server.address}.log"), "w") as file:
                 file.write(server.log)
         for process in self._processes:
@@ -158,6 +158,10 @@ class Chaos:
             return 0
         with open(path) as file:
             return sum(1 for _ in file)
+
+    def members(self):
+        """The servers that are there, whether they stay or not."""
+        return self.servers
 
     def _targets(self, members):
         return [{"name": m.id, "namespace": m.namespace, "address": m.address} for m in members]
@@ -299,10 +303,13 @@ class Chaos:
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)
         return seconds
 
-    def finish(self, name, limits=None):
-        """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict."""
-        until(self.is_settled, self.describe)
-        self.load.tell(finish=self._targets(self.servers))
+    def finish(self, name, limits=None, is_whole=True):
+        """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict.
+
+        - is_whole: whether the cluster can be read, and is waited for."""
+        if is_whole:
+            until(self.is_settled, self.describe)
+        self.load.tell(finish=self._targets(self.servers) if is_whole else [])
         self.load.finish()
         self.sampler.finish()
         self.name = name

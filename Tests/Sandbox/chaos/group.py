@@ -31,18 +31,18 @@ class GroupChaos(Chaos):
 
     def follow(self):
         """Takes over what the engine has launched and terminated."""
-        before = self._present()
+        before = self.members()
         self.servers = self.engine.members(GROUP, "Pending", "InService")
         self.leaving = [member for member in self.engine.members(GROUP, "") if member not in self.servers]
-        if self._present() != before:
+        if self.members() != before:
             self._retarget()
 
-    def _present(self):
+    def members(self):
         return [*self.servers, *self.leaving]
 
     def _retarget(self):
         super()._retarget()
-        self.sampler.tell(targets=self._targets(self._present()))
+        self.sampler.tell(targets=self._targets(self.members()))
 
     def is_settled(self):
         self.follow()
@@ -102,9 +102,21 @@ class GroupChaos(Chaos):
         ids = {member.id for member in members}
         return [a["result"] for a in aws.lifecycle_actions if a.get("result") and (not ids or a["instance"] in ids)]
 
-    def finish(self, name, limits=None):
+    def finish(self, name, limits=None, is_whole=True):
         for event in self.engine.events:
             at = event["time"] + self.offset
             self.events.append(history.Event(at, at, event["event"], event["instance"] or ""))
         self.events.sort(key=lambda event: event.begun)
-        return super().finish(name, limits)
+        return super().finish(name, limits, is_whole)
+
+
+class PlainGroup(GroupChaos):
+    """The same machines with Consul alone: no hook, and an agent that leaves when the machine is shut down."""
+
+    def __init__(self, sandbox, directory, seed, options="", **keywords):
+        super().__init__(sandbox, directory, seed, **keywords)
+        configure = f"consul-bootstrap --expect {self.count} --start none --set leave_on_terminate=true {options}"
+        self.user_data = f"#!/bin/sh\n{configure} || exit\nexec consul agent -config-dir=/etc/consul.d\n"
+
+    def _prepare(self):
+        self.engine.manage(GROUP, self.user_data)
