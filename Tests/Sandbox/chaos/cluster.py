@@ -228,7 +228,7 @@ class Chaos:
     def kill_agent(self, member):
         """SIGKILL; its supervisor starts it again."""
         with self.event("kill -9", member, stops=True):
-            member.run("/bin/sh", "-c", "kill -9 $(pgrep -x consul)", check=True)
+            assert self.sandbox.faults.kill_agent(member) == 1
 
     def power_off(self, *members):
         """A power failure: the disks are kept."""
@@ -261,22 +261,11 @@ class Chaos:
     def cut(self, these, those):
         """No packet passes between two sets of machines; both reach AWS."""
         with self.event("cut", *these):
-            for member in these:
-                peers = ", ".join(other.address for other in those)
-                rules = f"""
-                table ip chaos {{
-                  chain in {{ type filter hook input priority 0; ip saddr {{ {peers} }} drop; }}
-                  chain out {{ type filter hook output priority 0; ip daddr {{ {peers} }} drop; }}
-                }}"""
-                enter = ["ip", "netns", "exec", member.namespace, "nft", "-f", "-"]
-                subprocess.run(enter, input=rules, text=True, check=True)
-            self._cut = these
+            self.sandbox.faults.partition(these, those)
 
     def heal(self):
-        with self.event("heal", *self._cut):
-            for member in self._cut:
-                enter = ["ip", "netns", "exec", member.namespace, "nft", "delete", "table", "ip", "chaos"]
-                subprocess.run(enter, check=True)
+        with self.event("heal"):
+            self.sandbox.faults.heal()
 
     def _remove(self, member):
         self.servers.remove(member)

@@ -5,7 +5,6 @@ import json
 import time
 
 from .. import aws
-from ..aws import Fault
 from . import history
 from .cluster import GROUP, Chaos
 
@@ -46,7 +45,9 @@ class GroupChaos(Chaos):
 
     def is_settled(self):
         self.follow()
-        return super().is_settled() and self.engine.settled(GROUP)
+        # A hook holds the entry of a machine that EC2 has ended, too, to its time-out.
+        wanted = self.sandbox.aws.group(GROUP).desired_capacity
+        return len(self.servers) == wanted and not self.leaving and super().is_settled()
 
     def have_left(self, *members):
         """By the configuration of the leader."""
@@ -91,11 +92,11 @@ class GroupChaos(Chaos):
 
     def aws_away(self):
         with self.event("AWS away"):
-            self.sandbox.aws.faults.append(Fault("5xx"))
+            self.fault = self.sandbox.faults.aws("5xx")
 
     def aws_back(self):
         with self.event("AWS back"):
-            self.sandbox.aws.faults.clear()
+            self.sandbox.faults.end_aws(self.fault)
 
     def results(self, *members):
         """Of the hooks of these instances; of all, without any."""
