@@ -252,8 +252,11 @@ def _configurations(samples, limits):
 
 
 def gaps(operations, at_least=0.0):
-    """Times without an acknowledged write: from the return of one to the return of the next, longest first."""
-    returned = sorted(o.returned for o in operations if o.kind in CHANGES and o.outcome == OK)
+    """Times without an acknowledged write: from the return of one to the return of the next, or of the last attempt;
+    longest first."""
+    changes = [o for o in operations if o.kind in CHANGES]
+    returned = sorted(o.returned for o in changes if o.outcome == OK)
+    returned += [max((o.returned for o in changes), default=0.0)] if returned else []
     found = [(b - a, a) for a, b in itertools.pairwise(returned) if b - a >= at_least]
     return sorted(found, reverse=True)
 

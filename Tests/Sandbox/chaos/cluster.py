@@ -145,7 +145,7 @@ class Chaos:
         return process
 
     def _end(self):
-        for server in self.servers:
+        for server in self.members():
             with open(self.path(f"{server.address}.log"), "w") as file:
                 file.write(server.log)
         for process in self._processes:
@@ -158,6 +158,10 @@ class Chaos:
             return 0
         with open(path) as file:
             return sum(1 for _ in file)
+
+    def members(self):
+        """The servers that are there, whether they stay or not."""
+        return self.servers
 
     def _targets(self, members):
         return [{"name": m.id, "namespace": m.namespace, "address": m.address} for m in members]
@@ -224,7 +228,7 @@ class Chaos:
     def kill_agent(self, member):
         """SIGKILL; its supervisor starts it again."""
         with self.event("kill -9", member, stops=True):
-            member.run("/bin/sh", "-c", "kill -9 $(pgrep -x consul)", check=True)
+            assert self.sandbox.faults.kill_agent(member) == 1
 
     def power_off(self, *members):
         """A power failure: the disks are kept."""
@@ -257,22 +261,11 @@ class Chaos:
     def cut(self, these, those):
         """No packet passes between two sets of machines; both reach AWS."""
         with self.event("cut", *these):
-            for member in these:
-                peers = ", ".join(other.address for other in those)
-                rules = f"""
-                table ip chaos {{
-                  chain in {{ type filter hook input priority 0; ip saddr {{ {peers} }} drop; }}
-                  chain out {{ type filter hook output priority 0; ip daddr {{ {peers} }} drop; }}
-                }}"""
-                enter = ["ip", "netns", "exec", member.namespace, "nft", "-f", "-"]
-                subprocess.run(enter, input=rules, text=True, check=True)
-            self._cut = these
+            self.sandbox.faults.partition(these, those)
 
     def heal(self):
-        with self.event("heal", *self._cut):
-            for member in self._cut:
-                enter = ["ip", "netns", "exec", member.namespace, "nft", "delete", "table", "ip", "chaos"]
-                subprocess.run(enter, check=True)
+        with self.event("heal"):
+            self.sandbox.faults.heal()
 
     def _remove(self, member):
         self.servers.remove(member)
@@ -299,10 +292,13 @@ class Chaos:
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)
         return seconds
 
-    def finish(self, name, limits=None):
-        """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict."""
-        until(self.is_settled, self.describe)
-        self.load.tell(finish=self._targets(self.servers))
+    def finish(self, name, limits=None, is_whole=True):
+        """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict.
+
+        - is_whole: whether the cluster can be read, and is waited for."""
+        if is_whole:
+            until(self.is_settled, self.describe)
+        self.load.tell(finish=self._targets(self.servers) if is_whole else [])
         self.load.finish()
         self.sampler.finish()
         self.name = name

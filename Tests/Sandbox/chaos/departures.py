@@ -5,7 +5,7 @@ import time
 
 from ..waiting import until
 from .checker import Limits, leads
-from .scenarios import Bounds, finish
+from .scenarios import Bounds, finish, longest_gap, without_leader
 
 # A leave takes Consul 5 s to drain, and the lock is free 5 s after its holder is gone.
 EACH = 15
@@ -57,8 +57,11 @@ def s7_replaced(run, count):
     finish(run, bounds, verdict)
 
 
-def failed(server):
-    return [m for m in server.consul("/v1/agent/members") if m["Status"] == 4]
+def await_failed(run, dead):
+    """Waits until gossip has noticed that they are dead."""
+    leader, addresses = run.leader(), {member.address for member in dead}
+    failed = lambda: {m["Addr"] for m in leader.consul("/v1/agent/members") if m["Status"] == 4}
+    until(lambda: failed() == addresses, run.describe, every=0.5)
 
 
 def s8_the_dead_are_counted(run, proof, at_once=False):
@@ -76,7 +79,7 @@ def s8_the_dead_are_counted(run, proof, at_once=False):
         run.panic(*dead)
     leader = run.leader()
     if not at_once:
-        until(lambda: {m["Addr"] for m in failed(leader)} == {m.address for m in dead}, run.describe)
+        await_failed(run, dead)
     third = run.random.choice([server for server in run.servers if server not in (leader, *dead)])
     run.terminate_in_group(third, decrement=True)
     notice = run.events[-1].begun
@@ -108,4 +111,19 @@ def s9_spot(run, count):
     run.measure("all voters", run.is_settled, run.events[-1].begun)
     verdict = run.finish("S9", Limits(floor=run.count - count, shrink=1))
     one_at_a_time(run)
+    finish(run, bounds, verdict)
+
+
+def plain(run, name, act, seconds=90):
+    """What Consul alone makes of it: only recorded, and safe in any case."""
+    act(run)
+    begun = run.events[-1].begun
+    ended = lambda: run.is_settled() or time.monotonic() > begun + seconds
+    until(ended, run.describe, every=0.2, timeout=seconds + 60)
+    is_whole = run.is_settled()
+    verdict = run.finish(name, is_whole=is_whole)
+    bounds = Bounds(run)
+    bounds.check("without a leader at the end, s", without_leader(run.samples, begun, time.monotonic()), 5, slack=1e9)
+    bounds.check("gap without a write, s", longest_gap(run.operations, begun, time.monotonic()), 5, slack=1e9)
+    print(f"{'':8}   settled: {is_whole}, voters {sorted(run.voters())}", flush=True)
     finish(run, bounds, verdict)

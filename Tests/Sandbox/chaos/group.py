@@ -5,7 +5,6 @@ import json
 import time
 
 from .. import aws
-from ..aws import Fault
 from . import history
 from .cluster import GROUP, Chaos
 
@@ -31,22 +30,24 @@ class GroupChaos(Chaos):
 
     def follow(self):
         """Takes over what the engine has launched and terminated."""
-        before = self._present()
+        before = self.members()
         self.servers = self.engine.members(GROUP, "Pending", "InService")
         self.leaving = [member for member in self.engine.members(GROUP, "") if member not in self.servers]
-        if self._present() != before:
+        if self.members() != before:
             self._retarget()
 
-    def _present(self):
+    def members(self):
         return [*self.servers, *self.leaving]
 
     def _retarget(self):
         super()._retarget()
-        self.sampler.tell(targets=self._targets(self._present()))
+        self.sampler.tell(targets=self._targets(self.members()))
 
     def is_settled(self):
         self.follow()
-        return super().is_settled() and self.engine.settled(GROUP)
+        # A hook holds the entry of a machine that EC2 has ended, too, to its time-out.
+        wanted = self.sandbox.aws.group(GROUP).desired_capacity
+        return len(self.servers) == wanted and not self.leaving and super().is_settled()
 
     def have_left(self, *members):
         """By the configuration of the leader."""
@@ -91,20 +92,32 @@ class GroupChaos(Chaos):
 
     def aws_away(self):
         with self.event("AWS away"):
-            self.sandbox.aws.faults.append(Fault("5xx"))
+            self.fault = self.sandbox.faults.aws("5xx")
 
     def aws_back(self):
         with self.event("AWS back"):
-            self.sandbox.aws.faults.clear()
+            self.sandbox.faults.end_aws(self.fault)
 
     def results(self, *members):
         """Of the hooks of these instances; of all, without any."""
         ids = {member.id for member in members}
         return [a["result"] for a in aws.lifecycle_actions if a.get("result") and (not ids or a["instance"] in ids)]
 
-    def finish(self, name, limits=None):
+    def finish(self, name, limits=None, is_whole=True):
         for event in self.engine.events:
             at = event["time"] + self.offset
             self.events.append(history.Event(at, at, event["event"], event["instance"] or ""))
         self.events.sort(key=lambda event: event.begun)
-        return super().finish(name, limits)
+        return super().finish(name, limits, is_whole)
+
+
+class PlainGroup(GroupChaos):
+    """The same machines with Consul alone: no hook, and an agent that leaves when the machine is shut down."""
+
+    def __init__(self, sandbox, directory, seed, options="", **keywords):
+        super().__init__(sandbox, directory, seed, **keywords)
+        configure = f"consul-bootstrap --expect {self.count} --start none --set leave_on_terminate=true {options}"
+        self.user_data = f"#!/bin/sh\n{configure} || exit\nexec consul agent -config-dir=/etc/consul.d\n"
+
+    def _prepare(self):
+        self.engine.manage(GROUP, self.user_data)

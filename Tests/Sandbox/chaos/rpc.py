@@ -10,7 +10,13 @@ LONGEST = 1 << 20
 
 
 class RPCError(OSError):
-    """The server answered with an error, or not as a server does."""
+    """The server answered with an error, or not as a server does, or closed the connection."""
+
+    is_closed = False
+
+
+class ClosedError(RPCError):
+    is_closed = True
 
 
 class Connection:
@@ -41,7 +47,7 @@ class Connection:
             except IndexError:
                 received = self.socket.recv(65536)
                 if not received or len(self._buffer) > LONGEST:
-                    raise RPCError("connection closed") from None
+                    raise ClosedError("connection closed") from None
                 self._buffer += received
             else:
                 self._buffer = self._buffer[at:]

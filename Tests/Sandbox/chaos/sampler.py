@@ -49,8 +49,9 @@ class Server(threading.Thread):
         except TimeoutError:
             self._close()
             sample.state = "timeout"
-        except RPCError:
-            # Such as a server without a leader: it runs, and has no answer.
+        except RPCError as error:
+            # Such as a server without a leader: it runs, and has no answer. One that shuts down closes connections.
+            sample.state = "refused" if error.is_closed else "up"
             self._close()
         except OSError:
             self._close()

@@ -53,8 +53,9 @@ def unknown_of_a_writer(operations, begun, ended):
 
 def without_leader(samples, begun, ended):
     """The longest time in which no server was the leader by its own account."""
+    ended = min(ended, max(sample.time for sample in samples))
     times = [s.time for s in samples if begun <= s.time <= ended and checker.leads(s)]
-    return max((b - a for a, b in itertools.pairwise([begun, *sorted(times)])), default=ended - begun)
+    return max(b - a for a, b in itertools.pairwise([begun, *sorted(times), ended]))
 
 
 def kill(run, kind, member):
