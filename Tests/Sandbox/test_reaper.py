@@ -144,8 +144,12 @@ def api(member, method, path, body):
 
 def test_with_acls_the_documented_rules_are_enough_and_what_is_missing_is_named(sandbox):
     sandbox.aws.client("secretsmanager").create_secret(Name="agent", SecretString=TOKEN)
-    acl = f"--acl-default-policy deny --agent-token secretsmanager:agent --set acl.tokens.master='\"{MASTER}\"'"
-    members = servers(sandbox, 3, acl)
+    acl = "--acl-default-policy deny --agent-token secretsmanager:agent --merge /etc/master.json"
+    members = sandbox.launch_group(3, boot=False)
+    for member in members:
+        member.write("/etc/master.json", json.dumps({"acl": {"tokens": {"master": MASTER}}}), mode=0o600)
+        member.boot(f"#!/bin/sh\nexec consul-bootstrap --expect 3 --cleanup-dead-servers false {acl}\n")
+    healthy(*members)
     now = leader(members)
     dead = next(m for m in members if m is not now)
     policy = {"Name": "agents", "Rules": rules()}
