@@ -8,6 +8,7 @@ import time
 import pytest
 
 from .conftest import healthy
+from .lies import reuse
 from .test_return import voters
 from .waiting import until
 
@@ -123,6 +124,93 @@ def test_a_fleet_of_clients_is_out_in_two_minutes(sandbox):
     assert nodes(now)[0] == {m.id for m in members}
 
 
+# False answers of AWS. Every one has to be withdrawn before the dead are removed: it was the answer that kept them.
+
+
+def reasons(member):
+    """Why each suspect stays, by node; the last one."""
+    lines = re.findall(r'not proven dead, and stays .*node="?([^ "]+).* reason="([^"]*)"', member.log)
+    return dict(lines)
+
+
+def stay(member, expected):
+    """Waits until the leader has judged every one of these with the reason that is expected."""
+    until(
+        lambda: all(words in reasons(member).get(one.id, "") for one, words in expected.items()),
+        lambda: f"{ {m.id: w for m, w in expected.items()} }\n{reasons(member)}\n{logs(member)}",
+    )
+    assert "removed a dead" not in member.log
+    known = nodes(member)
+    assert all(one.id in known[0] and one.id in known[1] for one in expected)
+
+
+def test_false_answers_about_an_instance_remove_nothing(sandbox):
+    members = servers(sandbox, 5)
+    now = leader(members)
+    listed = next(m for m in members if m is not now)
+    lived, paused, unknown, dead, forgotten, replaced = clients(sandbox, 6)
+    lies = sandbox.aws.lies
+    # Those that run.
+    lies.tell("terminated", lived)
+    lies.tell("terminated", paused)
+    lies.tell("not-found", unknown)
+    for one in (paused, unknown):
+        sandbox.faults.pause_agent(one, 3600)
+    # Those that do not.
+    lies.tell("in-service", listed)
+    lies.tell("running", dead)
+    lies.tell("forgotten", forgotten)
+    for one in (listed, dead, forgotten, replaced):
+        sandbox.terminate(one)
+    new = reuse(sandbox, replaced, user_data=CLIENT.format(""))
+    healthy(new)
+    stay(
+        now,
+        {
+            paused: "its gossip port accepts connections",
+            unknown: f"EC2 does not know {unknown.id}, which counts once it has failed for 2 h",
+            listed: f"Auto Scaling lists {listed.id} as InService",
+            dead: f"EC2 reports {dead.id} as running",
+            forgotten: f"EC2 does not know {forgotten.id}, which counts once it has failed for 2 h",
+            replaced: f"{new.id} is alive and has its address or its instance ID",
+        },
+    )
+    assert lived.id in nodes(now)[0] and f"{listed.address}:8300" in voters(now)
+    for one in (paused, unknown):
+        sandbox.faults.resume(one)
+    until(lambda: not failed(now, paused) and not failed(now, unknown), lambda: logs(now))
+    lies.clear()
+    until(lambda: all(is_out(one, now) for one in (listed, dead, forgotten)), lambda: f"{nodes(now)}\n{logs(now)}")
+    assert {one.id for one in (lived, paused, unknown, new)} <= nodes(now)[0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "lie, words",
+    [
+        ("empty", "EC2 reports this instance, {own}, not at all: its answer proves nothing"),
+        ("other-region", "EC2 reports this instance, {own}, not at all: its answer proves nothing"),
+        ("own-missing", "EC2 reports this instance, {own}, not at all: its answer proves nothing"),
+    ],
+)
+def test_an_answer_without_the_asking_instance_removes_nothing(sandbox, lie, words):
+    members = servers(sandbox, 3)
+    now = leader(members)
+    dead = next(m for m in members if m is not now)
+    gone, paused = clients(sandbox, 2)
+    sandbox.aws.lies.tell(lie)
+    sandbox.faults.pause_agent(paused, 3600)
+    for one in (dead, gone):
+        sandbox.terminate(one)
+    stay(now, dict.fromkeys((dead, gone, paused), words.format(own=now.id)))
+    assert f"{dead.address}:8300" in voters(now)
+    sandbox.faults.resume(paused)
+    until(lambda: not failed(now, paused), lambda: logs(now))
+    sandbox.aws.lies.clear()
+    until(lambda: is_out(dead, now) and is_out(gone, now), lambda: f"{nodes(now)}\n{logs(now)}")
+    assert paused.id in nodes(now)[0]
+
+
 # ACLs.
 
 
@@ -165,11 +253,12 @@ def test_with_acls_the_documented_rules_are_enough_and_what_is_missing_is_named(
     until(lambda: named(now, MASTER) == wanted, lambda: f"{named(now, MASTER)}")
     since = time.monotonic()
     sandbox.terminate(dead)
-    until(lambda: "set --agent-token to a token with operator:write" in now.log, lambda: logs(now))
+    until(lambda: "cannot remove dead members" in now.log, lambda: logs(now))
+    assert "hint: set --agent-token to a token with operator:write" in now.log, logs(now)
     # The report is written every 30 s.
     until(
-        lambda: "cannot remove dead members" in now.bootstrap("status", "--check").stdout,
-        lambda: now.bootstrap("status", "--check").stdout,
+        lambda: "cannot remove dead members" in now.bootstrap("status").stdout,
+        lambda: f"{now.bootstrap('status').stdout}\n{logs(now)}",
         every=1,
     )
     policies = now.consul(f"/v1/acl/policies?token={MASTER}")
