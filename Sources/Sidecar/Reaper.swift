@@ -93,7 +93,8 @@ extension Sidecar {
     guard !proven.isEmpty else { return true }
     try await remove(proven, instance)
     // There may be more than one look removes.
-    reaper.asksAt = min(reaper.asksAt, context.uptime() + Self.reaperRules.interval)
+    let answeredAt = reaper.answers.second?.answeredAt ?? context.uptime()
+    reaper.asksAt = min(reaper.asksAt, answeredAt + Self.reaperRules.interval)
     return true
   }
 
