@@ -57,13 +57,16 @@ extension SidecarUnit {
       directories += ["--config-dir", settings.configDirectory]
     }
     if settings.stateDirectory != Settings().stateDirectory { directories += ["--state-dir", settings.stateDirectory] }
-    let stopMargin: Int64 = 20
+    // An agent in a container leaves by the sidecar: as long as that may take, and before Docker stops.
+    let isDocker = settings.start == .docker
+    let stopMargin: Int64 = isDocker ? 80 : 20
+    let after = isDocker ? "docker.service" : SystemdUnit.name
     let text = """
       \(SystemdUnit.header), which overwrites it. Add changes with: systemctl edit consul-bootstrap
       [Unit]
       Description=consul-bootstrap sidecar: keeps the Consul agent joined
       Wants=network-online.target
-      After=network-online.target \(SystemdUnit.name)
+      After=network-online.target \(after)
       ConditionPathExists=|\(optionsPath)
       ConditionPathExists=|\(settings.configurationPath)
       StartLimitIntervalSec=0

@@ -8,7 +8,7 @@ import Testing
 @testable import Doctor
 
 /// What the doctor tries is what `iam-policy` grants.
-@Suite(.timeLimit(.minutes(1))) struct PermissionTests {
+@Suite(.timeLimit(.minutes(5))) struct PermissionTests {
   /// Settings that together need every action.
   enum Case: String, CaseIterable {
     case ownGroup, hook, secrets, createdKey, logs, logsNamedAfterGroup, logAgent, record

@@ -1,4 +1,4 @@
-"""False answers of EC2 and Auto Scaling: each says what its name says, to whom it shall, until it is withdrawn."""
+"""False answers of EC2 and Auto Scaling: each says what its name says, to which caller it shall, until it ends."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Scenarios of machines that are told to go: they leave one at a time, and only while the others keep their quorum."""
+"""Scenarios of machines that are to go: they leave one at a time, and only while the others keep their quorum."""
 
 import itertools
 import time
@@ -31,7 +31,7 @@ def one_at_a_time(run):
 
 
 def s7_scale_in(run, desired):
-    """Several servers are told to go at once."""
+    """Several servers are to go at once."""
     bounds = Bounds(run)
     count = run.count - desired
     run.scale(desired)
@@ -65,7 +65,7 @@ def await_failed(run, dead):
 
 
 def s8_the_dead_are_counted(run, proof, at_once=False):
-    """Two of five are dead and still voters, and a third is told to go: with it the quorum would.
+    """Two of five are dead and still voters, and a third is to go: with it the quorum would.
 
     - proof: whether EC2 says that the dead are gone (`gone`), that they run (`running`), or nothing (`away`).
     - at_once: before gossip has noticed that they are dead."""
