@@ -4,7 +4,7 @@ import pytest
 
 from .asking import ask, reaches, states
 from .lies import KINDS, reuse
-from .test_lifecycle import group_of
+from .test_lifecycle import group_of, listed
 from .waiting import until
 
 
@@ -50,6 +50,7 @@ def test_a_lie_about_ec2(sandbox, three, kind):
         answer = ask(sandbox, first, "ec2", "DescribeInstances", **{"InstanceId.1": about.id})
         assert "InvalidInstanceID.NotFound" in answer
     # The engine and the test know better.
+    assert listed(sandbox) == truth
     assert sandbox.lifecycle.ec2_state(second) == "running" and sandbox.lifecycle.ec2_state(dead) == "terminated"
     sandbox.aws.lies.withdraw(lie)
     assert states(sandbox, first, *truth) == truth
