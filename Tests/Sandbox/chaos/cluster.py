@@ -9,7 +9,7 @@ import sys
 import time
 
 from ..sandbox import ROOT, ZONES
-from ..waiting import until
+from ..waiting import TIMEOUT, until
 from . import checker, history, report
 
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect} {options}\n"
@@ -284,9 +284,9 @@ class Chaos:
         self._retarget()
         return fresh
 
-    def measure(self, what, condition, since):
+    def measure(self, what, condition, since, timeout=TIMEOUT):
         """Waits for a condition, and notes after what time it held."""
-        until(condition, self.describe)
+        until(condition, self.describe, timeout=timeout)
         seconds = time.monotonic() - since
         self.measured.append({"what": what, "seconds": round(seconds, 2)})
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)

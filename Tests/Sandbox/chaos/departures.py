@@ -5,10 +5,13 @@ import time
 
 from ..waiting import until
 from .checker import Limits, leads
+from .group import HOOK
 from .scenarios import Bounds, finish, longest_gap, without_leader
 
 # A leave takes Consul 5 s to drain, and the lock is free 5 s after its holder is gone.
 EACH = 15
+# For five servers; two more of it are a limit.
+REFRESH = 360
 # A removal that is seen 100 ms late, and the next one not, are that much closer.
 APART = 4.5
 
@@ -28,6 +31,25 @@ def one_at_a_time(run):
     times = removals(run.samples)
     print(f"{'':8}   removals after {[round(t - run.events[0].begun, 1) for t in times]} s", flush=True)
     assert all(b - a >= APART for a, b in itertools.pairwise(times)), times
+
+
+def s6_refresh(run):
+    """An instance refresh replaces the whole group: it launches before it terminates."""
+    bounds = Bounds(run)
+    refresh = run.refresh()
+    ended = lambda: (run.follow(), refresh.has_ended)[1]
+    run.measure("the refresh has ended", ended, run.events[-1].begun, timeout=3 * REFRESH)
+    assert refresh.status == "Successful", refresh.reason
+    seconds = run.measure("all voters", run.is_settled, run.events[-1].begun)
+    bounds.check("the refresh, s", seconds, REFRESH)
+    assert run.results(hook=HOOK) == ["CONTINUE"] * run.count, run.results()
+    verdict = run.finish("S6", Limits(floor=run.count, shrink=1))
+    most = max(len(sample.voters) for sample in run.samples)
+    assert most <= run.count + 2, most
+    one_at_a_time(run)
+    bounds.check("slowest acknowledged write, s", verdict.figures["slowest write s"], 5)
+    bounds.check("unknown writes", verdict.figures["writes unknown"], 5)
+    finish(run, bounds, verdict)
 
 
 def s7_scale_in(run, desired):

@@ -5,6 +5,8 @@ import json
 import time
 
 from .. import aws
+from ..lifecycle_api import LAUNCHING
+from ..refresh import Refresh
 from . import history
 from .cluster import GROUP, Chaos
 
@@ -98,10 +100,18 @@ class GroupChaos(Chaos):
         with self.event("AWS back"):
             self.sandbox.faults.end_aws(self.fault)
 
-    def results(self, *members):
+    def refresh(self):
+        """A new template, whose instances a launch hook holds until they are healthy."""
+        self.engine.put_hook(GROUP, LAUNCHING, heartbeat=self.heartbeat, name="launching")
+        user_data = self.user_data.rstrip("\n") + " --lifecycle-hook launching\n"
+        with self.event("instance refresh"):
+            return Refresh(self.engine, GROUP, user_data)
+
+    def results(self, *members, hook=None):
         """Of the hooks of these instances; of all, without any."""
         ids = {member.id for member in members}
-        return [a["result"] for a in aws.lifecycle_actions if a.get("result") and (not ids or a["instance"] in ids)]
+        actions = [a for a in aws.lifecycle_actions if a.get("result") and hook in (None, a["hook"])]
+        return [action["result"] for action in actions if not ids or action["instance"] in ids]
 
     def finish(self, name, limits=None, is_whole=True):
         for event in self.engine.events:

@@ -62,6 +62,11 @@ def test_s5_all_are_killed_and_return(chaos):
         scenarios.s5_all_with_their_data(run)
 
 
+def test_s6_an_instance_refresh_replaces_the_group(chaos):
+    with chaos(GroupChaos) as run:
+        departures.s6_refresh(run)
+
+
 @pytest.mark.parametrize("desired", [SERVERS - 2, 1])
 def test_s7_several_are_to_go_at_once(chaos, desired):
     with chaos(GroupChaos) as run:
