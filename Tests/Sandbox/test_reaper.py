@@ -185,15 +185,8 @@ def test_false_answers_about_an_instance_remove_nothing(sandbox):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "lie, words",
-    [
-        ("empty", "EC2 reports this instance, {own}, not at all: its answer proves nothing"),
-        ("other-region", "EC2 reports this instance, {own}, not at all: its answer proves nothing"),
-        ("own-missing", "EC2 reports this instance, {own}, not at all: its answer proves nothing"),
-    ],
-)
-def test_an_answer_without_the_asking_instance_removes_nothing(sandbox, lie, words):
+@pytest.mark.parametrize("lie", ["empty", "other-region", "own-missing"])
+def test_an_answer_without_the_asking_instance_removes_nothing(sandbox, lie):
     members = servers(sandbox, 3)
     now = leader(members)
     dead = next(m for m in members if m is not now)
@@ -202,7 +195,8 @@ def test_an_answer_without_the_asking_instance_removes_nothing(sandbox, lie, wor
     sandbox.faults.pause_agent(paused, 3600)
     for one in (dead, gone):
         sandbox.terminate(one)
-    stay(now, dict.fromkeys((dead, gone, paused), words.format(own=now.id)))
+    words = f"EC2 reports this instance, {now.id}, not at all: its answer proves nothing"
+    stay(now, dict.fromkeys((dead, gone, paused), words))
     assert f"{dead.address}:8300" in voters(now)
     sandbox.faults.resume(paused)
     until(lambda: not failed(now, paused), lambda: logs(now))
