@@ -6,11 +6,24 @@ internal import Observers
 
 /// What a server sees of the others before it leaves.
 extension Departure {
-  /// - Returns: nil if raft does not name this server.
+  /// This server in the raft configuration, by its address, or by its name where raft still has an old address; nil if
+  /// raft does not name it.
+  static func mine(
+    _ servers: [RaftServer], _ own: OwnRaftAddresses, _ configuration: CurrentConfiguration
+  ) -> RaftServer? {
+    let name = configuration.merged["node_name"]?.string
+    return servers.first { own.names.contains($0.address) } ?? servers.first { $0.node == name }
+  }
+
+  /// - Parameter comparesGossip: whether a server of which autopilot says nothing has to be alive in two looks.
+  /// - Throws: `AgentError`, also where raft has forgotten this server since.
   func view(
-    of servers: [RaftServer], _ client: AgentClient, _ own: OwnRaftAddresses, _ progress: inout Progress
-  ) async throws -> QuorumView? {
-    guard let mine = servers.first(where: { own.names.contains($0.address) }) else { return nil }
+    from mine: RaftServer, _ client: AgentClient, _ progress: inout Progress, comparesGossip: Bool = true
+  ) async throws -> QuorumView {
+    let servers = try await client.raftConfiguration()
+    guard let mine = servers.first(where: { $0.id == mine.id }) else {
+      throw AgentError.malformed("the raft configuration has just changed")
+    }
     let members = try await client.members(wan: false)
     let alive = Set(members.filter { $0.isServer && $0.isAlive }.compactMap(\.address))
     var health: [String: Bool] = [:]
@@ -29,7 +42,7 @@ extension Departure {
       let isAlive = address.map(alive.contains) ?? false
       if isAlive { progress.alive.insert(server.id) }
       // Without autopilot's word, gossip has to say it twice.
-      let isWell = isAlive && (health[server.id] ?? before.contains(server.id))
+      let isWell = isAlive && (health[server.id] ?? (!comparesGossip || before.contains(server.id)))
       others.append(.init(id: server.id, node: server.node, address: server.address, isWell: isWell))
     }
     return QuorumView(others: others, isVoter: mine.isVoter, isLeader: mine.isLeader)

@@ -146,13 +146,12 @@ package struct Departure: Sendable {
     let configuration = configuration, client = agent(configuration)
     let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
     var progress = Progress(start: context.uptime())
-    let servers = try await client.raftConfiguration()
-    // One look has nothing to compare gossip with.
-    progress.alive = Set(servers.map(\.id))
-    guard let view = try await view(of: servers, client, own, &progress) else {
+    guard let mine = Self.mine(try await client.raftConfiguration(), own, configuration) else {
       return Preview(
         view: nil, decision: .leave(reason: "raft does not name this server"), lock: try await client.leaveLock())
     }
+    // One look has nothing to compare gossip with.
+    let view = try await view(from: mine, client, &progress, comparesGossip: false)
     return Preview(
       view: view, decision: LeaveDecision(view, desiredCapacity: nil, isPatient: false, isTeardown: false),
       lock: try await client.leaveLock())
@@ -192,10 +191,10 @@ package struct Departure: Sendable {
       let isOver = context.uptime() - progress.start >= Self.electionTimeout
       return isOver || !state.mayBePresent ? .kept(reason: progress.reason) : nil
     }
-    guard let view = try await view(of: servers, client, own, &progress) else {
+    guard let mine = Self.mine(servers, own, configuration) else {
       return try await leave(notice, configuration, own, &progress)
     }
-    if view.isLeader, notice.source != .manual, progress.handsOver == nil, !view.others.isEmpty,
+    if mine.isLeader, notice.source != .manual, progress.handsOver == nil, servers.count > 1,
       context.uptime() - progress.start < Self.leaderPause
     {
       progress.reason = "this server leads: the others may leave first"
@@ -209,6 +208,8 @@ package struct Departure: Sendable {
         holder.map { "\($0) leaves" } ?? "another server has just left: some seconds pass between two departures"
       return nil
     }
+    // With the lock: what is seen now, no departure of another changes any more.
+    let view = try await view(from: mine, client, &progress)
     let isPatient = context.uptime() < notice.patientUntil
     if view.well <= view.quorumAfter { await askGroups(&progress) }
     switch LeaveDecision(
@@ -303,7 +304,7 @@ package struct Departure: Sendable {
     if place == .removed { return .left }
     switch notice.source {
     // What is stopped already has nothing to leave: a person, or a recovery, may have killed it.
-    case .stopping, .manual: return .nothingToLeave(reason: progress.reason)
+    case .stopping, .manual: return error == .refused ? .nothingToLeave(reason: progress.reason) : nil
     case .termination, .spot: break
     }
     guard context.uptime() - since >= Self.silenceLimit else { return nil }

@@ -262,6 +262,30 @@ import Testing
     #expect(context.clock.uptime() <= .seconds(7))
   }
 
+  /// A busy agent runs, and may be a member for long.
+  @Test(arguments: [Notice.Source.stopping, .manual])
+  func `an agent that is slow to answer is not one that has ended`(_ source: Notice.Source) async throws {
+    agent.set { $0.failure = .timedOut(whileConnecting: false) }
+    async let outcome = leave(source)
+    try await context.clock.sleep(for: .seconds(20))
+    agent.set { $0.failure = nil }
+    #expect(try await outcome == .left)
+  }
+
+  /// Raft keeps the address under which it has added a server.
+  @Test func `a server that raft names by an old address leaves with the lock, too`() async throws {
+    agent.set { state in
+      state.servers[1].address = "10.0.1.99:8300"
+      state.leaveLock = ("other", "i-0ccc")
+      state.sessions = ["other"]
+    }
+    async let outcome = leave()
+    try await context.clock.sleep(for: .seconds(20))
+    #expect(agent.changes.isEmpty)
+    agent.set { $0.leaveLock = nil }
+    #expect(try await outcome == .left)
+  }
+
   // MARK: A client
 
   @Test func `a client that ends leaves DNS, drains, and leaves`() async throws {
