@@ -144,11 +144,11 @@ class Lifecycle:
                 zones = self.aws.zones_of(group)
                 spec.launching.append(capacity.emptiest_zone(zones, states, spec.launching))
                 self.start(self._launch, spec, spec.launching[-1])
-            for _ in range(len(counted) + len(spec.launching) - target):
-                if counted:
-                    member = capacity.first_to_go(counted, self.versions, spec.version)
-                    counted.remove(member)
-                    self.end(self.aws.group(group), member)
+            # Not for one that the group does not list yet: it goes itself.
+            for _ in range(len(counted) - target):
+                member = capacity.first_to_go(counted, self.versions, spec.version)
+                counted.remove(member)
+                self.end(self.aws.group(group), member)
 
     def healthy_counts(self, group, policy=None):
         """The least and the most instances by this policy, or by the group's."""
@@ -198,9 +198,11 @@ class Lifecycle:
             self._booting[instance.id] = threading.Event()
             actions = self._hold(member, LAUNCHING, "Pending:Wait")
             self.record("launch", instance.id, spec.name, version=spec.version)
-        self._target(instance.id, "InService")
+            self._target(instance.id, "InService")
+            self.reconcile(spec.name)
         try:
-            instance.boot(user_data(instance) if callable(user_data) else user_data)
+            if member.lifecycle_state in COUNTED:
+                instance.boot(user_data(instance) if callable(user_data) else user_data)
         finally:
             self._booting.pop(instance.id).set()
         result = self._await(instance.id, actions)
@@ -346,8 +348,6 @@ class Lifecycle:
     def _await(self, id, actions):
         result = await_result(actions, self.closing)
         with changed:
-            if actions and active.get(id) is actions:
-                del active[id]
             for action in actions:
                 if action.result:
                     self.record("timed-out" if action.has_timed_out else "completed", id, result=action.result)

@@ -28,7 +28,7 @@ POLICIES = {
 lifecycle_actions = []
 # Guards the actions; notified whenever one was recorded or completed.
 changed = threading.Condition(threading.RLock())
-# The actions of each instance that a hook of the engine holds now, by instance id.
+# The last actions of each instance that a hook of the engine held, by instance id: active until they have a result.
 active = {}
 
 
@@ -82,15 +82,8 @@ def active_action(response):
     for action in [action for held in active.values() for action in held]:
         action.expire(time.monotonic())
         is_named = action.token == token if token else action.instance == id
-        if (
-            is_named
-            and action.result is None
-            and (action.hook.name, action.hook.auto_scaling_group_name)
-            == (
-                hook,
-                group,
-            )
-        ):
+        is_of_hook = (action.hook.name, action.hook.auto_scaling_group_name) == (hook, group)
+        if is_named and is_of_hook and action.result is None:
             return action
     by_hand = [member for member in groups[group].instance_states if member.instance.id == id and id not in active]
     if token or not any(member.lifecycle_state.endswith(":Wait") for member in by_hand):

@@ -211,6 +211,16 @@ def test_capacity_changes_launch_and_terminate_across_the_zones(sandbox, engine)
     assert not sandbox.instances
 
 
+def test_a_launch_that_is_not_wanted_any_more_ends_itself(sandbox, engine):
+    members = group_of(sandbox, 2)
+    with changed:
+        # The group does not list it yet.
+        engine.set_desired("g", 3)
+        engine.set_desired("g", 2)
+    until(lambda: any(event["event"] == "left-group" for event in engine.events) and engine.settled("g"))
+    assert set(engine.in_service("g")) == set(members) and len(sandbox.instances) == 2
+
+
 def test_an_unhealthy_instance_is_replaced_in_the_order_of_the_policy(sandbox, engine):
     members = group_of(sandbox, 2)
     engine.put_hook("g", LAUNCHING, heartbeat=30, name="launch")
