@@ -64,7 +64,7 @@ extension Sidecar {
     note(current, &reaper)
     let dead = judge(current, states, nil).filter(\.verdict.isGone).map(\.suspect)
       .sorted { reaper.failedSince[$0.key] ?? .zero < reaper.failedSince[$1.key] ?? .zero }
-    let probes = await probe(dead.filter(\.isRaftPeer).prefix(1) + dead.filter { !$0.isRaftPeer })
+    let probes = await probe(dead.filter(\.isRaftPeer) + dead.filter { !$0.isRaftPeer })
     let judged = judge(current, states, probes)
     log(judged.filter { judged in !dead.contains(judged.suspect) || probes[judged.suspect.key] != nil }, &reaper)
     return dead.compactMap { suspect in

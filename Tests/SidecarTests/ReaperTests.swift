@@ -121,6 +121,28 @@ import Testing
     #expect(Set(fixture.agent.removals) == ["raft s12", "prune s12", "raft s13", "prune s13"])
   }
 
+  /// It would keep its place in front of the others for ever.
+  @Test func `a server that may run does not keep another one from its removal`() async throws {
+    fixture.agent.set { state in
+      state.members += [.init("s13", "10.0.1.13"), .init("s14", "10.0.1.14")]
+      state.servers += [.init("s13", "10.0.1.13:8300"), .init("s14", "10.0.1.14:8300")]
+      state.catalog["s13"] = "i-013"
+    }
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10"), FakeInstance("i-0ccc", ip: "10.0.1.12", group: nil, state: "terminated"),
+      FakeInstance("i-013", ip: "10.0.1.13", group: nil, state: "terminated"),
+    ])
+    fixture.context.ports.set("10.0.1.12", .tcp, port: 8301, to: .open)
+    fixture.context.ports.set("10.0.1.13", .tcp, port: 8301, to: .silent)
+    try await whileLeading {
+      fail("s12")
+      try await time(20)
+      fail("s13")
+      _ = try await fixture.agent.removed(2)
+    }
+    #expect(fixture.agent.removals == ["raft s13", "prune s13"])
+  }
+
   /// Autopilot needs gossip to remove it.
   @Test func `a raft peer that gossip does not know is removed from raft only`() async throws {
     terminate("i-0ccc")
