@@ -104,17 +104,6 @@ package struct AutoScaling: Sendable {
     try await membership(ofInstance: id)?.group
   }
 
-  /// For how long a hook holds an instance without a heartbeat, in seconds; nil if the group has no such hook.
-  package func heartbeatTimeout(ofHook hook: String, group: String) async throws -> Int? {
-    try await client.query(
-      .describeLifecycleHooks, [("AutoScalingGroupName", group), ("LifecycleHookNames.member.1", hook)]
-    ) { root in
-      let result = try root.requiredChild("DescribeLifecycleHooksResult", of: root.name)
-      return try result.requiredList("LifecycleHooks", of: root.name).first?
-        .requiredCount("HeartbeatTimeout", of: "lifecycle hook \(hook)")
-    }
-  }
-
   /// Restarts the time-out of a hook that holds this instance.
   package func recordLifecycleActionHeartbeat(hook: String, group: String, instanceID: String) async throws {
     try await client.query(

@@ -1,9 +1,14 @@
-/// What bounds a lifecycle hook.
+internal import Base
+
+/// What bounds a lifecycle hook, of a launch or a termination.
 package struct HookTimeouts: Sendable, Equatable {
   /// Seconds without a heartbeat.
   package let heartbeat: Int
   /// Seconds in all; nil where AWS does not say.
   package let global: Int?
+
+  /// 48 hours, or 100 times the time-out without a heartbeat, whichever is shorter (API reference, PutLifecycleHook).
+  package var longest: Int { global ?? min(172_800, heartbeat.saturatingMultiplied(by: 100)) }
 
   package init(heartbeat: Int, global: Int?) {
     self.heartbeat = heartbeat

@@ -107,9 +107,16 @@ package struct BootstrapRun: Sendable {
       context: context, client: instance.client, instanceID: instance.identity.instanceID,
       waitTimeout: settings.waitTimeout)
     let sidecar = Sidecar(settings: settings, context: context, planner: planner, spool: spool)
+    var recoveryLimit: HealthCheck.RecoveryLimit?
+    if let hook = settings.lifecycleHook { recoveryLimit = { await hooks.timeLeft(hook) } }
     let executor = StepExecutor(
       context: context, lifecycleHooks: hooks, record: RecordWriter(client: instance.client),
-      agreement: { try await agree(at: instance, $0, $1) },
+      agreement: { reason, executor in
+        try await ServerAgreement(
+          settings: settings, context: context, planner: planner, instance: instance, executor: executor
+        ).look(reason)
+      },
+      recoveryLimit: recoveryLimit,
       agentOutput: spool,
       agentStarts: {
         sidecar.monitors($0)
@@ -224,60 +231,6 @@ package struct BootstrapRun: Sendable {
       if case .healthy(let found) = try await run.executor.perform(step) { health = found }
     }
     return health
-  }
-
-  /// The founders may have changed while they booted: the group has another size, or one of them is terminated. Then
-  /// some wait for more than there are, and none ever bootstraps. Each looks again; one that still has no raft state
-  /// claims the cluster's record with the servers that are left, or follows the one that has done so, and starts again
-  /// if it waits for another number. No second cluster: Consul bootstraps only servers with the same number, none of
-  /// which has raft peers, and all living founders of the entry before are among those of the next.
-  private func agree(
-    at instance: LocatedInstance, _ reason: HealthCheck.NoLeader, _ executor: StepExecutor
-  ) async throws -> HealthCheck.SecondLook {
-    if reason == .notAdded { return try await joinAgain(at: instance, executor) }
-    var plan = try await planner.plan(at: instance, .agree)
-    if let claim = plan.claim, try await executor.perform(claim) == .lost {
-      plan = try await planner.plan(at: instance, .agree)
-      // Two servers have been first: the next look comes soon.
-      guard plan.claim == nil else { return .unchanged() }
-    }
-    guard case .newCluster = plan.decision, let requirements = plan.requirements,
-      let new = requirements.bootstrapExpect.map({ Int64($0) })
-    else { return .unchanged(waitsFor: plan.waitsFor) }
-    if let remember = plan.sidecarSteps.rememberRecord { try await executor.perform(remember) }
-    let present = plan.currentConfiguration.document?["bootstrap_expect"]?.integer
-    if new != present {
-      context.log.warning(
-        "the number of servers has changed; restarting the agent, which has no raft state",
-        ["bootstrap_expect": .integer(new), "before": present.map(JSONValue.integer) ?? .null])
-    } else if reason == .allAreThere {
-      context.log.warning(
-        "all servers are there, and none bootstraps; restarting the agent, which has no raft state",
-        ["bootstrap_expect": .integer(new)])
-    } else {
-      return .unchanged(waitsFor: plan.waitsFor)
-    }
-    return try await startAgain(plan, requirements, executor)
-  }
-
-  /// An empty server that the leader does not add starts again, which gossip reports to the leader.
-  private func joinAgain(
-    at instance: LocatedInstance, _ executor: StepExecutor
-  ) async throws -> HealthCheck.SecondLook {
-    let plan = try await planner.plan(at: instance, .stay)
-    guard case .join = plan.decision, let requirements = plan.requirements, requirements.bootstrapExpect == nil,
-      plan.currentConfiguration.document?["bootstrap_expect"] == nil, plan.isUnknownToLeader(settings)
-    else { return .unchanged() }
-    context.log.warning("the leader has not added this server; restarting the agent, which has no raft state")
-    return try await startAgain(plan, requirements, executor)
-  }
-
-  private func startAgain(
-    _ plan: Plan, _ requirements: HealthRequirements, _ executor: StepExecutor
-  ) async throws -> HealthCheck.SecondLook {
-    try await executor.perform(plan.sidecarSteps.writeConfiguration)
-    try await executor.perform(plan.sidecarSteps.restartEmptyAgent)
-    return .changed(requirements)
   }
 
   /// The agent is healthy, whatever fails here: each failure is reported, and none undoes the boot.

@@ -20,6 +20,18 @@ extension Plan {
     }
   }
 
+  /// The servers of this datacenter that have raft data, for people, if none of them knows a leader: the cluster waits
+  /// for its recovery. A server that does not answer has no say: it may be the one that is missing.
+  package var survivors: [String] {
+    let statuses = observation.peers.compactMap { address, answer -> (address: IPv4Address, status: ClusterStatus)? in
+      if case .status(let status) = answer { (address, status) } else { nil }
+    }
+    guard !statuses.contains(where: { $0.status.leader != nil }) else { return [] }
+    let others = statuses.filter { !$0.status.isEmpty }.map(\.address).sorted().map(\.description)
+    let own = observation.machine.dataDirectory.raftState.mayBePresent ? ["this server"] : []
+    return (own + others).map { "\($0) has raft data and no leader" }
+  }
+
   private var silentFounders: [String] {
     founders.filter { $0.instance != identity.instanceID }.compactMap { founder in
       let name = founder.instance.map { "\($0) (\(founder.address))" } ?? founder.text

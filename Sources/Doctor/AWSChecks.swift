@@ -170,7 +170,7 @@ struct AWSChecks: Sendable {
       try await autoScaling.tryRecordingHeartbeat(hook: hook, group: group)
     }
     let timeout = await call(.describeLifecycleHooks, "describe lifecycle hook \(hook)") {
-      try await autoScaling.heartbeatTimeout(ofHook: hook, group: group)
+      try await autoScaling.timeouts(ofHook: hook, group: group)
     }
     if timeout == .some(nil) {
       report(

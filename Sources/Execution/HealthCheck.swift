@@ -12,7 +12,12 @@ package struct HealthCheck: Sendable {
     case changed(HealthRequirements)
     /// What the founders of a new cluster wait for, for people; empty if that is not known.
     case unchanged(waitsFor: [String] = [])
+    /// Servers have raft data, and none knows a leader: they, for people.
+    case waitsForRecovery([String])
   }
+
+  /// For how much longer a boot may wait for the recovery of its cluster.
+  package typealias RecoveryLimit = @Sendable () async -> Duration
 
   /// Why an agent without raft state knows no leader.
   package enum NoLeader: Sendable, Equatable {
@@ -25,16 +30,24 @@ package struct HealthCheck: Sendable {
     case someAreMissing
     /// It joins, and the leader may not have added it. Gossip reports a restarted agent to it again.
     case notAdded
+    /// The timeout is over: the cluster may have lost its quorum, in which case this server is not at fault.
+    case timedOut
   }
 
   private var requirements: HealthRequirements
   private let context: RuntimeContext
   private let agreement: Agreement?
+  private let recoveryLimit: RecoveryLimit?
 
-  package init(_ requirements: HealthRequirements, context: RuntimeContext, agreement: Agreement? = nil) {
+  /// - Parameter recoveryLimit: asked after the timeout, and each minute from then on; nil if the check ends then.
+  package init(
+    _ requirements: HealthRequirements, context: RuntimeContext, agreement: Agreement? = nil,
+    recoveryLimit: RecoveryLimit? = nil
+  ) {
     self.requirements = requirements
     self.context = context
     self.agreement = agreement
+    self.recoveryLimit = recoveryLimit
   }
 
   /// A tuned election takes little more than a second: polls are frequent until then, and less frequent afterwards.
@@ -50,6 +63,7 @@ package struct HealthCheck: Sendable {
   private static let wanGrace = Duration.seconds(3)
 
   /// Waits until nothing that is required is missing, at most for the timeout of the requirements, and logs what is.
+  /// While the cluster waits for a recovery, the timeout begins again once it has a leader.
   /// - Parameter agent: knows why the agent does not start. Once the agent has answered, only the timeout ends the
   ///   wait.
   /// - Throws: `Failure` with status 15 or 16, or `CancellationError`.
@@ -59,6 +73,7 @@ package struct HealthCheck: Sendable {
   }
 
   private mutating func poll(until deadline: Duration, _ agent: any AgentMonitor) async throws -> Health {
+    var deadline = deadline
     let start = context.uptime()
     var leaderWait = LeaderWait(since: start, context: context, agreement: agreement)
     var generator = SystemRandomNumberGenerator()
@@ -77,7 +92,12 @@ package struct HealthCheck: Sendable {
         requirements = new
         unconfirmed = new.expected
       }
-      if health.leader == nil { missing += leaderWait.missing }
+      if health.leader == nil {
+        missing += leaderWait.missing
+      } else if leaderWait.hasRecovered() {
+        context.log.info("the cluster has a leader again")
+        deadline = context.uptime() + requirements.timeout
+      }
       if health.agentAnswers, let expected = unconfirmed {
         if let error = try await compare(expected) { missing.append(error) } else { unconfirmed = nil }
       }
@@ -95,8 +115,16 @@ package struct HealthCheck: Sendable {
         if !hasAnswered, let reason = await agent.crashReason() {
           throw notStarted(reason, await agent.lastLines())
         }
-        guard now < deadline else {
-          throw unhealthy(missing, after: elapsed, await agent.lastLines(), leaderWait.hint ?? hint(health))
+        if now >= deadline {
+          if health.agentAnswers, health.leader == nil, try await leaderWait.isForRecovery(health, requirements) {
+            missing = health.missing(requirements) + leaderWait.missing
+          }
+          guard let left = await timeForRecovery(leaderWait) else {
+            throw unhealthy(
+              missing, after: elapsed, await agent.lastLines(), leaderWait.hint ?? hint(health),
+              needsRepair: leaderWait.isForRecovery)
+          }
+          deadline = now + left
         }
         // The last poll is at the timeout.
         pause = min(pause, deadline - now)
@@ -105,6 +133,18 @@ package struct HealthCheck: Sendable {
         "waiting for the agent: \(missing.joined(separator: "; "))", ["elapsed": .string(elapsed.humanReadable)])
       try await context.clock.sleep(for: pause)
     }
+  }
+
+  /// Between two looks at whether the cluster still waits for its recovery: some AWS calls each.
+  private static let recoveryInterval = Duration.seconds(60)
+
+  /// - Returns: nil if the cluster does not wait for its recovery, or nothing lets this boot wait any longer.
+  private func timeForRecovery(_ leaderWait: LeaderWait) async -> Duration? {
+    guard leaderWait.isForRecovery, let left = await recoveryLimit?(), left > .zero else { return nil }
+    context.log.warning(
+      "this boot waits for the recovery of its cluster",
+      ["missing": .strings(leaderWait.missing), "at_most": .string(left.humanReadable)])
+    return min(left, Self.recoveryInterval)
   }
 
   private func backoff(after elapsed: Duration) -> Backoff {
@@ -121,12 +161,14 @@ package struct HealthCheck: Sendable {
   }
 
   private func unhealthy(
-    _ missing: [String], after elapsed: Duration, _ lines: [String], _ hint: String
+    _ missing: [String], after elapsed: Duration, _ lines: [String], _ hint: String, needsRepair: Bool
   ) -> Failure {
-    Failure(
+    var failure = Failure(
       .agentUnhealthy,
       "the Consul agent is not healthy after \(elapsed.humanReadable): \(missing.joined(separator: "; "))",
       details: relevantLogLines(of: lines), hint: hint)
+    failure.needsRepair = needsRepair
+    return failure
   }
 
   private func hint(_ health: Health) -> String {

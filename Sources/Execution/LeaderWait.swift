@@ -16,6 +16,10 @@ struct LeaderWait {
   private var additions = 0
   private var conflict: [String] = []
   private var waitsFor: [String] = []
+  /// Servers that have raft data, none of which knows a leader, for people.
+  private var survivors: [String] = []
+  /// Whether the last look after the timeout found such servers.
+  private(set) var isForRecovery = false
 
   /// Without a leader after this long, and then each time after it, the servers' numbers are compared: a tuned election
   /// takes little more than a second, and servers that look again together have different numbers for a moment.
@@ -36,11 +40,15 @@ struct LeaderWait {
   }
 
   /// What keeps the servers from a leader, for people, as of the last look.
-  var missing: [String] { conflict + waitsFor }
+  var missing: [String] { conflict + waitsFor + survivors }
 
   /// Nil if the last look found nothing.
   var hint: String? {
     if !conflict.isEmpty { return "start all servers with the same --expect" }
+    guard survivors.isEmpty else {
+      return "bring back the missing servers with their data, or recover the cluster: \"Outage Recovery\" in the "
+        + "Consul documentation"
+    }
     guard !waitsFor.isEmpty else { return nil }
     return "repair the servers that the error names, or terminate them: once EC2 reports them as terminated and the "
       + "group is complete, the servers that are left form the cluster, in this run or the next"
@@ -106,13 +114,37 @@ struct LeaderWait {
     return servers.compactMap(\.address).sorted().firstIndex { $0 == own }
   }
 
+  /// Looks, after the timeout, at whether the cluster waits for a recovery.
+  /// - Returns: false also where it is not known yet; a look that fails leaves what was known.
+  /// - Throws: `CancellationError`.
+  mutating func isForRecovery(_ health: Health, _ requirements: HealthRequirements) async throws -> Bool {
+    if requirements.raftAddress != nil {
+      _ = try await lookAgain(.timedOut)
+    } else {
+      // The servers answer a client's requests.
+      survivors = health.isEmpty ? [] : ["the servers have raft data and no leader"]
+      isForRecovery = !survivors.isEmpty
+    }
+    return isForRecovery
+  }
+
+  /// - Returns: whether a cluster that waited for a recovery has a leader.
+  mutating func hasRecovered() -> Bool {
+    defer { (isForRecovery, survivors) = (false, []) }
+    return isForRecovery
+  }
+
   private mutating func lookAgain(_ reason: HealthCheck.NoLeader) async throws -> HealthRequirements? {
-    waitsFor = []
     do {
-      switch try await agreement?(reason) ?? .unchanged() {
-      case .changed(let new): return new
-      case .unchanged(let found): waitsFor = found
+      let look = try await agreement?(reason) ?? .unchanged()
+      survivors = if case .waitsForRecovery(let found) = look { found } else { [] }
+      if reason == .timedOut {
+        // What founders wait for is known from their own looks.
+        isForRecovery = !survivors.isEmpty
+        return nil
       }
+      waitsFor = if case .unchanged(let found) = look { found } else { [] }
+      if case .changed(let new) = look { return new }
     } catch let failure as Failure {
       context.log.warning("cannot look again at the servers", ["reason": .string(failure.explanation)])
     }

@@ -8,6 +8,7 @@ package struct LifecycleHooks: Sendable {
   private let client: AWSClient
   private let instanceID: String
   private let refusalLimit: Duration
+  private let start: Duration
 
   /// - Parameter waitTimeout: bounds the wait for permissions that a new role may not have yet.
   package init(context: RuntimeContext, client: AWSClient, instanceID: String, waitTimeout: Duration) {
@@ -15,6 +16,7 @@ package struct LifecycleHooks: Sendable {
     self.client = client
     self.instanceID = instanceID
     refusalLimit = min(waitTimeout, Self.longestRefusal)
+    start = context.uptime()
   }
 
   /// Auto Scaling starts the hook some seconds after the instance.
@@ -22,6 +24,7 @@ package struct LifecycleHooks: Sendable {
   private static let pendingPause = Duration.seconds(1)
   /// Lifecycle states of an instance whose launch hook has not begun.
   private static let statesBefore: Set = ["Pending", "Warmed:Pending"]
+  private static let statesHeld: Set = ["Pending:Wait", "Warmed:Pending:Wait"]
   /// A new role may be refused for some seconds; with the last call's own attempts, at most 90 s.
   private static let longestRefusal = Duration.seconds(85)
   private static let refusalBackoff = Backoff(base: .seconds(1), cap: .seconds(5))
@@ -67,7 +70,7 @@ package struct LifecycleHooks: Sendable {
       context.log.progress("waiting for lifecycle hook \(hook): the instance is in state \(state)")
       return nil
     }
-    guard Self.statesBefore.contains(state) || ["Pending:Wait", "Warmed:Pending:Wait"].contains(state) else {
+    guard Self.statesBefore.contains(state) || Self.statesHeld.contains(state) else {
       return .alreadyOver(state: state)
     }
     do {
@@ -130,12 +133,30 @@ package struct LifecycleHooks: Sendable {
   }
 
   private func heartbeatInterval(_ hook: String, _ group: String) async -> Duration {
-    var timeout = Self.shortestTimeout
+    .seconds(max(await timeouts(hook, group).heartbeat, Self.shortestTimeout)) / 3
+  }
+
+  private func timeouts(_ hook: String, _ group: String) async -> HookTimeouts {
+    let shortest = HookTimeouts(heartbeat: Self.shortestTimeout, global: nil)
     do {
-      timeout = try await AutoScaling(client: client).heartbeatTimeout(ofHook: hook, group: group) ?? timeout
+      return try await AutoScaling(client: client).timeouts(ofHook: hook, group: group) ?? shortest
     } catch {
-      context.log.debug("cannot read the time-out of lifecycle hook \(hook)", ["reason": .string(error.explained)])
+      context.log.debug("cannot read the time-outs of lifecycle hook \(hook)", ["reason": .string(error.explained)])
+      return shortest
     }
-    return .seconds(max(timeout, Self.shortestTimeout)) / 3
+  }
+
+  /// For how long heartbeats can still hold the instance: until the hook's global time-out, counted from the start of
+  /// this run; zero once the hook is over, which AWS then has ended with its default result.
+  package func timeLeft(_ hook: String) async -> Duration {
+    var limit = HookTimeouts(heartbeat: Self.shortestTimeout, global: nil)
+    do {
+      let membership = try await membership(hook), state = membership.lifecycleState
+      guard Self.statesBefore.contains(state) || Self.statesHeld.contains(state) else { return .zero }
+      limit = await timeouts(hook, membership.group)
+    } catch {
+      context.log.debug("cannot read the state of lifecycle hook \(hook)", ["reason": .string(error.explained)])
+    }
+    return .seconds(limit.longest) - (context.uptime() - start)
   }
 }

@@ -10,6 +10,7 @@ package struct StepExecutor: Sendable {
   private let lifecycleHooks: LifecycleHooks?
   private let agreement: Agreement?
   private let record: RecordWriter?
+  private let recoveryLimit: HealthCheck.RecoveryLimit?
 
   /// As `HealthCheck.Agreement`, with this executor.
   package typealias Agreement = @Sendable (HealthCheck.NoLeader, StepExecutor) async throws -> HealthCheck.SecondLook
@@ -22,11 +23,12 @@ package struct StepExecutor: Sendable {
   ///   - lifecycleHooks: for `.completeLifecycleAction`; nil where no plan has that step.
   ///   - record: for the steps of the cluster's record; nil where no plan has them.
   ///   - agreement: for `.verify`; nil where the servers' `bootstrap_expect` is only reported.
+  ///   - recoveryLimit: for `.verify`; nil where a check ends at its timeout.
   ///   - agentOutput: receives a copy of a supervised agent's output.
   ///   - agentStarts: called before a supervised agent starts, so that signals reach it from its first moment.
   package init(
     context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, record: RecordWriter? = nil,
-    agreement: Agreement? = nil,
+    agreement: Agreement? = nil, recoveryLimit: HealthCheck.RecoveryLimit? = nil,
     agentOutput: (any OutputSink)? = nil,
     agentStarts: @escaping @Sendable (Supervisor) -> Void = { _ in }
   ) {
@@ -34,6 +36,7 @@ package struct StepExecutor: Sendable {
     self.lifecycleHooks = lifecycleHooks
     self.agreement = agreement
     self.record = record
+    self.recoveryLimit = recoveryLimit
     earlyValidation = EarlyValidation(context: context)
     supervisedAgent = SupervisedAgent(context: context, output: agentOutput, starts: agentStarts)
   }
@@ -143,8 +146,11 @@ package struct StepExecutor: Sendable {
   }
 
   private func check(_ requirements: HealthRequirements) -> HealthCheck {
-    guard let agreement else { return HealthCheck(requirements, context: context) }
-    return HealthCheck(requirements, context: context, agreement: { try await agreement($0, self) })
+    guard let agreement else {
+      return HealthCheck(requirements, context: context, recoveryLimit: recoveryLimit)
+    }
+    return HealthCheck(
+      requirements, context: context, agreement: { try await agreement($0, self) }, recoveryLimit: recoveryLimit)
   }
 
   private func outcome(_ hasChanged: Bool) -> Outcome { hasChanged ? .done : .alreadyDone }

@@ -133,5 +133,7 @@ import Testing
     let failure = try await fixture.failure()
     #expect(failure?.message == "the Consul agent is not healthy after 20 s: the agent knows no leader")
     #expect(!fixture.test.launcher.commands.contains { $0.contains("kill") })
+    // The cluster leads: this instance is at fault.
+    #expect(fixture.aws.completedHooks == ["launching web i-0aaa ABANDON"])
   }
 }

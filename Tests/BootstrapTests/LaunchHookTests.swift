@@ -53,11 +53,72 @@ import Testing
     _ = FakeConsulAgent(fixture.test, at: "10.0.1.11:8500") { $0.peers = ["10.0.1.11:8300", "10.0.1.12:8300"] }
     fixture.test.launcher.run("/bin/systemctl", ["start", "consul.service"])
     fixture.agent.set { state in (state.failure, state.leader) = (nil, nil) }
+    setHook(fixture, heartbeatTimeout: 1)
     let failure = try await fixture.failure()
-    #expect(failure?.status == .agentUnhealthy)
+    #expect(failure?.status == .agentUnhealthy && failure?.needsRepair == true)
     #expect(fixture.aws.completedHooks.isEmpty)
     #expect(
       fixture.test.sink.lines.contains { $0.hasPrefix("warning lifecycle hook launching is left to its time-out") })
+  }
+
+  private func setHook(_ fixture: BootstrapFixture, heartbeatTimeout: Int) {
+    var group = FakeGroup("web", desired: 2, hooks: ["launching"])
+    group.heartbeatTimeout = heartbeatTimeout
+    fixture.aws.setGroups([group])
+  }
+
+  /// The server joins one with a leader, which it loses before this server is added.
+  private func loseQuorum(heartbeatTimeout: Int = 300) -> BootstrapFixture {
+    var fixture = BootstrapFixture(.systemd)
+    (fixture.settings.expect, fixture.settings.verifyTimeout) = (2, .seconds(20))
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"), FakeInstance("i-0bbb", ip: "10.0.1.11"),
+    ])
+    setHook(fixture, heartbeatTimeout: heartbeatTimeout)
+    let survivor = FakeConsulAgent(fixture.test, at: "10.0.1.11:8500") { state in
+      (state.leader, state.peers) = ("10.0.1.12:8300", ["10.0.1.11:8300", "10.0.1.12:8300"])
+    }
+    fixture.test.launcher.onRun("/bin/systemctl", ["start", "consul.service"]) { [fixture] _, _ in
+      survivor.set { $0.leader = nil }
+      fixture.agent.set { state in (state.failure, state.leader, state.peers) = (nil, nil, []) }
+      return CommandResult(end: .exited(0), output: "")
+    }
+    return fixture
+  }
+
+  /// It ended at --verify-timeout with ABANDON, and its replacement did the same.
+  @Test func `a server whose cluster loses its quorum during verification waits for the recovery`() async throws {
+    let fixture = loseQuorum()
+    let run = Task { try await fixture.start() }
+    try await fixture.test.clock.sleep(for: .seconds(400))
+    #expect(fixture.aws.completedHooks.isEmpty && fixture.aws.heartbeats == 4)
+    fixture.agent.setCluster([("i-0bbb", "10.0.1.11"), ("i-0aaa", "10.0.1.10")])
+    let outcome = try await run.value
+    #expect(outcome.plan.decision.name == "join" && outcome.health?.servers == 2)
+    #expect(fixture.aws.completedHooks == ["launching web i-0aaa CONTINUE"])
+    let waits = fixture.test.sink.lines.filter { $0.hasPrefix("warning this boot waits for the recovery") }
+    #expect(waits.count >= 6 && waits.count <= 8, "\(waits)")
+    #expect(waits.first?.contains("10.0.1.11 has raft data and no leader") == true, "\(waits)")
+  }
+
+  @Test func `it waits no longer than heartbeats hold the hook`() async throws {
+    let fixture = loseQuorum(heartbeatTimeout: 3)
+    let failure = try await fixture.failure()
+    #expect(failure?.status == .agentUnhealthy && failure?.needsRepair == true)
+    #expect(
+      failure?.message == "the Consul agent is not healthy after 5 min: the agent knows no leader; "
+        + "10.0.1.11 has raft data and no leader")
+    #expect(failure?.hint?.contains("Outage Recovery") == true)
+    #expect(fixture.aws.completedHooks.isEmpty && fixture.test.clock.uptime() < .seconds(310))
+  }
+
+  @Test func `nor after Auto Scaling has ended the hook`() async throws {
+    let fixture = loseQuorum()
+    let run = Task { try await fixture.failure() }
+    try await fixture.test.clock.sleep(for: .seconds(100))
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "Terminating:Wait" }
+    #expect(try await run.value?.needsRepair == true)
+    #expect(fixture.aws.completedHooks.isEmpty && fixture.test.clock.uptime() < .seconds(170))
   }
 
   @Test func `nor does one that waits for servers that may hold data`() async throws {

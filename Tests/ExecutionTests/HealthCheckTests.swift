@@ -133,7 +133,7 @@ import Testing
   }
 
   @Test func `the hint for a client without a leader names the ports to the servers`() async throws {
-    agent.set { $0.leader = nil }
+    agent.set { ($0.leader, $0.peers) = (nil, []) }
     await #expect(
       throws: unhealthy(
         "the agent knows no leader",
