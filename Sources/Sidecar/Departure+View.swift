@@ -48,6 +48,25 @@ extension Departure {
     return QuorumView(others: others, isVoter: mine.isVoter, isLeader: mine.isLeader)
   }
 
+  /// Gossip and autopilot notice a death seconds later: a voter that does not answer on raft's port now, or knows no
+  /// leader, is not well.
+  func answering(_ view: QuorumView, _ configuration: CurrentConfiguration) async -> QuorumView {
+    var view = view
+    let addresses = view.others.filter(\.isWell).compactMap { voter in
+      voter.address.split(separator: ":").first.flatMap { IPv4Address(String($0)) }
+    }
+    let answers = await PeerObserver(configuration, settings: settings, context: context).query(addresses)
+    let answering = Set(
+      answers.compactMap { address, answer -> String? in
+        if case .status(let status) = answer, status.leader != nil { "\(address)" } else { nil }
+      })
+    for index in view.others.indices where view.others[index].isWell {
+      let host = view.others[index].address.split(separator: ":").first.map(String.init) ?? ""
+      view.others[index].isWell = answering.contains(host)
+    }
+    return view
+  }
+
   func askGroups(_ progress: inout Progress) async {
     let now = context.uptime()
     guard progress.desiredAt.map({ now - $0 >= Self.cloudPause }) ?? true else { return }

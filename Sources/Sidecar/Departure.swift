@@ -151,7 +151,8 @@ package struct Departure: Sendable {
         view: nil, decision: .leave(reason: "raft does not name this server"), lock: try await client.leaveLock())
     }
     // One look has nothing to compare gossip with.
-    let view = try await view(from: mine, client, &progress, comparesGossip: false)
+    let view = await answering(
+      try await view(from: mine, client, &progress, comparesGossip: false), configuration)
     return Preview(
       view: view, decision: LeaveDecision(view, desiredCapacity: nil, isPatient: false, isTeardown: false),
       lock: try await client.leaveLock())
@@ -209,7 +210,7 @@ package struct Departure: Sendable {
       return nil
     }
     // With the lock: what is seen now, no departure of another changes any more.
-    let view = try await view(from: mine, client, &progress)
+    let view = await answering(try await view(from: mine, client, &progress), configuration)
     let isPatient = context.uptime() < notice.patientUntil
     if view.well <= view.quorumAfter { await askGroups(&progress) }
     switch LeaveDecision(

@@ -119,6 +119,23 @@ import Testing
     #expect(try report?.phase == .kept)
   }
 
+  /// Measured: two of five that die a tenth of a second before a third leaves are alive for gossip, and healthy for
+  /// autopilot.
+  @Test(arguments: ["silent", "refused", "leaderless"])
+  func `a voter that does not answer on raft's port now is not well`(_ kind: String) async throws {
+    switch kind {
+    case "silent": context.streams.fail("10.0.1.12:8300", .silent)
+    case "refused": peers[1].set { $0.failure = .refused }
+    default: peers[1].set { $0.leader = nil }
+    }
+    if kind == "silent" { context.transport.fail("http://10.0.1.12:8500/", .timedOut(whileConnecting: true)) }
+    guard case .kept(let reason) = try await leave(within: .seconds(10)) else {
+      Issue.record("left")
+      return
+    }
+    #expect(reason.hasSuffix("missing: i-0ccc (10.0.1.12:8300)") && agent.changes.isEmpty)
+  }
+
   /// Autopilot has not looked yet.
   @Test func `gossip alone has to say twice that the others are well`() async throws {
     agent.set { $0.health = [:] }
@@ -138,7 +155,7 @@ import Testing
       state.members.append(.init("i-0ddd", "10.0.1.13"))
       state.health["id-i-0ddd"] = true
     }
-    context.streams.fail("10.0.1.13:8300", .refused)
+    FakeConsulAgent(context, at: "10.0.1.13:8500").set { $0.leader = "10.0.1.11:8300" }
     #expect(try await outcome == .left)
     #expect(context.clock.uptime() < .seconds(70))
   }
