@@ -20,8 +20,11 @@ extension FakeAWS.State {
       let group = groups.first { $0.name == parameters["AutoScalingGroupName"] ?? "" }
       let hook = parameters["LifecycleHookNames.member.1"] ?? ""
       let found = group?.hooks.contains(hook) == true ? group?.heartbeatTimeout : nil
-      let member = found.map { "<member>\(QueryXML.element("HeartbeatTimeout", String($0)))"
-          + "\(QueryXML.element("GlobalTimeout", group?.globalTimeout.map { String($0) }))</member>" } ?? ""
+      let member =
+        found.map {
+          "<member>\(QueryXML.element("HeartbeatTimeout", String($0)))"
+            + "\(QueryXML.element("GlobalTimeout", group?.globalTimeout.map { String($0) }))</member>"
+        } ?? ""
       return result(action, "<LifecycleHooks>\(member)</LifecycleHooks>")
     case "RecordLifecycleActionHeartbeat":
       try checkHook(parameters)
