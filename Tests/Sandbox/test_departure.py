@@ -1,5 +1,6 @@
 """A machine that is to go leaves its cluster first: one at a time, and only while the others keep their quorum."""
 
+import itertools
 import json
 import time
 
@@ -43,7 +44,7 @@ def logs(*members):
 
 def shrinks(observed):
     """The raft configuration never lost two servers between two looks."""
-    return all(len(set(before) - set(after)) <= 1 for before, after in zip(observed, observed[1:]))
+    return all(len(set(before) - set(after)) <= 1 for before, after in itertools.pairwise(observed))
 
 
 class Writing:
