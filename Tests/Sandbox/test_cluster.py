@@ -130,6 +130,26 @@ def test_no_second_cluster_beside_a_survivor_that_has_lost_its_quorum(sandbox):
     assert members[0].run(*stale).stdout.strip() == "data"
 
 
+def test_a_replacement_whose_cluster_loses_its_quorum_meanwhile_waits_for_the_recovery(sandbox):
+    """It ended at --verify-timeout with ABANDON, and so did each instance in its place."""
+    members = sandbox.launch_group(3)
+    healthy(*members)
+    assert members[0].run("consul", "kv", "put", "precious", "data").returncode == 0
+    fresh = sandbox.launch(group="consul", lifecycle="Pending:Wait", boot=False)
+    fresh.boot("#!/bin/sh\nexec consul-bootstrap --expect 3 --verify-timeout 10s --lifecycle-hook boot\n")
+    until(lambda: "decision: join" in fresh.log)
+    for member in members[1:]:
+        member.kill()
+    until(lambda: "this boot waits for the recovery of its cluster" in fresh.log, lambda: fresh.log[-3000:])
+    assert f"{members[0].address} has raft data and no leader" in fresh.log
+    assert fresh.status is None and lifecycle_actions == []
+    for member in members[1:]:
+        member.boot("#!/bin/sh\nexec consul-bootstrap --expect 3\n")
+    until(lambda: [a["result"] for a in lifecycle_actions] == ["CONTINUE"], lambda: fresh.log[-3000:])
+    healthy(*members, fresh)
+    assert fresh.run("consul", "kv", "get", "precious").stdout.strip() == "data"
+
+
 def test_members_held_by_a_launch_hook_count_and_the_hook_is_completed(sandbox):
     members = sandbox.launch_group(3, lifecycle="Pending:Wait", options="--lifecycle-hook boot")
     healthy(*members)
