@@ -116,7 +116,7 @@ package struct BootstrapRun: Sendable {
           settings: settings, context: context, planner: planner, instance: instance, executor: executor
         ).look(reason)
       },
-      recoveryLimit: recoveryLimit,
+      recoveryLimit: recoveryLimit, lastLog: { [planner] in try await planner.lastLog(of: $0) },
       agentOutput: spool,
       agentStarts: {
         sidecar.monitors($0)

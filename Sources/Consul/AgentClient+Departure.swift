@@ -1,4 +1,4 @@
-internal import Base
+package import Base
 
 /// The lock that one server of a datacenter holds while it leaves.
 package struct LeaveLock: Sendable, Equatable {
@@ -13,6 +13,22 @@ package struct LeaveLock: Sendable, Equatable {
   }
 
   package static let key = "consul-bootstrap/leave"
+}
+
+/// A server as autopilot sees it (Consul API documentation, "Read Health").
+package struct AutopilotServer: Sendable, Equatable {
+  /// The ID in the raft configuration.
+  package let id: String
+  /// Address and port of raft.
+  package let address: String?
+  package let isHealthy: Bool
+  /// When its health last changed, by the leader's clock.
+  package let stableSince: Timestamp?
+
+  package init(id: String, address: String?, isHealthy: Bool, stableSince: Timestamp?) {
+    (self.id, self.address) = (id, address)
+    (self.isHealthy, self.stableSince) = (isHealthy, stableSince)
+  }
 }
 
 /// What a departure asks of its agent (Consul API documentation: Session, KV, Agent, Operator).
@@ -98,17 +114,22 @@ extension AgentClient {
     _ = try await exchange("PUT", "/v1/agent/maintenance?enable=true&reason=\(reason)", accepting: [200])
   }
 
-  /// Whether autopilot calls each server healthy, by raft's ID; empty in the first seconds of a leader. An unhealthy
-  /// cluster answers 429 with the same body. Needs `operator:read` where ACLs are on.
+  /// Whether autopilot calls each server healthy, by raft's ID. As `autopilotServers`.
   package func autopilotHealth() async throws -> [String: Bool] {
+    Dictionary(try await autopilotServers().map { ($0.id, $0.isHealthy) }, uniquingKeysWith: { $0 && $1 })
+  }
+
+  /// Autopilot's view of each server; empty in the first seconds of a leader. An unhealthy cluster answers 429 with the
+  /// same body. Needs `operator:read` where ACLs are on.
+  package func autopilotServers() async throws -> [AutopilotServer] {
     let response = try await exchange("GET", "/v1/operator/autopilot/health", accepting: [200, 429])
     do {
-      let servers = try JSONValue(parsing: response.body)["Servers"]?.array ?? []
-      return Dictionary(
-        servers.compactMap { server in
-          guard let id = server["ID"]?.string, let isHealthy = server["Healthy"]?.bool else { return nil }
-          return (id, isHealthy)
-        }, uniquingKeysWith: { $0 && $1 })
+      return (try JSONValue(parsing: response.body)["Servers"]?.array ?? []).compactMap { server in
+        guard let id = server["ID"]?.string, let isHealthy = server["Healthy"]?.bool else { return nil }
+        return AutopilotServer(
+          id: id, address: server["Address"]?.string, isHealthy: isHealthy,
+          stableSince: server["StableSince"]?.string.flatMap { Timestamp(iso8601: $0) })
+      }
     } catch {
       throw AgentError.malformed("not JSON: \(error.explained)")
     }

@@ -75,6 +75,7 @@ package struct Plan: Sendable, Equatable {
       raftAddress: settings.role == .server ? merged.raftAddress(advertise: addresses.advertise) : nil,
       servers: settings.role == .server ? Self.expectedServers(settings, readiness: readiness, decision: decision) : 0,
       bootstrapExpect: configuration.document["bootstrap_expect"]?.integer.map { Int(clamping: $0) },
+      stabilization: Self.stabilization(settings, decision),
       wan: Self.wanRequirement(settings, readiness: readiness),
       expected: machine.agentIsRunning && dataDirectory.keepsData
         ? nil : ExpectedAgent(merged, bootstrapExpect: configuration.document["bootstrap_expect"]?.integer ?? 0),

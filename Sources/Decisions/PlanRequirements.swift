@@ -11,6 +11,13 @@ extension Plan {
     return max(1, min(expected, readiness?.members.count ?? 1))
   }
 
+  /// How long a server that joins must be a healthy voter before its launch hook lets an old one go; nil without a
+  /// hook, and for founders, which no other server waits for.
+  static func stabilization(_ settings: Settings, _ decision: ClusterDecision) -> Duration? {
+    guard settings.role == .server, settings.lifecycleHook != nil, case .join = decision else { return nil }
+    return settings.serverStabilizationTime ?? .seconds(1)
+  }
+
   /// The WAN pool that a healthy server is in: every known server of all datacenters; nil without a WAN pool.
   static func wanRequirement(_ settings: Settings, readiness: Readiness?) -> HealthRequirements.WAN? {
     guard settings.role == .server, settings.layout == .datacenterPerAZ else { return nil }

@@ -1,5 +1,5 @@
 package import Base
-internal import Consul
+package import Consul
 package import Model
 
 /// Polls a freshly started agent until it is healthy.
@@ -34,20 +34,27 @@ package struct HealthCheck: Sendable {
     case timedOut
   }
 
+  /// The end of a server's raft log, from its port 8300.
+  package typealias LastLog = @Sendable (IPv4Address) async throws -> LogPosition
+
   private var requirements: HealthRequirements
   private let context: RuntimeContext
   private let agreement: Agreement?
   private let recoveryLimit: RecoveryLimit?
+  private let lastLog: LastLog?
 
-  /// - Parameter recoveryLimit: asked after the timeout, and each minute from then on; nil if the check ends then.
+  /// - Parameters:
+  ///   - recoveryLimit: asked after the timeout, and each minute from then on; nil if the check ends then.
+  ///   - lastLog: for a server that joins, where autopilot gives no answer.
   package init(
     _ requirements: HealthRequirements, context: RuntimeContext, agreement: Agreement? = nil,
-    recoveryLimit: RecoveryLimit? = nil
+    recoveryLimit: RecoveryLimit? = nil, lastLog: LastLog? = nil
   ) {
     self.requirements = requirements
     self.context = context
     self.agreement = agreement
     self.recoveryLimit = recoveryLimit
+    self.lastLog = lastLog
   }
 
   /// A tuned election takes little more than a second: polls are frequent until then, and less frequent afterwards.
@@ -76,6 +83,7 @@ package struct HealthCheck: Sendable {
     var deadline = deadline
     let start = context.uptime()
     var leaderWait = LeaderWait(since: start, context: context, agreement: agreement)
+    var stability = requirements.stabilization.map { StabilityCheck($0, context: context, lastLog: lastLog) }
     var generator = SystemRandomNumberGenerator()
     var hasAnswered = false
     var healthySince: Duration?
@@ -100,6 +108,10 @@ package struct HealthCheck: Sendable {
       }
       if health.agentAnswers, let expected = unconfirmed {
         if let error = try await compare(expected) { missing.append(error) } else { unconfirmed = nil }
+      }
+      if let own = requirements.raftAddress, let leader = health.leader, health.isVoter != nil || missing.isEmpty {
+        try await stability?.poll(own, client)
+        if missing.isEmpty, let reason = try await stability?.missing(of: own, leader: leader) { missing = [reason] }
       }
       let now = context.uptime(), elapsed = now - start
       var pause = backoff(after: elapsed).halfJitter(attempt, using: &generator)

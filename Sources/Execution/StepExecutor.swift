@@ -9,6 +9,7 @@ package struct StepExecutor: Sendable {
   let context: RuntimeContext
   private let lifecycleHooks: LifecycleHooks?
   private let agreement: Agreement?
+  private let lastLog: HealthCheck.LastLog?
   private let record: RecordWriter?
   private let recoveryLimit: HealthCheck.RecoveryLimit?
 
@@ -24,17 +25,20 @@ package struct StepExecutor: Sendable {
   ///   - record: for the steps of the cluster's record; nil where no plan has them.
   ///   - agreement: for `.verify`; nil where the servers' `bootstrap_expect` is only reported.
   ///   - recoveryLimit: for `.verify`; nil where a check ends at its timeout.
+  ///   - lastLog: for `.verify` of a server that joins.
   ///   - agentOutput: receives a copy of a supervised agent's output.
   ///   - agentStarts: called before a supervised agent starts, so that signals reach it from its first moment.
   package init(
     context: RuntimeContext, lifecycleHooks: LifecycleHooks? = nil, record: RecordWriter? = nil,
     agreement: Agreement? = nil, recoveryLimit: HealthCheck.RecoveryLimit? = nil,
+    lastLog: HealthCheck.LastLog? = nil,
     agentOutput: (any OutputSink)? = nil,
     agentStarts: @escaping @Sendable (Supervisor) -> Void = { _ in }
   ) {
     self.context = context
     self.lifecycleHooks = lifecycleHooks
     self.agreement = agreement
+    self.lastLog = lastLog
     self.record = record
     self.recoveryLimit = recoveryLimit
     earlyValidation = EarlyValidation(context: context)
@@ -147,10 +151,11 @@ package struct StepExecutor: Sendable {
 
   private func check(_ requirements: HealthRequirements) -> HealthCheck {
     guard let agreement else {
-      return HealthCheck(requirements, context: context, recoveryLimit: recoveryLimit)
+      return HealthCheck(requirements, context: context, recoveryLimit: recoveryLimit, lastLog: lastLog)
     }
     return HealthCheck(
-      requirements, context: context, agreement: { try await agreement($0, self) }, recoveryLimit: recoveryLimit)
+      requirements, context: context, agreement: { try await agreement($0, self) }, recoveryLimit: recoveryLimit,
+      lastLog: lastLog)
   }
 
   private func outcome(_ hasChanged: Bool) -> Outcome { hasChanged ? .done : .alreadyDone }

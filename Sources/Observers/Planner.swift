@@ -1,6 +1,6 @@
 package import AWS
 package import Base
-internal import Consul
+package import Consul
 package import Decisions
 package import Model
 
@@ -12,6 +12,15 @@ package struct Planner: Sendable {
   private let credentials: CredentialCache
   /// Gets the configuration of a first boot before the servers are known.
   private var validateEarly: (@Sendable (ConfigurationFile) -> Void)?
+
+  /// The end of a server's log, for an agent that runs with the configuration on disk.
+  /// - Throws: `RaftPortError`, or `CancellationError`.
+  package func lastLog(of server: IPv4Address) async throws -> LogPosition {
+    let current = CurrentConfiguration(reading: settings.configurationPath, context.files)
+    let status = try await RaftPortObserver(current, settings: settings, context: context).clusterStatus(of: server)
+    guard let lastLog = status.lastLog else { throw RaftPortError.malformed("it has no end of the log") }
+    return lastLog
+  }
 
   package init(settings: Settings, context: RuntimeContext, metadata: MetadataClient, credentials: CredentialCache) {
     self.settings = settings

@@ -31,6 +31,7 @@ import Testing
 
   private func elect(_ fixture: BootstrapFixture) {
     fixture.agent.setCluster([("i-0aaa", "10.0.1.10"), ("i-0bbb", "10.0.1.11")])
+    fixture.agent.set { $0.health = ["id-i-0aaa": true, "id-i-0bbb": true] }
   }
 
   @Test func `under systemd the agent is killed and started again with the new number`() async throws {

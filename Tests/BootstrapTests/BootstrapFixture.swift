@@ -54,6 +54,7 @@ struct BootstrapFixture: Sendable {
     agent.setCluster([("i-0aaa", "10.0.1.10")])
     agent.set { state in
       state.nodeName = "i-0aaa"
+      state.health = ["id-i-0aaa": true]
       state.failure = nil
     }
   }

@@ -229,6 +229,22 @@ import Testing
     #expect(try requirements(alone).servers == 1)
   }
 
+  /// With its hook's CONTINUE an instance refresh terminates an old server; a founder replaces none.
+  @Test func `only a server that joins with a launch hook must be stable`() throws {
+    let leader = ["10.0.1.9": status("10.0.1.9:8300", ["10.0.1.9:8300"])]
+    let joins = observation(members: Array(three.prefix(2)), desired: 5, peers: leader)
+    let hook = { (settings: inout Settings) in settings.lifecycleHook = "launching" }
+    let joiner = try requirements(joins, hook)
+    #expect(joiner.stabilization == .seconds(1) && joiner.text.hasSuffix("autopilot calls it healthy for 1.0 s"))
+    let configured = try requirements(joins) { settings in
+      hook(&settings)
+      settings.serverStabilizationTime = .seconds(10)
+    }
+    #expect(configured.stabilization == .seconds(10))
+    #expect(try requirements(joins).stabilization == nil)
+    #expect(try requirements(observation(), hook).stabilization == nil)
+  }
+
   @Test func `a client requires no vote`() throws {
     let client = try requirements(observation()) {
       $0.role = .client

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 
+import cfnlint.decode.cfn_yaml
 import hcl2
 import pytest
 
@@ -62,6 +63,35 @@ def test_cfn_lint_finds_nothing():
     lint = os.path.join(BUILD, "venv", "bin", "cfn-lint")
     result = subprocess.run([lint, "--non-zero-exit-code", "informational", TEMPLATE], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
+
+
+LAUNCH, TERMINATE = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
+# Name, transition, default result, time-out in seconds: a server that cannot leave is retained, a client is not.
+SERVER_HOOKS = {("launching", LAUNCH, "ABANDON", 900), ("terminating", TERMINATE, "ABANDON", 300)}
+CLIENT_HOOKS = {("terminating", TERMINATE, "CONTINUE", 300)}
+
+
+def test_the_stack_replaces_servers_without_a_loss():
+    """A hook without retention, or a batch of two, would take a vote before its replacement has one."""
+    resources = cfnlint.decode.cfn_yaml.load(TEMPLATE)["Resources"]
+    for name in ("ServerLaunchTemplate", "ClientLaunchTemplate"):
+        data = resources[name]["Properties"]["LaunchTemplateData"]
+        assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
+    hooks = lambda properties: {
+        (h["LifecycleHookName"], h["LifecycleTransition"], h["DefaultResult"], h["HeartbeatTimeout"])
+        for h in properties["LifecycleHookSpecificationList"]
+    }
+    assert hooks(resources["ClientGroup"]["Properties"]) == CLIENT_HOOKS
+    most = max(cfnlint.decode.cfn_yaml.load(TEMPLATE)["Parameters"]["Servers"]["AllowedValues"])
+    for name in ("ServerGroup", "ServerGroupA", "ServerGroupB"):
+        properties, update = resources[name]["Properties"], resources[name]["UpdatePolicy"]["AutoScalingRollingUpdate"]
+        assert hooks(properties) == SERVER_HOOKS
+        assert properties["InstanceLifecyclePolicy"] == {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
+        assert properties["InstanceMaintenancePolicy"] == {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 120}
+        assert properties["HealthCheckType"] == "EC2" and properties["MaxSize"] > most
+        assert (update["MinInstancesInService"], update["MaxBatchSize"]) == ({"Ref": "Servers"}, 1)
+        # Launch and Terminate are what an update consists of; no signal is sent.
+        assert not {"Launch", "Terminate"} & set(update["SuspendProcesses"]) and "WaitOnResourceSignals" not in update
 
 
 def rules(sandbox, resources):
@@ -262,3 +292,23 @@ def test_terraforms_rules_and_policies_are_the_same():
         }
         narrow = {s["sid"] for s in documents[f"{kind}s"] if s["resources"] != ["*"]}
         assert narrow == {s["Sid"] for s in wanted["Statement"] if s["Resource"] != ["*"]}
+
+
+def test_terraform_replaces_servers_without_a_loss():
+    found = {(k, n): b for block in module()["resource"] for k, named in block.items() for n, b in named.items()}
+    for name in ("servers", "clients"):
+        assert found["aws_launch_template", name]["instance_initiated_shutdown_behavior"] == "terminate"
+    fields = ("name", "lifecycle_transition", "default_result", "heartbeat_timeout")
+    hooks = lambda group: {tuple(hook[field] for field in fields) for hook in group["initial_lifecycle_hook"]}
+    servers, clients = (found["aws_autoscaling_group", name] for name in ("servers", "clients"))
+    assert hooks(servers) == SERVER_HOOKS and hooks(clients) == CLIENT_HOOKS
+    assert servers["instance_lifecycle_policy"] == [{"retention_triggers": [{"terminate_hook_abandon": "retain"}]}]
+    healthy = {"min_healthy_percentage": 100, "max_healthy_percentage": 120}
+    assert servers["instance_maintenance_policy"] == [healthy]
+    assert (servers["health_check_type"], servers["max_size"]) == ("EC2", "${var.servers + 1}")
+    [refresh] = servers["instance_refresh"]
+    assert refresh["preferences"] == [
+        healthy
+        | {"instance_warmup": 60, "checkpoint_percentages": [20, 100], "checkpoint_delay": 600}
+        | {"auto_rollback": True, "skip_matching": True, "scale_in_protected_instances": "Refresh"}
+    ]

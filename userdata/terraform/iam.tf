@@ -2,7 +2,7 @@
 
 locals {
   arn            = "arn:${data.aws_partition.current.partition}"
-  place          = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
+  place          = "${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}"
   gossip         = "/consul/${var.name}/gossip"
   record         = "/consul/${var.name}/cluster/${aws_vpc.this.id}"
   record_arn     = "${local.arn}:ssm:${local.place}:parameter${local.record}/*"
@@ -63,8 +63,14 @@ data "aws_iam_policy_document" "servers" {
 data "aws_iam_policy_document" "clients" {
   statement {
     sid       = "DiscoverServers"
-    actions   = ["autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances"]
+    actions   = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLifecycleHooks", "ec2:DescribeInstances"]
     resources = ["*"]
+  }
+
+  statement {
+    sid       = "CompleteLifecycleHook"
+    actions   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
+    resources = ["${local.arn}:autoscaling:${local.place}:autoScalingGroup:*:autoScalingGroupName/*"]
   }
 
   statement {

@@ -17,12 +17,12 @@ locals {
 
   server_user_data = <<-EOT
     #!/bin/sh
-    exec consul-bootstrap ${local.layout_options}${local.group_options} --lifecycle-hook launching --client-addr private --cluster-record ssm:${local.record} --gossip-key-create ssm:${local.gossip} ${local.log_options}
+    exec consul-bootstrap ${local.layout_options}${local.group_options} --lifecycle-hook launching --termination-hook terminating --client-addr private --cluster-record ssm:${local.record} --gossip-key-create ssm:${local.gossip} ${local.log_options}
   EOT
 
   client_user_data = <<-EOT
     #!/bin/sh
-    exec consul-bootstrap --role client ${local.layout_options}${local.group_options} --gossip-key ssm:${local.gossip} ${local.log_options}
+    exec consul-bootstrap --role client ${local.layout_options}${local.group_options} --termination-hook terminating --gossip-key ssm:${local.gossip} ${local.log_options}
   EOT
 }
 
@@ -33,13 +33,14 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_launch_template" "servers" {
-  name_prefix            = "${var.name}-servers-"
-  image_id               = var.image_id
-  instance_type          = var.instance_type
-  user_data              = base64encode(local.server_user_data)
-  vpc_security_group_ids = [aws_security_group.servers.id]
-  update_default_version = true
-  tags                   = var.tags
+  name_prefix                          = "${var.name}-servers-"
+  image_id                             = var.image_id
+  instance_type                        = var.instance_type
+  user_data                            = base64encode(local.server_user_data)
+  vpc_security_group_ids               = [aws_security_group.servers.id]
+  update_default_version               = true
+  instance_initiated_shutdown_behavior = "terminate"
+  tags                                 = var.tags
 
   iam_instance_profile {
     arn = aws_iam_instance_profile.servers.arn
@@ -53,13 +54,14 @@ resource "aws_launch_template" "servers" {
 }
 
 resource "aws_launch_template" "clients" {
-  name_prefix            = "${var.name}-clients-"
-  image_id               = var.image_id
-  instance_type          = var.instance_type
-  user_data              = base64encode(local.client_user_data)
-  vpc_security_group_ids = [aws_security_group.clients.id]
-  update_default_version = true
-  tags                   = var.tags
+  name_prefix                          = "${var.name}-clients-"
+  image_id                             = var.image_id
+  instance_type                        = var.instance_type
+  user_data                            = base64encode(local.client_user_data)
+  vpc_security_group_ids               = [aws_security_group.clients.id]
+  update_default_version               = true
+  instance_initiated_shutdown_behavior = "terminate"
+  tags                                 = var.tags
 
   iam_instance_profile {
     arn = aws_iam_instance_profile.clients.arn
@@ -72,9 +74,9 @@ resource "aws_launch_template" "clients" {
   }
 }
 
-# A launch succeeds once consul-bootstrap has verified it; otherwise Auto Scaling replaces the instance. The agent
-# leaves the cluster when the machine shuts down. The termination hook gives time for an inspection. A new template
-# replaces one instance after another.
+# A launch succeeds once consul-bootstrap has verified it; otherwise Auto Scaling replaces the instance. The termination
+# hook holds an instance until it has left the cluster; a server that cannot leave safely is retained, not terminated.
+# Every replacement launches first. A new template replaces one server after another, and waits after the first.
 
 resource "aws_autoscaling_group" "servers" {
   for_each = local.server_groups
@@ -104,17 +106,33 @@ resource "aws_autoscaling_group" "servers" {
   initial_lifecycle_hook {
     name                 = "terminating"
     lifecycle_transition = "autoscaling:EC2_INSTANCE_TERMINATING"
-    default_result       = "CONTINUE"
-    heartbeat_timeout    = 60
+    default_result       = "ABANDON"
+    heartbeat_timeout    = 300
+  }
+
+  instance_lifecycle_policy {
+    retention_triggers {
+      terminate_hook_abandon = "retain"
+    }
+  }
+
+  instance_maintenance_policy {
+    min_healthy_percentage = 100
+    max_healthy_percentage = 120
   }
 
   instance_refresh {
     strategy = "Rolling"
 
     preferences {
-      min_healthy_percentage = 100
-      max_healthy_percentage = 120
-      instance_warmup        = 60
+      min_healthy_percentage       = 100
+      max_healthy_percentage       = 120
+      instance_warmup              = 60
+      checkpoint_percentages       = [20, 100]
+      checkpoint_delay             = 600
+      auto_rollback                = true
+      skip_matching                = true
+      scale_in_protected_instances = "Refresh"
     }
   }
 
@@ -139,6 +157,13 @@ resource "aws_autoscaling_group" "clients" {
   launch_template {
     id      = aws_launch_template.clients.id
     version = aws_launch_template.clients.latest_version
+  }
+
+  initial_lifecycle_hook {
+    name                 = "terminating"
+    lifecycle_transition = "autoscaling:EC2_INSTANCE_TERMINATING"
+    default_result       = "CONTINUE"
+    heartbeat_timeout    = 300
   }
 
   instance_refresh {

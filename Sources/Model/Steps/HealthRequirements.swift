@@ -10,6 +10,8 @@ package struct HealthRequirements: Sendable, Equatable {
   package let servers: Int
   /// The number of servers that Consul waits for before it bootstraps; nil for an agent that joins.
   package let bootstrapExpect: Int?
+  /// How long autopilot must call this server healthy; nil if nothing waits for that.
+  package let stabilization: Duration?
   /// Nil without a WAN pool.
   package let wan: WAN?
   /// What the agent must report of itself; nil for an agent that ran before: it may need a restart first.
@@ -34,13 +36,15 @@ package struct HealthRequirements: Sendable, Equatable {
   }
 
   package init(
-    agentAddress: String, raftAddress: String?, servers: Int, bootstrapExpect: Int? = nil, wan: WAN?,
-    expected: ExpectedAgent? = nil, token: Secret?, runner: AgentRunner, timeout: Duration
+    agentAddress: String, raftAddress: String?, servers: Int, bootstrapExpect: Int? = nil,
+    stabilization: Duration? = nil, wan: WAN?, expected: ExpectedAgent? = nil, token: Secret?, runner: AgentRunner,
+    timeout: Duration
   ) {
     self.agentAddress = agentAddress
     self.raftAddress = raftAddress
     self.servers = servers
     self.bootstrapExpect = bootstrapExpect
+    self.stabilization = stabilization
     self.wan = wan
     self.expected = expected
     self.token = token
@@ -51,6 +55,7 @@ package struct HealthRequirements: Sendable, Equatable {
   package var text: String {
     var parts = ["the agent answers", "it knows a leader"]
     if raftAddress != nil { parts += ["this server is a voter", "at least \(servers) servers are in raft"] }
+    if let stabilization { parts.append("autopilot calls it healthy for \(stabilization.humanReadable)") }
     if let wan {
       parts.append("\(wan.addresses.count) servers are in the WAN pool\(wan.isRequired ? "" : " (reported only)")")
     }

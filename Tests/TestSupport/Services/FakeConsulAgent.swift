@@ -68,6 +68,8 @@ package final class FakeConsulAgent: Sendable {
     package var sessions: Set<String> = []
     /// Autopilot's word by raft's ID; a server that is missing here is healthy unless this is empty.
     package var health: [String: Bool] = [:]
+    /// Autopilot's `StableSince` of the servers in `health`.
+    package var stableSince = "2020-01-01T00:00:00Z"
     /// Whether the release can hand leadership over; to the server with the ID.
     package var handsOver = false
     /// What happens when the agent leaves.
@@ -158,8 +160,12 @@ package final class FakeConsulAgent: Sendable {
         if state.identity == nil { state.identity = try JSONValue(parsing: request.body) }
         return HTTPResponse(status: 200, body: Array("true".utf8))
       case ("GET", "/v1/operator/autopilot/health"):
-        let servers: [JSONValue] = state.health.sorted { $0.key < $1.key }.map {
-          ["ID": .string($0.key), "Healthy": .bool($0.value)]
+        let servers: [JSONValue] = state.health.sorted { $0.key < $1.key }.map { id, isHealthy in
+          let address = state.servers.first { $0.id == id }?.address ?? ""
+          return [
+            "ID": .string(id), "Healthy": .bool(isHealthy), "Address": .string(address),
+            "StableSince": .string(state.stableSince),
+          ]
         }
         let health: JSONValue = [
           "Healthy": false,
