@@ -80,7 +80,7 @@ def evidence(member, dead):
     return line
 
 
-@pytest.mark.parametrize("victim", ["follower", "leader"])
+@pytest.mark.parametrize("victim", ["follower", pytest.param("leader", marks=pytest.mark.long)])
 def test_a_terminated_server_and_a_client_are_out_soon_and_a_stopped_one_stays(sandbox, victim):
     members = servers(sandbox, 5)
     gone, stopped = clients(sandbox, 2)
@@ -111,6 +111,7 @@ def test_a_terminated_server_and_a_client_are_out_soon_and_a_stopped_one_stays(s
     assert len(voters(now)) == 4
 
 
+@pytest.mark.long
 def test_a_fleet_of_clients_is_out_in_two_minutes(sandbox):
     """72 hours without it."""
     members = servers(sandbox, 3)
@@ -144,6 +145,7 @@ def stay(member, expected):
     assert all(one.id in known[0] and one.id in known[1] for one in expected)
 
 
+@pytest.mark.long
 def test_false_answers_about_an_instance_remove_nothing(sandbox):
     members = servers(sandbox, 5)
     now = leader(members)
