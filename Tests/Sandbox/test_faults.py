@@ -55,6 +55,33 @@ def test_metadata_over_ipv6_slow_failing_and_with_short_lived_tokens(instance):
     assert instance.bootstrap(*ONE, environment={"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}).returncode == 0
 
 
+@pytest.mark.parametrize("fault", ["throttle", "fail"])
+def test_metadata_that_refuses_in_the_first_minute_is_waited_for(instance, fault):
+    # More than the attempts of one request.
+    setattr(instance.metadata, fault, 20)
+    run = instance.start_bootstrap(*ONE)
+    output = run.finish()
+    assert run.returncode == 0 and getattr(instance.metadata, fault) == 0, output
+    assert output.count("cannot read this instance's metadata yet; retrying") == 1, output
+
+
+def test_metadata_that_is_not_there_yet_is_waited_for(instance):
+    instance.metadata.away = True
+    run = instance.start_bootstrap(*ONE)
+    until(lambda: "cannot read this instance's metadata yet; retrying" in run.output, lambda: run.output)
+    instance.metadata.away = False
+    output = run.finish()
+    assert run.returncode == 0, output
+
+
+def test_an_instance_without_an_ipv4_address(instance):
+    path = "/latest/dynamic/instance-identity/document"
+    document = json.loads(instance.metadata.documents[path])
+    for address in ({}, {"privateIp": None}):
+        instance.metadata.documents[path] = json.dumps({k: v for k, v in document.items() if k != "privateIp"} | address)
+        fails(instance.bootstrap(*ONE), 10, "IPv4", "hint:")
+
+
 def test_metadata_of_version_1_only_with_permission(instance):
     instance.metadata.version1_only = True
     fails(instance.bootstrap(*ONE), 10, "no IMDSv2 token", "--imdsv1")
