@@ -23,11 +23,16 @@ package struct AutoScalingGroup: Sendable, Equatable {
   package let instances: [Instance]
   /// Names, as AWS has them: `Launch`, `Terminate`, `ReplaceUnhealthy`, …
   package let suspendedProcesses: [String]
+  /// Nil if the answer does not have it.
+  package let maxSize: Int?
+  /// One or more, separated by commas: `EC2`, `ELB`, …
+  package let healthCheckType: String?
 
   package init(
     name: String, desiredCapacity: Int, availabilityZones: [String], instances: [Instance],
-    suspendedProcesses: [String] = []
+    suspendedProcesses: [String] = [], maxSize: Int? = nil, healthCheckType: String? = nil
   ) {
+    (self.maxSize, self.healthCheckType) = (maxSize, healthCheckType)
     self.name = name
     self.desiredCapacity = desiredCapacity
     self.availabilityZones = availabilityZones
@@ -200,6 +205,8 @@ extension AutoScalingGroup {
     }
     self.instances = instances
     suspendedProcesses = element.list("SuspendedProcesses").compactMap { $0["ProcessName"] }.sorted()
+    maxSize = element["MaxSize"].flatMap { Int($0) }
+    healthCheckType = element["HealthCheckType"]
   }
 }
 

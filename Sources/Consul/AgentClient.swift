@@ -65,6 +65,8 @@ package struct SerfMember: Sendable, Equatable {
   package let bootstrapExpect: Int64?
   /// serf's tag `id`: the ID of the node, on servers that of the raft configuration.
   package let nodeID: String?
+  /// serf's tag `build`: the release of a server.
+  package let version: ConsulVersion?
 
   /// serf's, by its number.
   package enum Status: Int64, Sendable {
@@ -75,8 +77,9 @@ package struct SerfMember: Sendable, Equatable {
 
   package init(
     name: String, address: IPv4Address?, status: Status, isServer: Bool, bootstrapExpect: Int64? = nil,
-    nodeID: String? = nil
+    nodeID: String? = nil, version: ConsulVersion? = nil
   ) {
+    self.version = version
     self.nodeID = nodeID
     self.name = name
     self.address = address
@@ -176,7 +179,8 @@ package struct AgentClient: Sendable {
         status: SerfMember.Status(rawValue: try required("Status", member, \.integer)) ?? .none,
         isServer: member["Tags"]?["role"]?.string == "consul",
         bootstrapExpect: member["Tags"]?["expect"]?.string.flatMap { Int64($0) },
-        nodeID: member["Tags"]?["id"]?.nonemptyString)
+        nodeID: member["Tags"]?["id"]?.nonemptyString,
+        version: member["Tags"]?["build"]?.string.flatMap { ConsulVersion(build: $0) })
     }
   }
 

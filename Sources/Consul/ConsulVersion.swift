@@ -16,8 +16,14 @@ package struct ConsulVersion: Sendable, Hashable, Comparable, CustomStringConver
     guard let line = output.split(whereSeparator: \.isNewline).first(where: { $0.hasPrefix("Consul v") }) else {
       return nil
     }
-    let numbers = line.dropFirst("Consul v".count).prefix { $0.isNumber || $0 == "." }.split(separator: ".")
-      .map { Int($0) }
+    self.init(beginningOf: line.dropFirst("Consul v".count))
+  }
+
+  /// Reads `1.8.7:0bc1ef4c`, the tag `build` of a server in gossip; nil for what does not begin with a version.
+  package init?(build: String) { self.init(beginningOf: build[...]) }
+
+  private init?(beginningOf text: Substring) {
+    let numbers = text.prefix { $0.isNumber || $0 == "." }.split(separator: ".").map { Int($0) }
     guard numbers.count >= 2, let major = numbers[0], let minor = numbers[1],
       let patch = numbers.count > 2 ? numbers[2] : 0
     else { return nil }

@@ -57,6 +57,7 @@ package struct Doctor: Sendable {
       }
       let readiness = group.map { Readiness($0, identity: identity, settings: settings) }
       if let readiness { aws.evaluate(readiness) }
+      if let group { aws.replacements(group) }
       expectations.datacenter = names(identity)
       expectations.groupServers = readiness?.expected
       expectations.servers = readiness?.members.map(\.address) ?? []

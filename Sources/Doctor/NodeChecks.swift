@@ -23,6 +23,9 @@ struct NodeChecks: Sendable {
     for problem in sidecar.problems { report(.problem("sidecar", problem.message, hint: problem.hint)) }
     for problem in status.forwardingProblems { report(.problem("logs", problem.message, hint: problem.hint)) }
     for note in status.notes { report(.note("cluster", note)) }
+    if let installed = machine?.consulVersion, let note = status.agent.downgradeNote(installed: installed) {
+      report(.note("cluster", note, hint: "install the release that the servers run"))
+    }
     for hidden in status.unknown {
       report(
         .note(

@@ -113,6 +113,7 @@ extension NodeStatus.Agent {
       let others = alive.filter { $0.address.map { !hosts.contains($0.description) } ?? false }.map(\.name)
       if !others.isEmpty { notes.append("alive, but not in the raft configuration: \(others.joined(separator: ", "))") }
     }
+    if let versionNote { notes.append(versionNote) }
     if case .unknown(let reason?) = process.state { notes.append("cannot check the agent's process: \(reason)") }
     return notes
   }

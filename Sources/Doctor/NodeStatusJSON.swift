@@ -33,6 +33,8 @@ extension NodeStatus.Agent {
       "leader": leader.map(JSONValue.string) ?? .null, "raft_peers": .integer(Int64(peers.count)),
       "alive_servers": alive.map(JSONValue.integer) ?? .null,
       "alive_servers_reason": aliveReason.map(JSONValue.string) ?? .null,
+      "server_versions": .object(
+        Dictionary(serverVersions.map { ($0.name, .string($0.version.description)) }) { first, _ in first }),
       "datacenter": running.value?.datacenter.map(JSONValue.string) ?? .null,
     ])
   }

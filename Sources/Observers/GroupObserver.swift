@@ -63,7 +63,7 @@ package struct GroupObserver: Sendable {
       scalingGroups: groups.map {
         .init(
           name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted(),
-          suspendedProcesses: $0.suspendedProcesses)
+          suspendedProcesses: $0.suspendedProcesses, maxSize: $0.maxSize, healthCheckType: $0.healthCheckType)
       }, missingGroups: missing)
   }
 

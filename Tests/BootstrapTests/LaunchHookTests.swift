@@ -92,6 +92,7 @@ import Testing
     let run = Task { try await fixture.start() }
     try await fixture.test.clock.sleep(for: .seconds(400))
     #expect(fixture.aws.completedHooks.isEmpty && fixture.aws.heartbeats == 4)
+    fixture.agent.set { $0.health = ["id-i-0aaa": true] }
     fixture.agent.setCluster([("i-0bbb", "10.0.1.11"), ("i-0aaa", "10.0.1.10")])
     let outcome = try await run.value
     #expect(outcome.plan.decision.name == "join" && outcome.health?.servers == 2)

@@ -83,7 +83,8 @@ import Testing
     let foreign: Set = [
       // Of other programs.
       "stack-name", "template-file", "capabilities", "parameter-overrides", "filter", "wait", "force-leave",
-      "name", "type",
+      "name", "type", "auto-scaling-group-name", "default-result", "instance-id",
+      "no-should-decrement-desired-capacity", "should-decrement-desired-capacity",
     ]
     let known = Set(Option.all.map(\.name)).union(["config", "help", "version"]).union(foreign)
     for path in try documents() {

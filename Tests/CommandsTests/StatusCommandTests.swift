@@ -48,6 +48,35 @@ import Testing
       ])
   }
 
+  private func putTwoReleases() {
+    agent.set { state in
+      for index in 0..<2 { state.members[index].build = "1.8.7:0bc1ef4c" }
+      state.members[2].build = "1.9.0+ent:aaaa"
+    }
+  }
+
+  /// A rolling upgrade has two releases beside each other.
+  @Test func `the servers' releases are shown`() async {
+    putTwoReleases()
+    #expect(await output().contains("versions    1.8.7: a, b; 1.9.0: c"))
+  }
+
+  @Test func `the servers' releases are in JSON`() async throws {
+    putTwoReleases()
+    #expect(await command.run(["status", "--json"]) == 0)
+    let json = try JSONValue(parsing: command.output.text)
+    #expect(json["agent"]?["server_versions"] == ["a": "1.8.7", "b": "1.8.7", "c": "1.9.0"] && json["notes"] == [])
+  }
+
+  @Test(arguments: [("1.8.7", "1.10.0", true), ("1.8.7", "1.9.9", false), ("1.22.1", "2.0.0", true)])
+  func `releases that are too far apart are noted`(old: String, new: String, isNoted: Bool) async {
+    agent.set { ($0.members[0].build, $0.members[1].build, $0.members[2].build) = (old, new, "unknown") }
+    let note =
+      "note: the servers run releases of Consul that are more than one minor release apart "
+      + "(\(old): a; \(new): b): upgrade by one minor release at a time"
+    #expect(await output().contains { $0.hasSuffix(note.dropFirst("note: ".count)) } == isNoted)
+  }
+
   @Test func `a healthy node with logs`() async {
     putReport([:])
     #expect(
@@ -165,7 +194,7 @@ import Testing
         "notes": [], "unknown": [],
         "agent": [
           "address": "127.0.0.1:8500", "error": .null, "configuration_error": .null, "leader": .null, "raft_peers": 3,
-          "alive_servers": 3, "alive_servers_reason": .null, "datacenter": .null,
+          "alive_servers": 3, "alive_servers_reason": .null, "server_versions": [:], "datacenter": .null,
         ],
         "sidecar": ["unit": "inactive", "age_seconds": .null, "report": .null, "error": .null],
         "forwarding": .null, "forwarding_error": .null,

@@ -81,6 +81,37 @@ import Testing
       ])
   }
 
+  /// Each survivor of a lost quorum fails a load balancer's check, and is terminated with its data.
+  @Test(arguments: ["ELB", "EC2,ELB", "VPC_LATTICE"])
+  func `a health check that ends every survivor is noted`(type: String) async throws {
+    let found = try await findings { doctor in
+      var group = FakeGroup(desired: 1)
+      group.healthCheckType = type
+      doctor.aws.setGroups([group])
+      doctor.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
+    }
+    #expect(
+      found.last
+        == "note group: the health check type of Auto Scaling group web is \(type == "EC2,ELB" ? "ELB" : type): "
+        + "once the quorum is lost, it terminates every server that is left, and their data; hint: aws autoscaling "
+        + "update-auto-scaling-group --auto-scaling-group-name web --health-check-type EC2")
+  }
+
+  @Test(arguments: [(1, true), (2, false)])
+  func `a maximum size without room for a replacement is noted`(maximum: Int, isNoted: Bool) async throws {
+    let found = try await findings { doctor in
+      var group = FakeGroup(desired: 1)
+      (group.maxSize, group.healthCheckType) = (maximum, "EC2")
+      doctor.aws.setGroups([group])
+      doctor.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
+    }
+    #expect(
+      found.contains(
+        "note group: the maximum size of Auto Scaling group web is its desired capacity, 1: a replacement cannot "
+          + "launch before an old server is terminated; hint: aws autoscaling update-auto-scaling-group "
+          + "--auto-scaling-group-name web --max-size 2") == isNoted)
+  }
+
   @Test func `tags without --expect are a problem`() async throws {
     #expect(
       try await findings { doctor in

@@ -39,6 +39,21 @@ import Testing
       try await doctor.findings("agent") == ["ok agent: answers on 127.0.0.1:8500, leader 10.0.1.10:8300"])
   }
 
+  /// The fixture installs 1.20.1.
+  @Test(arguments: [("1.21.0:aa", true), ("1.20.1:bb", false), ("1.19.2:cc", false)])
+  func `an installed release that is older than the agent's is noted`(build: String, isNoted: Bool) async throws {
+    hasRun()
+    let agent = FakeConsulAgent(context) {
+      $0.agentSelf = ["Member": ["Addr": "10.0.1.10", "Tags": ["port": "8300"]]]
+    }
+    agent.setCluster([("a", "10.0.1.10")])
+    agent.set { $0.members[0].build = build }
+    let note =
+      "note cluster: the agent runs Consul 1.21.0, and 1.20.1 is installed: a restart would go backwards, and an "
+      + "older release may not read the raft data of a newer one; hint: install the release that the servers run"
+    #expect(try await doctor.findings("cluster").contains(note) == isNoted)
+  }
+
   /// Each of them was fine by itself.
   @Test func `servers of the group that are missing, and that are of another cluster`() async throws {
     hasRun()

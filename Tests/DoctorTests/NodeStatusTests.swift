@@ -60,7 +60,7 @@ import Testing
       status.json["agent"] == [
         "address": "127.0.0.1:8500", "error": "connection refused", "configuration_error": .null, "leader": .null,
         "raft_peers": 0, "alive_servers": .null, "alive_servers_reason": "the agent does not answer",
-        "datacenter": .null,
+        "server_versions": [:], "datacenter": .null,
       ])
     #expect(status.json["hints"]?.array?.count == 1)
   }

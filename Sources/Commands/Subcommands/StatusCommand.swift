@@ -57,7 +57,7 @@ struct StatusCommand: Sendable {
     return [
       "agent       answers on \(agent.address), leader \(agent.leader ?? "unknown")",
       "servers     \(agent.peers.count) in raft, \(alive), a quorum is \(agent.quorum)",
-    ]
+    ] + (agent.serverVersions.isEmpty ? [] : ["versions    \(agent.versionText)"])
   }
 
   private static func departure(_ status: NodeStatus) -> [String] {

@@ -17,8 +17,16 @@ package struct GroupObservation: Sendable, Equatable {
     package let zones: [String]
     /// Processes that are suspended, in AWS's words: `Launch`, `Terminate`, …
     package let suspendedProcesses: [String]
+    /// Nil if it is not known.
+    package let maxSize: Int?
+    /// One or more, separated by commas, in AWS's words: `EC2`, `ELB`, …
+    package let healthCheckType: String?
 
-    package init(name: String, desiredCapacity: Int, zones: [String], suspendedProcesses: [String] = []) {
+    package init(
+      name: String, desiredCapacity: Int, zones: [String], suspendedProcesses: [String] = [], maxSize: Int? = nil,
+      healthCheckType: String? = nil
+    ) {
+      (self.maxSize, self.healthCheckType) = (maxSize, healthCheckType)
       self.name = name
       self.desiredCapacity = desiredCapacity
       self.zones = zones

@@ -23,6 +23,8 @@ package final class FakeConsulAgent: Sendable {
     package var isServer: Bool
     /// serf's tag; nil: the server joins.
     package var expect: Int?
+    /// serf's tag.
+    package var build: String?
 
     package init(_ name: String, _ ip: String, status: Int64 = 1, isServer: Bool = true, expect: Int? = nil) {
       (self.name, self.ip, self.status, self.isServer, self.expect) = (name, ip, status, isServer, expect)
@@ -265,6 +267,8 @@ extension FakeConsulAgent.State {
             "Tags": .object(
               ["role": .string(member.isServer ? "consul" : "node"), "id": .string("id-\(member.name)")].merging(
                 member.expect.map { ["expect": .string(String($0))] } ?? [:]
+              ) { first, _ in first }.merging(
+                member.build.map { ["build": .string($0)] } ?? [:]
               ) { first, _ in first }),
           ]
         })

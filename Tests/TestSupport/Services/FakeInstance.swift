@@ -79,6 +79,9 @@ package struct FakeGroup: Sendable, Equatable {
   /// In seconds; nil omits the element.
   package var globalTimeout: Int?
   package var suspendedProcesses: [String] = []
+  /// Nil omits the element.
+  package var maxSize: Int?
+  package var healthCheckType: String?
 
   package init(_ name: String = "web", desired: Int?, zones: [String] = ["eu-west-1a"], hooks: Set<String> = []) {
     (self.name, desiredCapacity, self.zones, self.hooks) = (name, desired, zones, hooks)
@@ -118,6 +121,7 @@ enum QueryXML {
     }
     return "<member>\(element("AutoScalingGroupName", group.name))"
       + element("DesiredCapacity", group.desiredCapacity.map(String.init))
+      + element("MaxSize", group.maxSize.map(String.init)) + element("HealthCheckType", group.healthCheckType)
       + "<AvailabilityZones>\(group.zones.map { element("member", $0) }.joined())</AvailabilityZones>"
       + "<Instances>\(members.joined())</Instances>"
       + "<SuspendedProcesses>"
