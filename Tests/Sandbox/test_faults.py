@@ -78,7 +78,9 @@ def test_an_instance_without_an_ipv4_address(instance):
     path = "/latest/dynamic/instance-identity/document"
     document = json.loads(instance.metadata.documents[path])
     for address in ({}, {"privateIp": None}):
-        instance.metadata.documents[path] = json.dumps({k: v for k, v in document.items() if k != "privateIp"} | address)
+        instance.metadata.documents[path] = json.dumps(
+            {k: v for k, v in document.items() if k != "privateIp"} | address
+        )
         fails(instance.bootstrap(*ONE), 10, "IPv4", "hint:")
 
 
