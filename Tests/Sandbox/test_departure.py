@@ -4,6 +4,7 @@ import itertools
 import json
 import time
 
+from .acls import MASTER, change, denying_group, grant, rules
 from .aws import lifecycle_actions
 from .conftest import healthy
 from .test_one_cluster import one_cluster, put
@@ -199,3 +200,19 @@ def test_a_client_leaves_the_catalog_before_its_hook_is_completed(sandbox):
     nodes = [node["Address"] for node in servers[0].consul("/v1/catalog/nodes")]
     assert stays.address in nodes
     until(lambda: going.address not in [n["Address"] for n in servers[0].consul("/v1/catalog/nodes")])
+
+
+def test_with_acls_the_documented_rules_are_enough(sandbox):
+    members = denying_group(sandbox, 3)
+    going, *others = members
+    documented = rules("## Leaving")
+    assert "session_prefix" in documented
+    grant(going, "\n".join(line for line in documented.splitlines() if "session" not in line))
+    refused = going.bootstrap("leave", "--wait", "3s")
+    assert refused.returncode == 19 and "its token needs session:write" in refused.stderr, refused
+    change(going, documented)
+    # Agents keep what they know of a token for 30 s.
+    until(lambda: going.bootstrap("leave", "--wait", "10s").returncode == 0, lambda: logs(going))
+    wanted = addresses(*others)
+    raft = lambda: others[0].consul(f"/v1/operator/raft/configuration?token={MASTER}") or {}
+    until(lambda: sorted(s["Address"] for s in raft().get("Servers", [])) == wanted, raft)
