@@ -31,10 +31,13 @@ extension Plan {
       warnings.append(
         "\(gossipKey) has changed since this agent was configured; \(CurrentConfiguration.gossipKeyHint)")
     }
-    if merged.opensHTTPAPI, !merged.aclsDenyByDefault {
-      let port = merged.port("http", otherwise: 8500)
+    let open = [
+      (merged.opensHTTPAPI, "HTTP", merged.port("http", otherwise: 8500)),
+      (merged.opensHTTPSAPI, "HTTPS", merged.port("https", otherwise: -1)),
+    ]
+    for (isOpen, name, port) in open where isOpen && !merged.aclsDenyByDefault {
       warnings.append(
-        "other machines can reach the HTTP API (port \(port)) without ACLs, which gives them the gossip key "
+        "other machines can reach the \(name) API (port \(port)) without ACLs, which gives them the gossip key "
           + "and every value: add --acl-default-policy deny, or let only a load balancer reach the port")
     }
     warnings += autopilotWarnings(settings, decision)

@@ -142,6 +142,31 @@ import Testing
     #expect(found == (warns ? [Self.openAPI] : []))
   }
 
+  /// TLS alone keeps nothing out that has no certificate of its own.
+  @Test(
+    arguments: [
+      (["ports": ["https": 8501]], true), (["ports": ["https": -1]], false),
+      (["ports": ["https": 8501], "addresses": ["https": "127.0.0.1"]], false),
+      (["ports": ["https": 8501], "verify_incoming": true], false),
+      (["ports": ["https": 8501], "tls": ["https": ["verify_incoming": true]]], false),
+      (
+        [
+          "ports": ["https": 8501],
+          "tls": ["defaults": ["verify_incoming": true], "https": ["verify_incoming": false]],
+        ], true
+      ),
+      (["ports": ["https": 8501], "acl": ["enabled": true, "default_policy": "deny"]], false),
+    ] as [(JSONValue, Bool)])
+  func `an HTTPS API that is open to all is named`(_ overlay: JSONValue, _ warns: Bool) throws {
+    let found = try warnings(observation()) { settings in
+      settings.clientAddress = .private
+      settings.overlays = [
+        .init(origin: "--set", value: overlay), .init(origin: "--set", value: ["addresses": ["http": "127.0.0.1"]]),
+      ]
+    }
+    #expect(found.contains { $0.hasPrefix("other machines can reach the HTTPS API (port 8501)") } == warns)
+  }
+
   /// Another file of the directory may open the interface, close it, or turn ACLs on.
   @Test(
     arguments: [

@@ -29,10 +29,21 @@ extension MergedConfiguration {
   }
 
   /// Whether other machines can reach the agent's HTTP API, as far as this machine decides.
-  package var opensHTTPAPI: Bool {
-    guard port("http", otherwise: 8500) > 0 else { return false }
-    // An empty `addresses.http` counts as none.
-    let chosen = [self["addresses"]?["http"], self["client_addr"]].compactMap { $0?.string }.first { !$0.isEmpty }
+  package var opensHTTPAPI: Bool { port("http", otherwise: 8500) > 0 && isOpen("http") }
+
+  /// Whether other machines can reach it over TLS, without a certificate of their own. Consul opens no such port by
+  /// itself.
+  package var opensHTTPSAPI: Bool {
+    guard port("https", otherwise: -1) > 0, isOpen("https") else { return false }
+    // Since 1.12 the block of the interface overrides the defaults; before, either key was enough.
+    let block = (self["tls"]?["https"]?["verify_incoming"] ?? self["tls"]?["defaults"]?["verify_incoming"])?.bool
+    let keys = [self["verify_incoming_https"], self["verify_incoming"]].contains { $0?.bool == true }
+    return !(block ?? keys)
+  }
+
+  private func isOpen(_ interface: String) -> Bool {
+    // An empty address counts as none.
+    let chosen = [self["addresses"]?[interface], self["client_addr"]].compactMap { $0?.string }.first { !$0.isEmpty }
     // What is no address is a template, of a private address for example, or the path of a socket.
     return chosen?.split(separator: " ").contains {
       IPv4Address($0)?.isLoopback != true && $0 != "::1" && !$0.hasPrefix("unix:")
