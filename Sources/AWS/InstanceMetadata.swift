@@ -42,6 +42,19 @@ package struct SpotInterruption: Sendable, Equatable {
   }
 }
 
+/// What EC2 will do to this instance (EC2 User Guide, "Scheduled events for your instances").
+package struct ScheduledEvent: Sendable, Equatable {
+  package let id: String
+  /// `instance-reboot`, `system-reboot`, `system-maintenance`, `instance-retirement` or `instance-stop`.
+  package let code: String
+  /// As EC2 writes it, for example `21 Jan 2026 09:00:43 GMT`.
+  package let notBefore: String
+
+  package init(id: String, code: String, notBefore: String) {
+    (self.id, self.code, self.notBefore) = (id, code, notBefore)
+  }
+}
+
 /// This instance's metadata. Every call throws `MetadataError`.
 extension MetadataClient {
   package func identity() async throws -> InstanceIdentity {
@@ -99,6 +112,25 @@ extension MetadataClient {
   /// Whether EC2 recommends to replace this spot instance (EC2 User Guide, "EC2 instance rebalance recommendations").
   package func recommendsRebalance() async throws -> Bool {
     try await get("/latest/meta-data/events/recommendations/rebalance") != nil
+  }
+
+  /// Those that are still to come; few.
+  package func scheduledEvents() async throws -> [ScheduledEvent] {
+    let path = "/latest/meta-data/events/maintenance/scheduled", what = "scheduled events"
+    guard let text = try await get(path) else { return [] }
+    let list: [JSONValue]?
+    do {
+      list = try JSONValue(parsing: text).array
+    } catch {
+      throw MetadataError.malformed(what, path: path, reason: "not JSON: \(error.explained)")
+    }
+    guard let list else { throw MetadataError.malformed(what, path: path, reason: "not a list") }
+    return try list.filter { $0["State"]?.string == "active" }.map { event in
+      guard let id = event["EventId"]?.string, let code = event["Code"]?.string,
+        let time = event["NotBefore"]?.string
+      else { throw MetadataError.malformed(what, path: path, reason: "an event has no EventId, Code or NotBefore") }
+      return ScheduledEvent(id: id, code: code, notBefore: time)
+    }
   }
 
   /// The networks of the primary interface's VPC; empty if the service lists none.

@@ -11,6 +11,8 @@ extension Sidecar {
     var readings = 0
     var looks = 0
     var recommendsRebalance = false
+    /// Those that have been logged.
+    var events: Set<String> = []
   }
 
   /// A group terminates this instance, or EC2 takes it back, or both.
@@ -26,7 +28,7 @@ extension Sidecar {
   /// Enough where AWS does not answer.
   private static let sufficientReadings = 2
   /// Once a minute.
-  private static let looksPerRebalance = 12
+  private static let looksPerMinute = 12
 
   /// Until cancelled.
   func watchNotices(at instance: LocatedInstance) async {
@@ -55,7 +57,15 @@ extension Sidecar {
     }
     if let spot { return TerminationNotice(membership: nil, spot: spot) }
     if let failure { throw failure }
-    if state.looks % Self.looksPerRebalance == 0 {
+    if state.looks % Self.looksPerMinute == 0 {
+      for event in try await metadata.scheduledEvents() where state.events.insert(event.id).inserted {
+        context.log.warning(
+          "EC2 has scheduled an event for this instance",
+          [
+            "event": .string(event.code), "not_before": .string(event.notBefore),
+            "hint": "terminate the instance in its Auto Scaling group before, which replaces it",
+          ])
+      }
       let recommends = try await metadata.recommendsRebalance()
       if recommends, !state.recommendsRebalance {
         context.log.warning("EC2 recommends to replace this spot instance; it may be interrupted soon")

@@ -224,6 +224,24 @@ import Testing
     }
   }
 
+  @Test func `a scheduled event, and a recommendation to replace the instance, are logged once`() async throws {
+    fixture.metadata.set(
+      "/latest/meta-data/events/maintenance/scheduled",
+      #"[{"EventId": "e-1", "Code": "instance-retirement", "NotBefore": "21 Jan 2026 09:00:43 GMT", "State": "active"},"#
+        + #"{"EventId": "e-2", "Code": "instance-stop", "NotBefore": "soon", "State": "completed"}]"#)
+    fixture.metadata.set(
+      "/latest/meta-data/events/recommendations/rebalance", #"{"noticeTime": "2026-01-01T00:00:00Z"}"#)
+    try await whileWatching { try await time(200) }
+    #expect(
+      fixture.log(.warning) == [
+        "warning EC2 has scheduled an event for this instance event=\"instance-retirement\" "
+          + #"not_before="21 Jan 2026 09:00:43 GMT" "#
+          + #"hint="terminate the instance in its Auto Scaling group before, which replaces it""#,
+        "warning EC2 recommends to replace this spot instance; it may be interrupted soon",
+      ])
+    #expect(agent.changes.isEmpty)
+  }
+
   // MARK: The rest of the sidecar
 
   @Test func `nothing joins or restarts an agent that leaves`() async throws {
