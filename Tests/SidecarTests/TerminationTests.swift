@@ -227,7 +227,8 @@ import Testing
   @Test func `a scheduled event, and a recommendation to replace the instance, are logged once`() async throws {
     fixture.metadata.set(
       "/latest/meta-data/events/maintenance/scheduled",
-      #"[{"EventId": "e-1", "Code": "instance-retirement", "NotBefore": "21 Jan 2026 09:00:43 GMT", "State": "active"},"#
+      #"[{"EventId": "e-1", "Code": "instance-retirement", "NotBefore": "21 Jan 2026 09:00:43 GMT", "#
+        + #""State": "active"},"#
         + #"{"EventId": "e-2", "Code": "instance-stop", "NotBefore": "soon", "State": "completed"}]"#)
     fixture.metadata.set(
       "/latest/meta-data/events/recommendations/rebalance", #"{"noticeTime": "2026-01-01T00:00:00Z"}"#)
