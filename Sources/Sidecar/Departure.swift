@@ -216,7 +216,13 @@ package struct Departure: Sendable {
     switch LeaveDecision(
       view, desiredCapacity: progress.desired, isPatient: isPatient, isTeardown: progress.zeros >= 2)
     {
-    case .wait(let reason): progress.reason = reason
+    case .wait(let reason):
+      progress.reason = reason
+      // Nothing that a stop could wait for.
+      if notice.source == .stopping, view.others.isEmpty {
+        await release(&progress)
+        return .kept(reason: reason)
+      }
     case .stayAsLast(let reason): return .lastOne(reason: reason)
     case .leave(let reason):
       progress.reason = reason

@@ -303,6 +303,12 @@ import Testing
     #expect(try await outcome == .left)
   }
 
+  @Test func `the only server is stopped at once, and keeps its data`() async throws {
+    agent.setCluster([("own", "10.0.1.10")])
+    #expect(try await leave(.stopping) == .kept(reason: "this is the only voter: its data would be lost"))
+    #expect(agent.changes.isEmpty && agent.leaveLock == nil && context.clock.uptime() < .seconds(6))
+  }
+
   // MARK: A client
 
   @Test func `a client that ends leaves DNS, drains, and leaves`() async throws {
