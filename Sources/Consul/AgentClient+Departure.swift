@@ -6,10 +6,13 @@ package struct LeaveLock: Sendable, Equatable {
   package let session: String?
   /// Instance ID of the holder, or of the last one.
   package let instance: String?
+  /// Of the process that took it there.
+  package let pid: Int64?
 
-  package init(session: String?, instance: String?) {
+  package init(session: String?, instance: String?, pid: Int64?) {
     self.session = session
     self.instance = instance
+    self.pid = pid
   }
 
   package static let key = "consul-bootstrap/leave"
@@ -60,17 +63,22 @@ extension AgentClient {
 
   /// Needs `key:write` on the key where ACLs are on.
   /// - Returns: whether the session holds the lock now.
-  package func acquireLeaveLock(session: String, instance: String) async throws -> Bool {
+  package func acquireLeaveLock(session: String, instance: String, pid: Int32) async throws -> Bool {
+    let body: JSONValue = ["instance": .string(instance), "pid": .integer(Int64(pid))]
     let response = try await exchange(
-      "PUT", "/v1/kv/\(LeaveLock.key)?acquire=\(session)",
-      body: Array(JSONValue.object(["instance": .string(instance)]).compactText.utf8), accepting: [200])
+      "PUT", "/v1/kv/\(LeaveLock.key)?acquire=\(session)", body: Array(body.compactText.utf8), accepting: [200])
     return response.text.contains("true")
+  }
+
+  /// Another session may have the lock at once: the pause is for locks whose session has ended.
+  package func releaseLeaveLock(session: String) async throws {
+    _ = try await exchange("PUT", "/v1/kv/\(LeaveLock.key)?release=\(session)", accepting: [200])
   }
 
   /// Needs `key:read` on the key where ACLs are on.
   package func leaveLock() async throws -> LeaveLock {
     let response = try await exchange("GET", "/v1/kv/\(LeaveLock.key)?consistent", accepting: [200, 404])
-    guard response.status == 200 else { return LeaveLock(session: nil, instance: nil) }
+    guard response.status == 200 else { return LeaveLock(session: nil, instance: nil, pid: nil) }
     let entry: JSONValue?
     do {
       entry = try JSONValue(parsing: response.body).array?.first
@@ -78,14 +86,15 @@ extension AgentClient {
       throw AgentError.malformed("\(LeaveLock.key) is not JSON: \(error.explained)")
     }
     let session = entry?["Session"]?.string.flatMap { Self.isID($0) ? $0 : nil }
-    return LeaveLock(session: session, instance: entry?["Value"]?.string.flatMap(Self.instance))
+    let holder = entry?["Value"]?.string.flatMap(Self.holder)
+    return LeaveLock(session: session, instance: holder?["instance"]?.string, pid: holder?["pid"]?.integer)
   }
 
   /// The body of the lock's holder; a value that is not this program's names none.
-  private static func instance(base64: String) -> String? {
+  private static func holder(base64: String) -> JSONValue? {
     guard let bytes = Base64.decode(base64) else { return nil }
     do {
-      return try JSONValue(parsing: bytes)["instance"]?.string
+      return try JSONValue(parsing: bytes)
     } catch {
       return nil
     }

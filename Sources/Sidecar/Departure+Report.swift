@@ -7,7 +7,11 @@ extension Departure {
   func recordedInstance() throws -> String {
     guard let bytes = try context.files.readIfPresent(settings.instanceRecordPath, limit: 64 << 10),
       let id = try JSONValue(parsing: bytes)["instance_id"]?.string
-    else { throw Failure(.configurationRejected, "\(settings.instanceRecordPath) does not name this instance") }
+    else {
+      throw Failure(
+        .configurationRejected, "\(settings.instanceRecordPath) does not name this instance",
+        hint: "run consul-bootstrap again, which writes it")
+    }
     return id
   }
 

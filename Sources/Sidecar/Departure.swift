@@ -202,7 +202,7 @@ package struct Departure: Sendable {
       return nil
     }
     let instance = try recordedInstance()
-    switch try await progress.session.acquire(client, instance: instance, now: context.uptime()) {
+    switch try await progress.session.acquire(client, instance: instance, context) {
     case .held: break
     case .heldBy(let holder):
       progress.reason =
@@ -223,6 +223,7 @@ package struct Departure: Sendable {
         await release(&progress)
         return .kept(reason: reason)
       }
+      try await progress.session.yield(client)
     case .stayAsLast(let reason): return .lastOne(reason: reason)
     case .leave(let reason):
       progress.reason = reason
@@ -315,11 +316,11 @@ package struct Departure: Sendable {
     case .termination, .spot: break
     }
     guard context.uptime() - since >= Self.silenceLimit else { return nil }
-    if place == .named { return .nothingToLeave(reason: "the agent does not run, and the others have a leader") }
+    if place == .named { return .nothingToLeave(reason: "the agent does not answer, and the others have a leader") }
     let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
-    guard state.mayBePresent else { return .nothingToLeave(reason: "the agent does not run, and has no data") }
+    guard state.mayBePresent else { return .nothingToLeave(reason: "the agent does not answer, and has no data") }
     progress.reason =
-      "the agent does not run, and no other server knows a leader: this server's data may be the last"
+      "the agent does not answer, and no other server knows a leader: this server's data may be the last"
     return nil
   }
 }

@@ -21,16 +21,18 @@ struct LeaveSession {
   }
 
   /// Takes the lock, or makes sure that it is still held.
-  /// - Parameters:
-  ///   - instance: this one's ID, by which another process of this instance goes on with its session.
-  ///   - now: uptime.
-  mutating func acquire(_ client: AgentClient, instance: String, now: Duration) async throws -> Attempt {
+  /// - Parameter instance: this one's ID, by which a process goes on with the session of one that has ended.
+  mutating func acquire(
+    _ client: AgentClient, instance: String, _ context: RuntimeContext
+  ) async throws -> Attempt {
+    let now = context.uptime(), pid = context.system.pid
     if let id = session, now - renewedAt >= Self.renewal {
       if try await client.renewSession(id) { renewedAt = now } else { session = nil }
     }
     if session == nil {
       let lock = try await client.leaveLock()
-      if let id = lock.session, lock.instance == instance, try await client.renewSession(id) { session = id }
+      let isOrphan = try lock.instance == instance && !Self.isRunning(lock.pid, context.files)
+      if isOrphan, let id = lock.session, try await client.renewSession(id) { session = id }
       renewedAt = now
     }
     let id: String
@@ -40,9 +42,19 @@ struct LeaveSession {
       id = try await client.createSession(ttl: Self.ttl, lockDelay: Self.lockDelay)
       session = id
     }
-    if try await client.acquireLeaveLock(session: id, instance: instance) { return .held }
+    if try await client.acquireLeaveLock(session: id, instance: instance, pid: pid) { return .held }
     let lock = try await client.leaveLock()
     return .heldBy(lock.session == nil ? nil : lock.instance)
+  }
+
+  private static func isRunning(_ pid: Int64?, _ files: any FileReader) throws(FileError) -> Bool {
+    guard let pid else { return false }
+    return try files.status("/proc/\(pid)") != nil
+  }
+
+  /// One that has to wait does not hold up another that may leave. It keeps its session.
+  func yield(_ client: AgentClient) async throws {
+    if let id = session { try await client.releaseLeaveLock(session: id) }
   }
 
   /// Lets the next one leave.

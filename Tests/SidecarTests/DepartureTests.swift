@@ -93,6 +93,37 @@ import Testing
     #expect(!context.transport.requests.contains { $0.url.hasSuffix("/v1/session/create") })
   }
 
+  /// Two processes of one instance leave one after the other, too.
+  @Test func `the lock of a process of this instance that runs is waited for`() async throws {
+    context.files.makeDirectory("/proc/4711")
+    agent.set {
+      $0.leaveLock = ("mine", "i-0aaa")
+      $0.sessions = ["mine"]
+    }
+    async let outcome = leave()
+    try await context.clock.sleep(for: .seconds(10))
+    #expect(agent.changes.isEmpty && agent.leaveLock?.session == "mine")
+    context.files.delete("/proc/4711")
+    agent.set { $0.leaveLock = nil }
+    #expect(try await outcome == .left)
+  }
+
+  /// A spot instance has two minutes, and one that waits for its replacement may have five.
+  @Test(arguments: [true, false])
+  func `one that has to wait does not hold up another`(_ isPatient: Bool) async throws {
+    if !isPatient { agent.set { $0.health["id-i-0ccc"] = false } }
+    async let outcome = leave(.termination, within: .seconds(100), patience: .seconds(300))
+    try await context.clock.sleep(for: .seconds(20))
+    #expect(agent.leaveLock == nil && agent.changes.isEmpty)
+    agent.set {
+      $0.leaveLock = ("other", "i-0ccc")
+      $0.sessions.insert("other")
+    }
+    try await context.clock.sleep(for: .seconds(20))
+    #expect(agent.leaveLock?.session == "other")
+    guard case .kept = try await outcome else { return #expect(Bool(false), "left") }
+  }
+
   @Test func `a session that has ended is replaced, and lets another go first`() async throws {
     agent.set { $0.members[2].status = 4 }
     async let outcome = leave(within: .seconds(120))
@@ -237,7 +268,7 @@ import Testing
     agent.set { $0.failure = .refused }
     #expect(
       try await leave(.termination)
-        == .nothingToLeave(reason: "the agent does not run, and the others have a leader"))
+        == .nothingToLeave(reason: "the agent does not answer, and the others have a leader"))
     #expect(context.clock.uptime() >= .seconds(30))
   }
 
@@ -259,7 +290,7 @@ import Testing
     context.files.delete("/opt/consul/raft")
     #expect(
       try await leave(.termination)
-        == .nothingToLeave(reason: "the agent does not run, and has no data"))
+        == .nothingToLeave(reason: "the agent does not answer, and has no data"))
   }
 
   // MARK: A stop of the agent

@@ -11,6 +11,10 @@ extension FakeConsulAgent.State {
       return Self.answer(["ID": .string(id)])
     case ("PUT", "/v1/kv/consul-bootstrap/leave"):
       guard leader != nil else { return HTTPResponse(status: 500, body: Array("No cluster leader".utf8)) }
+      if query.hasPrefix("release=") {
+        if leaveLock?.session == value { leaveLock = nil }
+        return HTTPResponse(status: 200, body: Array("true".utf8))
+      }
       if leaveLock == nil || leaveLock?.session == value {
         let body = try JSONValue(parsing: request.body)
         leaveLock = (value, body["instance"]?.string ?? "")
@@ -18,7 +22,7 @@ extension FakeConsulAgent.State {
       return HTTPResponse(status: 200, body: Array("\(leaveLock?.session == value)".utf8))
     case ("GET", "/v1/kv/consul-bootstrap/leave"):
       guard let lock = leaveLock else { return HTTPResponse(status: 404, body: []) }
-      let body = JSONValue.object(["instance": .string(lock.instance)]).compactText
+      let body = JSONValue.object(["instance": .string(lock.instance), "pid": .integer(leavePID)]).compactText
       return Self.answer([
         [
           "Key": "consul-bootstrap/leave", "Session": .string(lock.session),

@@ -66,6 +66,8 @@ package final class FakeConsulAgent: Sendable {
     fileprivate var autopilotWrites: Int64 = 0
     /// The session that holds the lock to leave, and the instance that its holder names.
     package var leaveLock: (session: String, instance: String)?
+    /// Of the process that the holder names.
+    package var leavePID: Int64 = 4711
     /// Sessions that live.
     package var sessions: Set<String> = []
     /// Autopilot's word by raft's ID; a server that is missing here is healthy unless this is empty.
