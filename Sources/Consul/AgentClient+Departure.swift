@@ -46,8 +46,11 @@ extension AgentClient {
       "Name": "consul-bootstrap leave", "TTL": .string("\(ttl.components.seconds)s"),
       "LockDelay": .string("\(lockDelay.components.seconds)s"), "Behavior": "release",
     ]
-    let answer = try await json("PUT", "/v1/session/create", body)
-    guard let id = answer["ID"]?.string, Self.isID(id) else { throw AgentError.malformed("the session has no ID") }
+    let response = try await exchange(
+      "PUT", "/v1/session/create", body: Array(body.compactText.utf8), accepting: [200])
+    guard let id = try Self.json(response)["ID"]?.string, Self.isID(id) else {
+      throw AgentError.malformed("the session has no ID")
+    }
     return id
   }
 
@@ -128,24 +131,24 @@ extension AgentClient {
     Dictionary(try await autopilotServers().map { ($0.id, $0.isHealthy) }, uniquingKeysWith: { $0 && $1 })
   }
 
-  /// Autopilot's view of each server; empty in the first seconds of a leader. An unhealthy cluster answers 429 with the
-  /// same body. Needs `operator:read` where ACLs are on.
+  /// Autopilot's view of each server; empty in the first seconds of a leader.
   package func autopilotServers() async throws -> [AutopilotServer] {
-    let response = try await exchange("GET", "/v1/operator/autopilot/health", accepting: [200, 429])
-    do {
-      return (try JSONValue(parsing: response.body)["Servers"]?.array ?? []).compactMap { server in
-        guard let id = server["ID"]?.string, let isHealthy = server["Healthy"]?.bool else { return nil }
-        return AutopilotServer(
-          id: id, address: server["Address"]?.string, isHealthy: isHealthy,
-          stableSince: server["StableSince"]?.string.flatMap { Timestamp(iso8601: $0) })
-      }
-    } catch {
-      throw AgentError.malformed("not JSON: \(error.explained)")
+    try await autopilotHealth().compactMap { server in
+      guard let id = server["ID"]?.string, let isHealthy = server["Healthy"]?.bool else { return nil }
+      return AutopilotServer(
+        id: id, address: server["Address"]?.string, isHealthy: isHealthy,
+        stableSince: server["StableSince"]?.string.flatMap { Timestamp(iso8601: $0) })
     }
   }
 
-  private func json(_ method: String, _ path: String, _ body: JSONValue) async throws -> JSONValue {
-    let response = try await exchange(method, path, body: Array(body.compactText.utf8), accepting: [200])
+  /// `Servers` of `/v1/operator/autopilot/health`. An unhealthy cluster answers 429 with the same body. Needs
+  /// `operator:read` where ACLs are on.
+  func autopilotHealth() async throws -> [JSONValue] {
+    let response = try await exchange("GET", "/v1/operator/autopilot/health", accepting: [200, 429])
+    return try Self.json(response)["Servers"]?.array ?? []
+  }
+
+  private static func json(_ response: HTTPResponse) throws(AgentError) -> JSONValue {
     do {
       return try JSONValue(parsing: response.body)
     } catch {

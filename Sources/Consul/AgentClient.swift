@@ -34,6 +34,11 @@ package struct LogPosition: Sendable, Equatable, Comparable {
   }
 }
 
+extension IPv4Address {
+  /// The host of a server's `address:port` in raft; nil for an IPv6 address or a name.
+  package init?(raftAddress: String) { self.init(raftAddress.prefix { $0 != ":" }) }
+}
+
 /// A server in the raft configuration.
 package struct RaftServer: Sendable, Equatable {
   package let id: String

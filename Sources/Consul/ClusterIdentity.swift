@@ -100,14 +100,9 @@ extension AgentClient {
   }
 
   /// The leader's last log entry, at most some seconds old, as autopilot reports it; nil where it has not looked yet.
-  /// An unhealthy cluster answers 429, with the same body. Needs `operator:read` where ACLs are on.
   package func leaderLastIndex() async throws -> UInt64? {
-    let response = try await exchange("GET", "/v1/operator/autopilot/health", accepting: [200, 429])
-    do {
-      let servers = try JSONValue(parsing: response.body)["Servers"]?.array ?? []
-      return servers.first { $0["Leader"]?.bool == true }?["LastIndex"]?.integer.flatMap { UInt64(exactly: $0) }
-    } catch {
-      throw AgentError.malformed("not JSON: \(error.explained)")
+    try await autopilotHealth().first { $0["Leader"]?.bool == true }?["LastIndex"]?.integer.flatMap {
+      UInt64(exactly: $0)
     }
   }
 }

@@ -64,9 +64,7 @@ package enum ClusterDecision: Sendable, Equatable {
       self = .rejoin(evidence: [state, reason])
       return
     case .setAside(let reason) where readiness == nil:
-      let leaders = observation.peers.filter {
-        if case .status(let status) = $0.value { status.leader != nil } else { false }
-      }
+      let leaders = observation.peers.filter(\.value.knowsLeader)
       self = .join(through: leaders.keys.sorted(), evidence: [reason])
       return
     case .setAside, nil: break

@@ -57,7 +57,7 @@ extension [Suspect] {
         isRaftPeer: member.nodeID.map { raftIDs.contains($0) } ?? false, isMember: true)
     }
     for server in servers {
-      let address = IPv4Address(String(server.address.prefix { $0 != ":" }))
+      let address = IPv4Address(raftAddress: server.address)
       guard !present.contains(where: { server.isOf($0) || $0.isServer && address != nil && $0.address == address }),
         !failed.contains(where: server.isOf)
       else { continue }

@@ -110,7 +110,7 @@ struct LeaderWait {
 
   /// The number of servers with a lower address; nil if this one is not among them.
   private func rank(of raftAddress: String?, in servers: [SerfMember]) -> Int? {
-    let own = raftAddress.flatMap { IPv4Address($0.prefix { $0 != ":" }) }
+    let own = raftAddress.flatMap { IPv4Address(raftAddress: $0) }
     return servers.compactMap(\.address).sorted().firstIndex { $0 == own }
   }
 

@@ -81,7 +81,9 @@ struct StabilityCheck {
 
   /// Port 8300 answers without a token, and without autopilot.
   private func compareLogs(_ own: String, _ leader: String) async throws -> String? {
-    guard let lastLog, let ownAddress = Self.address(own), let leaderAddress = Self.address(leader) else {
+    guard let lastLog, let ownAddress = IPv4Address(raftAddress: own),
+      let leaderAddress = IPv4Address(raftAddress: leader)
+    else {
       return "cannot compare this server's log with the leader's"
     }
     do {
@@ -95,6 +97,4 @@ struct StabilityCheck {
       return "cannot compare this server's log with the leader's: \(error.explained)"
     }
   }
-
-  private static func address(_ raft: String) -> IPv4Address? { IPv4Address(raft.prefix { $0 != ":" }) }
 }

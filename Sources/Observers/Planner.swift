@@ -187,33 +187,32 @@ package struct Planner: Sendable {
   /// One observation of the servers, for the sidecar.
   /// - Throws: `Failure`, or `CancellationError`.
   package func readiness(at instance: LocatedInstance) async throws -> Readiness {
-    let waiter = waiter(instance.client)
-    var identity = instance.identity
-    do {
-      identity.groupName = try await waiter.ownGroup(identity, waits: false)
-      identity.interfaces = try await identityObserver.interfaceKinds(of: identity, instance.client)
-      let addressing = try AddressDecision(identity, settings).peers
-      let group = try await GroupObserver(
-        membership: settings.membership, addressing: addressing, client: instance.client
-      ).observe(identity, groupName: identity.groupName)
-      return Readiness(group, identity: identity, settings: settings)
-    } catch {
-      throw error.asFailure("describe \(waiter.subject(identity))")
-    }
+    let (group, identity) = try await observeGroup(at: instance, withInterfaces: true)
+    return Readiness(group, identity: identity, settings: settings)
   }
 
   /// The number of servers that the groups of this datacenter want; nil if tags find the servers.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
+    let (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
+    return group.desiredServers(in: identity.availabilityZone, settings.layout)
+  }
+
+  private func observeGroup(
+    at instance: LocatedInstance, withInterfaces: Bool
+  ) async throws -> (GroupObservation, Identity) {
     let waiter = waiter(instance.client)
     var identity = instance.identity
     do {
       identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      if withInterfaces {
+        identity.interfaces = try await identityObserver.interfaceKinds(of: identity, instance.client)
+      }
       let addressing = try AddressDecision(identity, settings).peers
       let group = try await GroupObserver(
         membership: settings.membership, addressing: addressing, client: instance.client
       ).observe(identity, groupName: identity.groupName)
-      return group.desiredServers(in: identity.availabilityZone, settings.layout)
+      return (group, identity)
     } catch {
       throw error.asFailure("describe \(waiter.subject(identity))")
     }

@@ -10,21 +10,18 @@ extension Departure {
   /// Services leave DNS and health queries at once; the agent leaves after `--drain`.
   func leaveAsClient(_ notice: Notice) async throws -> Outcome {
     let configuration = configuration
-    let outcome: Outcome
     do {
       // The agent keeps its maintenance mode over a restart: only one that does not come back gets it.
       if [.termination, .spot].contains(notice.source) { try await drain(configuration, notice) }
       try await agent(configuration, timeout: Self.leaveTimeout).leave()
-      outcome = .left
+      return .left
     } catch AgentError.transport(let error) {
-      outcome = .nothingToLeave(reason: "the agent does not answer: \(error.explanation)")
+      return .nothingToLeave(reason: "the agent does not answer: \(error.explanation)")
     } catch let error as CancellationError {
       throw error
     } catch {
-      outcome = .kept(reason: error.explained)
+      return .kept(reason: error.explained)
     }
-    report(notice, outcome)
-    return outcome
   }
 
   func drain(_ configuration: CurrentConfiguration, _ notice: Notice) async throws {

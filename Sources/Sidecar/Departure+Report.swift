@@ -23,7 +23,7 @@ extension Departure {
     }
   }
 
-  /// While it goes on: logged once for each reason, and then every 30 s.
+  /// While it goes on: a new reason is written at once, the same one again after an interval.
   func report(_ notice: Notice, _ phase: DepartureReport.Phase, _ progress: inout Progress) {
     let now = context.uptime()
     if phase == .waiting { context.log.progress("this server has not left yet: \(progress.reason)") }

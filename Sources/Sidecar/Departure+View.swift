@@ -36,7 +36,7 @@ extension Departure {
     progress.alive = []
     var others: [QuorumView.Voter] = []
     for server in servers where server.id != mine.id {
-      let address = server.address.split(separator: ":").first.flatMap { IPv4Address(String($0)) }
+      let address = IPv4Address(raftAddress: server.address)
       if let address { progress.others.insert(address) }
       guard server.isVoter else { continue }
       let isAlive = address.map(alive.contains) ?? false
@@ -52,17 +52,11 @@ extension Departure {
   /// leader, is not well.
   func answering(_ view: QuorumView, _ configuration: CurrentConfiguration) async -> QuorumView {
     var view = view
-    let addresses = view.others.filter(\.isWell).compactMap { voter in
-      voter.address.split(separator: ":").first.flatMap { IPv4Address(String($0)) }
-    }
-    let answers = await PeerObserver(configuration, settings: settings, context: context).query(addresses)
-    let answering = Set(
-      answers.compactMap { address, answer -> String? in
-        if case .status(let status) = answer, status.leader != nil { "\(address)" } else { nil }
-      })
-    for index in view.others.indices where view.others[index].isWell {
-      let host = view.others[index].address.split(separator: ":").first.map(String.init) ?? ""
-      view.others[index].isWell = answering.contains(host)
+    let addresses = view.others.map { IPv4Address(raftAddress: $0.address) }
+    let asked = zip(view.others, addresses).filter(\.0.isWell).compactMap(\.1)
+    let answers = await PeerObserver(configuration, settings: settings, context: context).query(asked)
+    for (index, address) in addresses.enumerated() where view.others[index].isWell {
+      view.others[index].isWell = address.flatMap { answers[$0]?.knowsLeader } ?? false
     }
     return view
   }

@@ -45,6 +45,8 @@ package struct Departure: Sendable {
   static let leaderPause = Duration.seconds(5)
   /// A stop does not wait longer for a leader.
   static let electionTimeout = Duration.seconds(5)
+  /// Ten seconds less than systemd gives the unit (`TimeoutStopSec`).
+  static let stopTimeout = Duration.seconds(50)
   static let handoverTimeout = Duration.seconds(3)
   /// Between two questions of AWS, and between the two that prove a teardown.
   static let cloudPause = Duration.seconds(15)
@@ -68,17 +70,26 @@ package struct Departure: Sendable {
     var handsOver: Bool?
   }
 
+  /// Before the agent is stopped.
+  /// - Throws: `CancellationError` only.
+  package func runBeforeStop() async throws -> Outcome {
+    try await run(Notice(.stopping, deadline: context.uptime() + Self.stopTimeout))
+  }
+
   /// Until it has left, or has to stay. Cancelled, it keeps the lock: another process of this machine may go on.
   /// - Parameter changed: a notice that has come since, and is more urgent; nil without one.
   /// - Throws: `CancellationError` only.
   package func run(_ first: Notice, changed: @Sendable () -> Notice? = { nil }) async throws -> Outcome {
-    var notice = first
-    context.log.warning("leaving the cluster", ["notice": .string(notice.source.rawValue)])
-    if settings.role == .client { return try await leaveAsClient(notice) }
+    context.log.warning("leaving the cluster", ["notice": .string(first.source.rawValue)])
+    if settings.role == .client {
+      let outcome = try await leaveAsClient(first)
+      report(first, outcome)
+      return outcome
+    }
     var progress = Progress(start: context.uptime())
     progress.others = Set(configuration.peers)
     while true {
-      notice = changed() ?? first
+      let notice = changed() ?? first
       if let outcome = try await step(notice, &progress) {
         report(notice, outcome)
         return outcome
@@ -291,10 +302,10 @@ package struct Departure: Sendable {
     switch RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port) {
     case .setAside: return .removed
     case .keep:
-      let knowsLeader = answers.values.contains { answer in
+      let namesServers = answers.values.contains { answer in
         if case .status(let status) = answer { status.leader != nil && !status.peers.isEmpty } else { false }
       }
-      return knowsLeader ? .named : .unknown
+      return namesServers ? .named : .unknown
     }
   }
 

@@ -81,7 +81,7 @@ extension Sidecar {
     }
     guard servers.contains(where: { $0.isLeader && $0.address == "\(own):\(port)" }) else { return nil }
     let voters = servers.filter(\.isVoter).map { server in
-      IPv4Address(String(server.address.prefix { $0 != ":" })).map { Voter(address: $0, node: server.id) }
+      IPv4Address(raftAddress: server.address).map { Voter(address: $0, node: server.id) }
     }
     let known = voters.compactMap { $0 }
     // An address that is not understood would be left out of the record.

@@ -195,17 +195,13 @@ package final class Sidecar: Sendable {
   /// The others confirm a departure within seconds; AWS may refuse the completion for longer.
   private static let completionTimeout = Duration.seconds(60)
 
-  /// As systemd's unit allows for its stop.
-  private static let stopTimeout = Duration.seconds(50)
-
   /// Takes a server out of its cluster before its agent is stopped, if the others keep their quorum; else it stays a
   /// member. A client's agent leaves by itself.
   package func leaveBeforeStop() async {
     guard settings.role == .server, settings.leaveOnTerminate else { return }
     await stopKeepingJoined()
     do {
-      _ = try await Departure(settings: settings, context: context).run(
-        Notice(.stopping, deadline: context.uptime() + Self.stopTimeout))
+      _ = try await Departure(settings: settings, context: context).runBeforeStop()
     } catch {
       context.log.info("the departure was interrupted")
     }

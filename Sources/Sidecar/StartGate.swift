@@ -98,7 +98,7 @@ package struct StartGate: Sendable {
 
   /// Servers that know a leader.
   private static func leaders(_ answers: [IPv4Address: PeerAnswer]) -> [IPv4Address] {
-    answers.filter { if case .status(let status) = $0.value { status.leader != nil } else { false } }.keys.sorted()
+    answers.filter(\.value.knowsLeader).keys.sorted()
   }
 
   private func decide(

@@ -21,8 +21,6 @@ final class TerminationHook: Sendable {
 
   /// Hooks last at least 30 s (Auto Scaling API, PutLifecycleHook).
   private static let shortestTimeout = 30
-  /// AWS ends a hook after 48 h, or 100 times its time-out, whichever is shorter.
-  private static let heartbeats = 100, longestTime = 172_800
   /// Before the end of all.
   private static let margin = 60
   private static let shortestPause = Duration.seconds(10)
@@ -47,17 +45,13 @@ final class TerminationHook: Sendable {
     return found
   }
 
-  /// Until it is known the shortest is assumed.
-  private var heartbeat: Int {
-    max(state.withLock { $0.timeouts?.heartbeat } ?? Self.shortestTimeout, Self.shortestTimeout)
+  /// Until they are known the shortest are assumed.
+  private var timeouts: HookTimeouts {
+    state.withLock { $0.timeouts } ?? HookTimeouts(heartbeat: Self.shortestTimeout, global: nil)
   }
 
   /// So long the instance can be held, less a margin in which to complete the hook.
-  var patience: Duration {
-    let longest = min(heartbeat.saturatingMultiplied(by: Self.heartbeats), Self.longestTime)
-    let global = state.withLock { $0.timeouts?.global }
-    return .seconds(max(Self.shortestTimeout / 2, (global ?? longest) - Self.margin))
-  }
+  var patience: Duration { .seconds(max(Self.shortestTimeout / 2, timeouts.longest - Self.margin)) }
 
   /// Asks for the hook's time-outs.
   /// - Throws: `AWSError` and the like, or `Failure`.
@@ -86,7 +80,9 @@ final class TerminationHook: Sendable {
           context.log.warning("cannot hold lifecycle hook \(name)", ["reason": .string(error.explained)])
         }
       }
-      do { try await context.clock.sleep(for: max(Self.shortestPause, .seconds(heartbeat) / 3)) } catch { return }
+      do { try await context.clock.sleep(for: max(Self.shortestPause, .seconds(timeouts.heartbeat) / 3)) } catch {
+        return
+      }
     }
   }
 

@@ -9,9 +9,9 @@ extension Subcommand {
     "leave", usage: "[--dry-run] [--wait DURATION] [--force] [--json]",
     summary: "leave the cluster once the others keep their quorum without this server",
     explanation: "leave takes this machine out of its cluster. Servers leave one at a time, by a lock in Consul, and "
-      + "only while the others keep their quorum. "
-      + "With --dry-run it shows the voters, the quorum and which are well. What is not safe within --wait ends with "
-      + "status 19, and this server stays a voter. --force leaves whatever the others lose by it.",
+      + "only while the others keep their quorum. With --dry-run it shows the voters, the quorum and which are well. "
+      + "What is not safe within --wait ends with status 19, and this server stays a voter. --force leaves whatever "
+      + "the others lose by it.",
     optionSource: .lastRun, ownOptions: ["dry-run"]
   ) { try await LeaveCommand(options: $0.options, dependencies: $0.dependencies).run() }
 }
@@ -21,18 +21,15 @@ struct LeaveCommand: Sendable {
   let dependencies: CommandDependencies
 
   private var context: RuntimeContext { dependencies.context }
-  /// Ten seconds less than systemd gives the unit (`TimeoutStopSec`).
-  private static let stopTimeout = Duration.seconds(50)
 
   func run() async throws -> ExitStatus {
     if options.isDryRun { return try await dryRun() }
     if options.leaving.isStopping {
-      guard try await !isRebooting() else {
+      guard await !context.isQueued(["reboot.target", "kexec.target"]) else {
         context.log.info("not leaving: this machine reboots, and returns with its data")
         return .done
       }
-      return try await conclude(
-        departure.run(Notice(.stopping, deadline: context.uptime() + Self.stopTimeout)))
+      return try await conclude(departure.runBeforeStop())
     }
     if options.leaving.isForced {
       context.log.warning("leaving by force: the others may lose their quorum")
@@ -44,19 +41,6 @@ struct LeaveCommand: Sendable {
 
   /// A person, or a stop, does not wait for a replacement: what the groups want does not count.
   private var departure: Departure { Departure(settings: options.settings, context: context) }
-
-  private func isRebooting() async throws -> Bool {
-    guard context.system.isBootedBySystemd else { return false }
-    do {
-      let result = try await context.launcher.run(.systemctl("list-jobs", "--no-legend"), timeout: .seconds(5))
-      return ["reboot.target", "kexec.target"].contains { result.output.contains($0) }
-    } catch let error as CancellationError {
-      throw error
-    } catch {
-      context.log.warning("cannot ask systemd whether this is a reboot", ["reason": .string(error.explained)])
-      return false
-    }
-  }
 
   private func conclude(_ outcome: Departure.Outcome) throws -> ExitStatus {
     let (text, reason): (String, String?) =

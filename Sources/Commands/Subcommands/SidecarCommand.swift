@@ -63,7 +63,10 @@ struct SidecarCommand: Sendable {
       log.info("ended by signal \(number)")
       notify("STOPPING=1")
       Task.detached {
-        if await leavesItself() { await sidecar.leaveBeforeStop() }
+        // Docker stops its containers by a signal, and an agent in one has no unit that would leave before.
+        if options.settings.start == .docker, await context.isQueued(["poweroff.target", "halt.target"]) {
+          await sidecar.leaveBeforeStop()
+        }
         await sidecar.flush()
         task.cancel()
         // A poll in progress may take a moment to notice; a requested end is no failure.
@@ -75,21 +78,6 @@ struct SidecarCommand: Sendable {
       try await task.value
     } catch is CancellationError {}
     return .done
-  }
-
-  /// Docker stops its containers by a signal, and an agent in one has no unit that would leave before: in a shutdown,
-  /// not a reboot, the sidecar does.
-  private func leavesItself() async -> Bool {
-    guard options.settings.start == .docker, dependencies.context.system.isBootedBySystemd else { return false }
-    do {
-      let jobs = try await dependencies.context.launcher.run(
-        .systemctl("list-jobs", "--no-legend"), timeout: .seconds(5))
-      return ["poweroff.target", "halt.target"].contains { jobs.output.contains($0) }
-    } catch {
-      dependencies.context.log.warning(
-        "cannot ask systemd whether this is a shutdown", ["reason": .string(error.explained)])
-      return false
-    }
   }
 
   /// As long as tasks run at all, whatever each of them waits for.

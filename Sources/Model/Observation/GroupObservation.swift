@@ -53,4 +53,7 @@ package enum PeerAnswer: Sendable, Equatable {
   case refused
   /// The agent did not answer, which does not mean that the peer has no cluster.
   case unknown(reason: String)
+
+  /// Whether the server knows a leader.
+  package var knowsLeader: Bool { if case .status(let status) = self { status.leader != nil } else { false } }
 }
