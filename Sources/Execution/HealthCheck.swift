@@ -128,7 +128,7 @@ package struct HealthCheck: Sendable {
           throw notStarted(reason, await agent.lastLines())
         }
         if now >= deadline {
-          if health.agentAnswers, health.leader == nil, try await leaderWait.isForRecovery(health, requirements) {
+          if health.agentAnswers, health.leader == nil, try await leaderWait.looksForRecovery(health, requirements) {
             missing = health.missing(requirements) + leaderWait.missing
           }
           guard let left = await timeForRecovery(leaderWait) else {

@@ -32,6 +32,7 @@ struct LeaderWait {
   private static let founderInterval = Duration.seconds(15)
   /// Between two looks at whether the leader adds this server: up to three AWS calls each.
   private static let additionBackoff = Backoff(base: .seconds(4), cap: .seconds(30))
+
   init(since start: Duration, context: RuntimeContext, agreement: HealthCheck.Agreement?) {
     self.context = context
     self.agreement = agreement
@@ -117,7 +118,7 @@ struct LeaderWait {
   /// Looks, after the timeout, at whether the cluster waits for a recovery.
   /// - Returns: false also where it is not known yet; a look that fails leaves what was known.
   /// - Throws: `CancellationError`.
-  mutating func isForRecovery(_ health: Health, _ requirements: HealthRequirements) async throws -> Bool {
+  mutating func looksForRecovery(_ health: Health, _ requirements: HealthRequirements) async throws -> Bool {
     if requirements.raftAddress != nil {
       _ = try await lookAgain(.timedOut)
     } else {

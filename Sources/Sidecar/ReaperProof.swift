@@ -134,7 +134,11 @@ extension Sidecar {
         let name = try await bounded("find the Auto Scaling group of \(own)") {
           try await scaling.groupName(ofInstance: own)
         }
-        guard let name else { throw Failure(.groupIncomplete, "this instance belongs to no Auto Scaling group") }
+        guard let name else {
+          throw Failure(
+            .groupIncomplete, "this instance belongs to no Auto Scaling group",
+            hint: "name the servers with --group or --tag")
+        }
         reaper.ownGroup = name
         names = [name]
       }
@@ -145,7 +149,8 @@ extension Sidecar {
     // The control: an answer of another account or region has no such group, or another one.
     guard byID[own] != nil else {
       throw Failure(
-        .groupIncomplete, "Auto Scaling does not list this instance, \(own), in \(names.joined(separator: ", "))")
+        .groupIncomplete, "Auto Scaling does not list this instance, \(own), in \(names.joined(separator: ", "))",
+        hint: "check --group, and the account and region of the credentials")
     }
     return byID
   }
@@ -156,7 +161,8 @@ extension Sidecar {
     do {
       guard let value = try await context.within(Self.proofTimeout, call) else {
         throw Failure(
-          .awsFailed, "cannot \(purpose): no answer within \(Self.proofTimeout.components.seconds) s")
+          .awsFailed, "cannot \(purpose): no answer within \(Self.proofTimeout.components.seconds) s",
+          hint: "check this machine's way to AWS: consul-bootstrap doctor")
       }
       return value
     } catch {
