@@ -65,20 +65,21 @@ package final class MetadataClient: Sendable {
   /// - Throws: `MetadataError`.
   package func get(_ path: String) async throws -> String? {
     if isDisabled { throw MetadataError.disabled }
-    var renewed = false
+    var own: Access?
     while true {
-      let access = try await access()
+      let access = if let own { own } else { try await access() }
       var request = HTTPRequest("GET", base + path)
       if case .token(let token) = access { request.headers.append(("X-aws-ec2-metadata-token", token.value)) }
       let response = try await send(request, what: path)
       switch response.status {
-      case 200: return response.text
-      case 404: return nil
-      case 401 where !renewed && access.isToken:
-        // The token has expired, or the service was restarted: request a new one, once.
-        renewed = true
+      case 200, 404:
+        if let own { token.withLock { $0 = own } }
+        return response.status == 200 ? response.text : nil
+      case 401 where own == nil && access.isToken:
+        // The token has expired, or the service was restarted: request a new one, once. Other requests see it after it
+        // has worked: what is said of this one then depends on no other.
         log.debug("metadata token refused; requesting a new one")
-        token.withLock { $0 = nil }
+        own = try await requestToken()
       default:
         throw MetadataError.refused(endpoint: base, path: path, status: response.status)
       }

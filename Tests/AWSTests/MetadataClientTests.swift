@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 
 @testable import AWS
@@ -38,6 +39,25 @@ import Testing
     #expect(transport.requests[3].headers[0].value == "new")
     let refused = MetadataError.refused(endpoint: "http://169.254.169.254", path: "/b", status: 401)
     await #expect(throws: refused) { try await client.get("/b") }
+  }
+
+  @Test func `requests at the same time whose tokens end with their first use are each answered`() async throws {
+    let service = SingleUseTokens()
+    let client = MetadataClient(
+      environment: [:], allowsVersion1: false, transport: service, clock: RecordingClock(),
+      log: Logger(level: .error, sink: SilentSink()))
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<20 {
+        group.addTask {
+          for number in 0..<20 {
+            let text = try await client.get("/latest/\(number)")
+            #expect(text == "text")
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(service.refusals > 0)
   }
 
   /// Guards against scripts that hang in a container: the token request is taken, its answer exceeds the hop limit.
@@ -185,5 +205,31 @@ private struct PathTransport: HTTPTransport {
     if request.method == "PUT" { return HTTPResponse(status: 200, body: Array("token".utf8)) }
     guard let text = text(request.url) else { return HTTPResponse(status: 404, body: []) }
     return HTTPResponse(status: 200, body: Array(text.utf8))
+  }
+}
+
+/// A metadata service whose tokens are good for one request each.
+private final class SingleUseTokens: HTTPTransport {
+  private let state = Mutex((requests: 0, issued: 0, valid: Set<String>(), refusals: 0))
+
+  var refusals: Int { state.withLock { $0.refusals } }
+
+  func send(_ request: HTTPRequest) async throws -> HTTPResponse {
+    // Requests overtake each other.
+    for _ in 0..<state.withLock({
+      $0.requests += 1; return $0.requests
+    }) % 5 { await Task.yield() }
+    return state.withLock { state in
+      if request.method == "PUT" {
+        state.issued += 1
+        state.valid.insert("token\(state.issued)")
+        return HTTPResponse(status: 200, body: Array("token\(state.issued)".utf8))
+      }
+      guard state.valid.remove(request.headers[0].value) != nil else {
+        state.refusals += 1
+        return HTTPResponse(status: 401, body: [])
+      }
+      return HTTPResponse(status: 200, body: Array("text".utf8))
+    }
   }
 }
