@@ -48,6 +48,10 @@ package struct Departure: Sendable {
   /// Ten seconds less than systemd gives the unit (`TimeoutStopSec`).
   static let stopTimeout = Duration.seconds(50)
   static let handoverTimeout = Duration.seconds(3)
+  /// Twice as long as an agent takes from its leave to its end.
+  static let leaverTimeout = Duration.seconds(30)
+  /// From a leave to the removal, with room for a loaded machine.
+  static let removalTime = Duration.seconds(15)
   /// Between two questions of AWS, and between the two that prove a teardown.
   static let cloudPause = Duration.seconds(15)
 
@@ -66,6 +70,8 @@ package struct Departure: Sendable {
     var desired: Int?
     var desiredAt: Duration?
     var zeros = 0
+    /// Others that have left, and when this one noticed.
+    var left: [IPv4Address: Duration] = [:]
     /// Whether the leader can hand over; nil: not tried.
     var handsOver: Bool?
   }
@@ -238,7 +244,15 @@ package struct Departure: Sendable {
     case .stayAsLast(let reason): return .lastOne(reason: reason)
     case .leave(let reason):
       progress.reason = reason
-      if view.isLeader, try await handOver(view, client, own, &progress) { return nil }
+      if view.isLeader {
+        if try await handOver(view, client, own, &progress) { return nil }
+        let rest = notice.deadline.map { $0 - context.uptime() }
+        if let leaver = try await runningLeaver(client, own, &progress), rest.map({ $0 > Self.removalTime }) ?? true {
+          progress.reason = "this server leads, and the agent of \(leaver), which has left, still runs"
+          try await progress.session.yield(client)
+          return nil
+        }
+      }
       return try await leave(notice, configuration, own, &progress)
     }
     return nil

@@ -232,6 +232,42 @@ import Testing
     #expect(agent.changes == ["leave"])
   }
 
+  /// The agent of a server that has left, and still runs, asks for votes: its terms would end each new leader.
+  @Test(arguments: [true, false])
+  func `a leader waits for the agents of those that have left to end, but not for ever`(_ ends: Bool) async throws {
+    agent.set { state in
+      state.leader = "10.0.1.10:8300"
+      state.members += [.init("ended", "10.0.1.20", status: 3), .init("ending", "10.0.1.21", status: 3)]
+      // Another server has its address now.
+      state.members.append(.init("replaced", "10.0.1.11", status: 3))
+    }
+    context.ports.set("10.0.1.20", .tcp, port: 8300, to: .silent)
+    context.ports.set("10.0.1.21", .tcp, port: 8300, to: .open)
+    async let outcome = leave(.termination, within: nil)
+    try await context.clock.sleep(for: .seconds(20))
+    #expect(agent.changes.isEmpty)
+    #expect(try report?.reason == "this server leads, and the agent of 10.0.1.21, which has left, still runs")
+    agent.set {
+      $0.leaveLock = ("other", "i-0ccc")
+      $0.sessions.insert("other")
+    }
+    try await context.clock.sleep(for: .seconds(5))
+    #expect(agent.leaveLock?.session == "other")
+    agent.set { $0.leaveLock = nil }
+    if ends { context.ports.set("10.0.1.21", .tcp, port: 8300, to: .refused) }
+    #expect(try await outcome == .left)
+    #expect(ends ? context.clock.uptime() < .seconds(35) : (.seconds(35)..<(.seconds(45))) ~= context.clock.uptime())
+  }
+
+  @Test func `a leader whose time is over does not wait for the agents of others`() async throws {
+    agent.set { state in
+      state.leader = "10.0.1.10:8300"
+      state.members.append(.init("ending", "10.0.1.21", status: 2))
+    }
+    context.ports.set("10.0.1.21", .tcp, port: 8300, to: .open)
+    #expect(try await leave(.spot, within: .seconds(25)) == .left)
+  }
+
   // MARK: What cannot be seen
 
   @Test func `without a leader it stays`() async throws {
