@@ -112,9 +112,9 @@ sandbox-long: $(static) sandbox-ready ## Run the sandbox tests that take minutes
 	$(call say,long sandbox tests)
 	@$(python) -m pytest Tests/Sandbox -n 3 -m long --durations 10 $(PYTEST)
 
-chaos: $(static) sandbox-ready ## Kill and cut a cluster under load (SEED=N, MINUTES=60, SERVERS=5)
+chaos: $(static) sandbox-ready ## Kill and cut a cluster under load (SEED=N, MINUTES=60, SERVERS=5, BASELINE=FILE)
 	$(call say,chaos suite)
-	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) CHAOS_SERVERS=$(SERVERS) \
+	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) CHAOS_SERVERS=$(SERVERS) CHAOS_BASELINE=$(BASELINE) \
 	  $(python) -m pytest Tests/Sandbox/chaos -m chaos -s $(PYTEST)
 
 fuzz: build-packages ## Run each fuzz target for FUZZ_SECONDS (60; FUZZ='XML JSON' selects)

@@ -8,7 +8,7 @@ from .. import aws
 from ..lifecycle_api import LAUNCHING
 from ..refresh import Refresh
 from . import history
-from .cluster import GROUP, Chaos
+from .cluster import GROUP, USER_DATA, Chaos
 
 HOOK = "terminating"
 SPOT = "/latest/meta-data/spot/instance-action"
@@ -131,3 +131,11 @@ class PlainGroup(GroupChaos):
 
     def _prepare(self):
         self.engine.manage(GROUP, self.user_data)
+
+
+class FormerGroup(PlainGroup):
+    """The same machines with a release of the program that has no `--termination-hook`."""
+
+    def __init__(self, sandbox, directory, seed, options="", **keywords):
+        super().__init__(sandbox, directory, seed, **keywords)
+        self.user_data = USER_DATA.format(expect=self.count, options=options)
