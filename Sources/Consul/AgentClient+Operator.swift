@@ -39,8 +39,9 @@ package struct CatalogNode: Sendable, Equatable {
 
 extension AgentClient {
   /// `/v1/catalog/nodes`; where ACLs are on, those that the token may read (`node:read`).
-  package func catalogNodes() async throws -> [CatalogNode] {
-    guard let nodes = try await get("/v1/catalog/nodes").array else {
+  /// - Parameter isStale: as this server knows them, without a leader.
+  package func catalogNodes(isStale: Bool = false) async throws -> [CatalogNode] {
+    guard let nodes = try await get("/v1/catalog/nodes" + (isStale ? "?stale" : "")).array else {
       throw AgentError.malformed("the nodes are not a list")
     }
     return try nodes.map { node throws(AgentError) in

@@ -160,8 +160,10 @@ package struct AgentClient: Sendable {
   }
 
   /// `/v1/operator/raft/configuration`, which needs `operator:read` where ACLs are on.
-  package func raftConfiguration() async throws -> [RaftServer] {
-    guard let servers = try await get("/v1/operator/raft/configuration")["Servers"]?.array else {
+  /// - Parameter isStale: this server's own, without a leader.
+  package func raftConfiguration(isStale: Bool = false) async throws -> [RaftServer] {
+    let path = "/v1/operator/raft/configuration" + (isStale ? "?stale" : "")
+    guard let servers = try await get(path)["Servers"]?.array else {
       throw AgentError.malformed("it has no list of Servers")
     }
     return try servers.map { server in

@@ -56,11 +56,14 @@ package enum DeathVerdict: Sendable, Equatable {
     /// Between the end of the first call and the start of the second.
     package var interval: Duration
     /// A failure detector may be wrong about a node that is paused or partitioned.
-    package var failedFor = Duration.seconds(30)
+    package var failedFor: Duration
     /// EC2 forgets an instance about an hour after its termination.
     package var absentAfter = Duration.seconds(7200)
 
-    package init(interval: Duration = .seconds(15)) { self.interval = interval }
+    package init(interval: Duration = .seconds(15), failedFor: Duration = .seconds(30)) {
+      self.interval = interval
+      self.failedFor = failedFor
+    }
   }
 
   /// - Parameters:

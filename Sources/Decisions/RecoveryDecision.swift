@@ -14,16 +14,19 @@ package struct OutageServer: Sendable, Equatable {
 
   /// Nil for a server that is no known instance of EC2.
   package let instance: String?
-  package let address: IPv4Address
+  /// Nil for an instance that has none now, or not in this network.
+  package let address: IPv4Address?
   package let standing: Standing
 
-  package init(instance: String?, address: IPv4Address, standing: Standing) {
+  package init(instance: String?, address: IPv4Address?, standing: Standing) {
     self.instance = instance
     self.address = address
     self.standing = standing
   }
 
-  package var name: String { instance.map { "\($0) (\(address))" } ?? address.description }
+  package var name: String {
+    [instance, address.map { instance == nil ? "\($0)" : "(\($0))" }].compactMap { $0 }.joined(separator: " ")
+  }
 
   package var isGone: Bool { if case .gone = standing { true } else { false } }
 
@@ -57,8 +60,8 @@ package enum RecoveryDecision: Sendable, Equatable {
     }
     // What is gone counts once its address is not a living server's: that one may have got its address.
     let present = servers.filter { !$0.isGone }
-    let gone = Set(servers.filter(\.isGone).map(\.address)).subtracting(present.map(\.address))
-    let known = Set(servers.map(\.address))
+    let gone = Set(servers.filter(\.isGone).compactMap(\.address)).subtracting(present.compactMap(\.address))
+    let known = Set(servers.compactMap(\.address))
     let survivors = servers.filter { $0.log != nil }.sorted(by: Self.leadsBefore)
     for survivor in survivors {
       let peers = (survivor.status?.peers ?? []).map { ($0, IPv4Address(raftAddress: $0)) }
@@ -71,7 +74,7 @@ package enum RecoveryDecision: Sendable, Equatable {
       }
       let left = peers.compactMap(\.1).filter { !gone.contains($0) }
       guard left.count < peers.count / 2 + 1 else {
-        let absent = present.filter { left.contains($0.address) && $0.log == nil }
+        let absent = present.filter { $0.log == nil && $0.address.map(left.contains) ?? false }
         self = .wait(
           reason: "\(left.count) of the \(peers.count) servers of \(survivor.name)'s raft configuration are not "
             + "terminated: they are a quorum, and elect a leader once they reach each other",

@@ -18,12 +18,7 @@ typealias JudgedSuspect = (suspect: Suspect, instanceID: String?, verdict: Death
 extension Sidecar {
   static let reaperRules = DeathVerdict.Rules()
   private static let portTimeout = Duration.seconds(1)
-  /// An AWS call with its retries: after a network cut one may hang as long as the cut has lasted.
-  private static let proofTimeout = Duration.seconds(20)
   private static let pauseAfterError = Duration.seconds(30)
-  /// EC2 takes at most so many values of a filter (Amazon EC2 API Reference, DescribeInstances).
-  private static let instancesPerCall = 200
-  private static let maximumCalls = 5
   private static let maximumProbes = 60
   private static let serfPort: Int64 = 8301
 
@@ -32,10 +27,11 @@ extension Sidecar {
     _ view: ReaperView, _ instance: LocatedInstance, _ reaper: inout ReaperState
   ) async throws -> [ProvenDead] {
     let own = instance.identity.instanceID
+    let proof = InstanceProof(settings: settings, context: context, instance: instance)
     reaper.asksAt = context.uptime() + Self.pauseAfterError
     let asked = Set(view.suspects.compactMap { $0.instanceID(view.catalog) }).subtracting([own])
     if !asked.isEmpty {
-      reaper.answers = (reaper.answers.second, try await ask(about: asked.sorted(), instance))
+      reaper.answers = (reaper.answers.second, try await proof.ask(about: asked.sorted()))
     }
     let (first, second) = reaper.answers
     func judge(_ view: ReaperView, _ states: [String: String], _ probes: [String: ProbeResult]?) -> [JudgedSuspect] {
@@ -58,7 +54,7 @@ extension Sidecar {
       log(likely, &reaper)
       return []
     }
-    let states = try await lifecycleStates(instance, &reaper)
+    let states = try await proof.lifecycleStates(&reaper.ownGroup)
     // The cluster may have changed during the calls.
     let current = try await self.view()
     note(current, &reaper)
@@ -94,80 +90,6 @@ extension Sidecar {
 
   private static func pause(failedFor age: Duration) -> Duration {
     age < youth ? reaperRules.interval : age < .seconds(600) ? .seconds(30) : .seconds(300)
-  }
-
-  // MARK: AWS
-
-  /// By filter and not by ID: one forgotten ID would fail the whole call.
-  private func ask(about instances: [String], _ instance: LocatedInstance) async throws -> InstanceAnswer {
-    let own = instance.identity.instanceID, size = Self.instancesPerCall - 1
-    let askedAt = context.uptime()
-    let asked = instances.prefix(size * Self.maximumCalls)
-    var states: [String: String] = [:], controls: [String?] = []
-    for start in stride(from: 0, to: asked.count, by: size) {
-      let page = asked[start..<min(start + size, asked.count)]
-      let found = try await bounded("ask EC2 about failed members") {
-        try await EC2(client: instance.client).describeInstances([.init("instance-id", [own] + page)])
-      }
-      for one in found where page.contains(one.instanceID) { states[one.instanceID] = one.state }
-      controls.append(found.first { $0.instanceID == own }?.state)
-    }
-    // One page without its control spoils the answer.
-    states[own] = controls.first { $0 != "running" } ?? "running"
-    return InstanceAnswer(
-      askedAt: askedAt, answeredAt: context.uptime(), instances: Set(asked).union([own]), states: states)
-  }
-
-  /// Of the instances in the servers' groups; empty where tags find the servers.
-  private func lifecycleStates(
-    _ instance: LocatedInstance, _ reaper: inout ReaperState
-  ) async throws -> [String: String] {
-    let scaling = AutoScaling(client: instance.client), own = instance.identity.instanceID
-    let names: [String]
-    switch settings.membership {
-    case .tags: return [:]
-    case .groups(let groups): names = groups
-    case .ownGroup:
-      if let name = instance.identity.groupName ?? reaper.ownGroup {
-        names = [name]
-      } else {
-        let name = try await bounded("find the Auto Scaling group of \(own)") {
-          try await scaling.groupName(ofInstance: own)
-        }
-        guard let name else {
-          throw Failure(
-            .groupIncomplete, "this instance belongs to no Auto Scaling group",
-            hint: "name the servers with --group or --tag")
-        }
-        reaper.ownGroup = name
-        names = [name]
-      }
-    }
-    let groups = try await bounded("describe the group") { try await scaling.describeAutoScalingGroups(names) }
-    let states = groups.flatMap(\.instances).map { ($0.instanceID, $0.lifecycleState) }
-    let byID = Dictionary(states, uniquingKeysWith: { _, last in last })
-    // The control: an answer of another account or region has no such group, or another one.
-    guard byID[own] != nil else {
-      throw Failure(
-        .groupIncomplete, "Auto Scaling does not list this instance, \(own), in \(names.joined(separator: ", "))",
-        hint: "check --group, and the account and region of the credentials")
-    }
-    return byID
-  }
-
-  private func bounded<Value: Sendable>(
-    _ purpose: String, _ call: @escaping @Sendable () async throws -> Value
-  ) async throws -> Value {
-    do {
-      guard let value = try await context.within(Self.proofTimeout, call) else {
-        throw Failure(
-          .awsFailed, "cannot \(purpose): no answer within \(Self.proofTimeout.components.seconds) s",
-          hint: "check this machine's way to AWS: consul-bootstrap doctor")
-      }
-      return value
-    } catch {
-      throw error.asFailure(purpose)
-    }
   }
 
   // MARK: The network

@@ -1,5 +1,3 @@
-package import Base
-
 extension RuntimeContext {
   /// Bounds work that has no timeout of its own, or a longer one: it is cancelled.
   /// - Returns: nil if it takes longer.
