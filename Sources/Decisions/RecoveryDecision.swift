@@ -95,6 +95,11 @@ package enum RecoveryDecision: Sendable, Equatable {
     }
   }
 
+  /// The server with the longest log, whatever else is missing; nil if none has data.
+  package static func longestLog(_ servers: [OutageServer]) -> OutageServer? {
+    servers.filter { $0.log != nil }.min(by: leadsBefore)
+  }
+
   private static func leadsBefore(_ first: OutageServer, _ second: OutageServer) -> Bool {
     guard let one = first.log, let other = second.log, one != other else { return first.name < second.name }
     return other < one

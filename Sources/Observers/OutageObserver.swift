@@ -38,17 +38,21 @@ package struct OutageObserver: Sendable {
     let id: String?
   }
 
-  /// - Parameter first: EC2's answer of the look before.
+  /// - Parameters:
+  ///   - first: EC2's answer of the look before.
+  ///   - assumedDead: instances that are gone by a person's word, besides those of the options.
   /// - Throws: `Failure`, `AgentError`, `FileError` or `CancellationError`.
-  package func look(after first: InstanceAnswer?) async throws -> Look {
+  package func look(after first: InstanceAnswer?, assumedDead: Set<String> = []) async throws -> Look {
     let current = CurrentConfiguration(reading: settings.configurationPath, context.files)
     let agent = AgentClient(
       address: current.agentAddress(settings), token: current.agentToken, transport: context.transport,
       timeout: Self.agentTimeout)
     let own = try OwnRaftAddresses(
       current, identity: instance.identity, settings: settings, files: context.files)
-    let voters = try await agent.raftConfiguration(isStale: true)
-    let nodes = try await agent.catalogNodes(isStale: true)
+    // An agent without raft data answers neither: it has not heard of the cluster yet.
+    let hasData = RaftState(dataDirectory: current.dataDirectory(settings), files: context.files).mayBePresent
+    let voters = hasData ? try await agent.raftConfiguration(isStale: true) : []
+    let nodes = hasData ? try await agent.catalogNodes(isStale: true) : []
     let members = try await agent.members(wan: false)
     let readiness = try await planner.readiness(at: instance)
     var candidates = voters.compactMap { voter in
@@ -85,17 +89,19 @@ package struct OutageObserver: Sendable {
     let second = try await proof.ask(about: ids.sorted())
     var group = instance.identity.groupName
     let states = try await proof.lifecycleStates(&group)
+    let assumedDead = assumedDead.union(settings.assumedDead)
     let servers = candidates.map { candidate in
       OutageServer(
         instance: candidate.instance, address: candidate.address,
-        standing: standing(of: candidate, answers[candidate.address], members, first, second, states))
+        standing: standing(
+          of: candidate, answers[candidate.address], members, first, second, states, assumedDead: assumedDead))
     }
     // AWS lists it, but nothing can be asked: it may hold data.
     let unseen = readiness.asked.filter { asked in !candidates.contains { $0.instance == asked.instanceID } }
       .map { asked in
         OutageServer(
           instance: asked.instanceID, address: nil,
-          standing: asked.isAssumedDead
+          standing: assumedDead.contains(asked.instanceID)
             ? .gone(evidence: "--assume-dead") : .unknown(reason: asked.standing ?? "it has no address"))
       }
     guard let mine = servers.first(where: { $0.instance == instance.identity.instanceID }) else {
@@ -117,11 +123,11 @@ package struct OutageObserver: Sendable {
 
   private func standing(
     of candidate: Candidate, _ answer: PeerAnswer?, _ members: [SerfMember], _ first: InstanceAnswer?,
-    _ second: InstanceAnswer, _ states: [String: String]
+    _ second: InstanceAnswer, _ states: [String: String], assumedDead: Set<String>
   ) -> OutageServer.Standing {
     // One that shows its data lives, whatever EC2 says.
     if case .status(let status) = answer, !status.isEmpty { return .answers(status) }
-    if let instance = candidate.instance, settings.assumedDead.contains(instance) {
+    if let instance = candidate.instance, assumedDead.contains(instance) {
       return .gone(evidence: "--assume-dead")
     }
     let isAlive = members.contains { member in

@@ -252,7 +252,7 @@ extension Sidecar {
     try await StepExecutor(context: context).withoutAgent(runner(instance), supervisor: supervisor) {}
   }
 
-  private func runner(_ instance: LocatedInstance) -> AgentRunner {
+  func runner(_ instance: LocatedInstance) -> AgentRunner {
     switch settings.start(isBootedBySystemd: context.system.isBootedBySystemd) {
     case .systemd: .systemd
     case .docker: .docker(client: instance.consulPath)

@@ -135,6 +135,7 @@ package final class Sidecar: Sendable {
             group.addTask { await self.keepJoined(at: instance) }
             group.addTask { await self.watchNotices(at: instance) }
             group.addTask { await self.watchDeadMembers(at: instance) }
+            group.addTask { await self.watchOutage(at: instance) }
           }
         }
         state.service = service

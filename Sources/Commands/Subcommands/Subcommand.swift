@@ -48,7 +48,7 @@ package struct Subcommand: Sendable, Equatable {
   }
 
   package static let all: [Subcommand] = [
-    sidecar, beforeStart, leave, status, doctor, iamPolicy, install, uninstall, completion, man,
+    sidecar, beforeStart, leave, recover, status, doctor, iamPolicy, install, uninstall, completion, man,
   ]
 
   /// Names are unique.

@@ -11,6 +11,14 @@ extension Settings {
     case new
   }
 
+  /// What a server does once the quorum is lost for good and it has the longest log.
+  package enum RecoveryMode: String, Sendable, CaseIterable {
+    /// It waits for `consul-bootstrap recover`.
+    case manual
+    /// It recovers the cluster.
+    case auto
+  }
+
   /// Path of the record of the datacenter that an instance belongs to; nil without a record.
   package func clusterRecordPath(for identity: Identity) -> String? {
     clusterRecord.map { layout == .single ? $0 : "\($0)/\(identity.availabilityZone)" }

@@ -43,6 +43,7 @@ package struct Settings: Sendable, Equatable {
   package var clusterRecord: String?
   /// What a boot does when every server that the record names is gone.
   package var onTotalLoss = OnTotalLoss.refuse
+  package var recovery = RecoveryMode.manual
   /// Launch hook to complete; nil: none.
   package var lifecycleHook: String?
   /// Termination hook to complete once this server has left; nil: none.

@@ -30,6 +30,12 @@ extension Settings {
   /// How a departure from the cluster goes on, for `status`.
   package var departureReportPath: String { stateDirectory + "/departure.json" }
 
+  /// What the sidecar knows of an outage of the cluster.
+  package var outageReportPath: String { stateDirectory + "/outage.json" }
+
+  /// That a person wants the cluster recovered.
+  package var recoveryRequestPath: String { stateDirectory + "/recovery-request.json" }
+
   /// The sidecar's sign of life, for `status` and `doctor`.
   package var sidecarReportPath: String { stateDirectory + "/sidecar.json" }
 

@@ -30,6 +30,12 @@ extension Option {
       options.settings.onTotalLoss = try choice(value)
     },
     Option(
+      .cluster, "recover", .value("manual|auto"), default: .value("manual"),
+      "once most servers are lost for good: wait for the command recover, or recover the cluster from the longest log"
+    ) { value, options throws(OptionValueError) in
+      options.settings.recovery = try choice(value)
+    },
+    Option(
       .cluster, "verify-timeout", .value("DURATION"), default: .value("5m"),
       "maximum time to wait until the agent is healthy"
     ) { value, options throws(OptionValueError) in

@@ -1,0 +1,78 @@
+package import Base
+
+/// What the sidecar of a server knows of an outage of its cluster, for `status` and for `recover`: a file that exists
+/// while the cluster has no leader.
+package struct OutageReport: Sendable, Equatable {
+  package enum Decision: String, Sendable {
+    /// Something is missing.
+    case wait
+    /// A server can recover the cluster: this one, or another.
+    case recoverable
+    /// This server recovers it.
+    case recovering
+    /// The recovery has not brought a leader: it is not tried again.
+    case failed
+    /// No server has data, and all that had are gone.
+    case lost
+  }
+
+  package let decision: Decision
+  package let reason: String
+  /// What is missing or what is there, a line each.
+  package let details: [String]
+  /// The instance with the longest log.
+  package let best: String?
+  package let time: Timestamp
+
+  package init(_ decision: Decision, reason: String, details: [String], best: String? = nil, time: Timestamp) {
+    self.decision = decision
+    self.reason = reason
+    self.details = details
+    self.best = best
+    self.time = time
+  }
+
+  package static let sizeLimit = 64 << 10
+
+  package var json: JSONValue {
+    [
+      "decision": .string(decision.rawValue), "reason": .string(reason), "details": .strings(details),
+      "best": best.map(JSONValue.string) ?? .null, "time": .string(time.iso8601),
+    ]
+  }
+
+  /// Nil if it is no such report.
+  package init?(json: JSONValue) {
+    guard let decision = json["decision"]?.string.flatMap(Decision.init), let reason = json["reason"]?.string,
+      let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) })
+    else { return nil }
+    self.init(
+      decision, reason: reason, details: (json["details"]?.array ?? []).compactMap(\.string),
+      best: json["best"]?.string, time: time)
+  }
+}
+
+/// What a person has asked the sidecar to do: `consul-bootstrap recover` writes it, and the sidecar removes it.
+package struct RecoveryRequest: Sendable, Equatable {
+  /// Instances whose data will not come back, by that person's word.
+  package let assumedDead: Set<String>
+  /// A request does not outlive the boot in which it was made.
+  package let bootID: String
+
+  package init(assumedDead: Set<String>, bootID: String) {
+    self.assumedDead = assumedDead
+    self.bootID = bootID
+  }
+
+  package static let sizeLimit = 16 << 10
+
+  package var json: JSONValue {
+    ["assume_dead": .strings(assumedDead.sorted()), "boot_id": .string(bootID)]
+  }
+
+  /// Nil if it is no such request.
+  package init?(json: JSONValue) {
+    guard let bootID = json["boot_id"]?.string, let dead = json["assume_dead"]?.array else { return nil }
+    self.init(assumedDead: Set(dead.compactMap(\.string)), bootID: bootID)
+  }
+}
