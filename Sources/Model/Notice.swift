@@ -27,7 +27,8 @@ package struct Notice: Sendable, Equatable {
   }
 }
 
-/// What `status` shows of a departure: the process that carries it out writes this to the state directory.
+/// What `status` shows of a departure, and the next process needs of it: the process that carries it out writes this to
+/// the state directory.
 package struct DepartureReport: Sendable, Equatable {
   package enum Phase: String, Sendable {
     case waiting, leaving, left, kept
@@ -40,9 +41,13 @@ package struct DepartureReport: Sendable, Equatable {
   package let time: Timestamp
   package let uptime: Duration
   package let bootID: String
+  /// The other servers of the raft configuration. Once the agent has ended, only they know whether this one is removed,
+  /// and its configuration may list others that have all been replaced.
+  package let others: [IPv4Address]
 
   package init(
-    source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String
+    source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String,
+    others: [IPv4Address] = []
   ) {
     self.source = source
     self.phase = phase
@@ -50,9 +55,12 @@ package struct DepartureReport: Sendable, Equatable {
     self.time = time
     self.uptime = uptime
     self.bootID = bootID
+    self.others = others
   }
 
   package static let sizeLimit = 64 << 10
+  /// More than a datacenter has servers.
+  private static let mostOthers = 64
   /// Between two reports of the same state.
   package static let interval = Duration.seconds(10)
 
@@ -60,7 +68,7 @@ package struct DepartureReport: Sendable, Equatable {
     [
       "source": .string(source.rawValue), "phase": .string(phase.rawValue), "reason": .string(reason),
       "time": .string(time.iso8601), "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
-      "boot_id": .string(bootID),
+      "boot_id": .string(bootID), "others": .strings(others.map(\.description)),
     ]
   }
 
@@ -71,8 +79,12 @@ package struct DepartureReport: Sendable, Equatable {
       let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }),
       let uptime = json["uptime_milliseconds"]?.integer, let bootID = json["boot_id"]?.string
     else { return nil }
+    let others = (json["others"]?.array ?? []).prefix(Self.mostOthers).compactMap { value in
+      value.string.flatMap { IPv4Address($0) }
+    }
     self.init(
-      source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID)
+      source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID,
+      others: others)
   }
 
   /// Whether it tells of now: of this boot, and while it goes on, written in the last three intervals.

@@ -93,18 +93,18 @@ package struct Departure: Sendable {
       return outcome
     }
     var progress = Progress(start: context.uptime())
-    progress.others = Set(configuration.peers)
+    progress.others = knownOthers()
     while true {
       let notice = changed() ?? first
       if let outcome = try await step(notice, &progress) {
-        report(notice, outcome)
+        report(notice, outcome, progress.others)
         return outcome
       }
       report(notice, .waiting, &progress)
       if let deadline = notice.deadline, context.uptime() >= deadline {
         await release(&progress)
         let outcome = Outcome.kept(reason: progress.reason)
-        report(notice, outcome)
+        report(notice, outcome, progress.others)
         return outcome
       }
       var generator = SystemRandomNumberGenerator()
@@ -181,7 +181,7 @@ package struct Departure: Sendable {
     let configuration = configuration
     let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
     var progress = Progress(start: context.uptime())
-    progress.others = Set(configuration.peers)
+    progress.others = knownOthers()
     progress.reason = "by force"
     let notice = Notice(.manual, deadline: nil)
     let outcome: Outcome
@@ -210,6 +210,7 @@ package struct Departure: Sendable {
       return isOver || !state.mayBePresent ? .kept(reason: progress.reason) : nil
     }
     guard let mine = Self.mine(servers, own, configuration) else {
+      progress.reason = "raft does not name this server"
       return try await leave(notice, configuration, own, &progress)
     }
     if mine.isLeader, notice.source != .manual, progress.handsOver == nil, servers.count > 1,

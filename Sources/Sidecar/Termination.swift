@@ -115,10 +115,13 @@ extension Sidecar {
     if settings.role == .client {
       var generator = SystemRandomNumberGenerator()
       try await context.clock.sleep(for: Self.clientJitter * Double.random(in: 0...1, using: &generator))
-      return try await hook.complete(.proceed)
+      try await hook.complete(.proceed)
+      return
     }
     switch outcome {
-    case .left, .nothingToLeave, .lastOne: try await hook.complete(.proceed)
+    case .left, .nothingToLeave, .lastOne:
+      // A process before this one has abandoned the hook, and has waited since.
+      if try await !hook.complete(.proceed), try await hook.isRetained() { try await powerOff() }
     case .kept:
       // A spot instance stays a voter to its end: its leave would not be better for the others than its death.
       try await hook.complete(.abandon)
@@ -136,6 +139,11 @@ extension Sidecar {
     }
     context.log.warning("this instance is retained, and leaves once that is safe")
     if case .kept = try await departure.run(Notice(.termination, deadline: nil)) { return }
+    try await powerOff()
+  }
+
+  /// Nothing else ends a retained instance that has left.
+  private func powerOff() async throws {
     guard context.system.isBootedBySystemd else { return }
     context.log.warning("this instance has left, and is shut down")
     _ = try await context.launcher.run(.systemctl("poweroff"), timeout: .seconds(10))

@@ -87,18 +87,22 @@ final class TerminationHook: Sendable {
   }
 
   /// Completes the hook once, however long AWS refuses: an instance whose hook is not completed is held for nothing.
+  /// - Returns: false if the hook does not hold this instance any more.
   /// - Throws: `CancellationError` only.
-  func complete(_ result: AutoScaling.LifecycleActionResult) async throws {
-    guard state.withLock({ !$0.isComplete }) else { return }
+  @discardableResult
+  func complete(_ result: AutoScaling.LifecycleActionResult) async throws -> Bool {
+    guard state.withLock({ !$0.isComplete }) else { return true }
     var generator = SystemRandomNumberGenerator(), reported = ReportedReason(), attempt = 0
     while true {
       do {
         try await autoScaling.completeLifecycleAction(
           hook: name, group: try await group(), instanceID: instanceID, result)
         context.log.warning("completed lifecycle hook \(name)", ["result": .string(result.rawValue)])
-        return state.withLock { $0.isComplete = true }
+        state.withLock { $0.isComplete = true }
+        return true
       } catch let error as AWSError where error.isWithoutAction {
-        return context.log.info("lifecycle hook \(name) does not hold this instance any more")
+        context.log.info("lifecycle hook \(name) does not hold this instance any more")
+        return false
       } catch let error as CancellationError {
         throw error
       } catch {

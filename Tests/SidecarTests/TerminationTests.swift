@@ -165,6 +165,21 @@ import Testing
     #expect(context.launcher.commands.contains("/bin/systemctl poweroff"))
   }
 
+  /// Its hook is over: the next process left, and the machine ran on.
+  @Test(arguments: [true, false])
+  func `a retained instance whose process was killed ends, too`(_ isRetained: Bool) async throws {
+    context.system.setBootedBySystemd(true)
+    context.launcher.run("/bin/systemctl")
+    aws.change("i-0aaa") { $0.lifecycle = isRetained ? "Terminating:Retained" : "Terminating:Proceed" }
+    fixture.metadata.set(Self.state, "Terminated")
+    try await whileWatching {
+      try await agent.changed("leave")
+      try await time(60)
+    }
+    #expect(context.launcher.commands.contains("/bin/systemctl poweroff") == isRetained)
+    #expect(aws.completedHooks.isEmpty)
+  }
+
   // MARK: Spot
 
   private func interrupt(in seconds: Int64) {
