@@ -92,6 +92,8 @@ class Chaos:
         self.through, self.rate, self.client_count = through, rate, clients
         self.random = random.Random(seed)
         self.user_data = USER_DATA.format(expect=servers, options=options)
+        # Of the servers' launches.
+        self.machine = {}
         self.events, self.measured, self.bounds = [], [], []
         self.servers, self.clients = [], []
         self._processes = []
@@ -117,9 +119,9 @@ class Chaos:
     def _start(self):
         self.sandbox.aws.create_group(GROUP, desired=self.count)
         self._prepare()
-        self.servers = [self.sandbox.launch(group=GROUP, boot=False) for _ in range(self.count)]
+        self.servers = [self.sandbox.launch(group=GROUP, boot=False, **self.machine) for _ in range(self.count)]
         for server in self.servers:
-            server.boot(self.user_data)
+            self._boot(server)
         self.sampler = self._run("sampler", output=self.watch.path, datacenter="dc1", interval=0.1)
         self._retarget()
         until(self.is_settled, self.describe)
@@ -138,6 +140,9 @@ class Chaos:
 
     def _prepare(self):
         """Before the first launch."""
+
+    def _boot(self, server):
+        server.boot(self.user_data)
 
     def _run(self, module, **options):
         process = Process(module, **options)
