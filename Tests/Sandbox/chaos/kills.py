@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 
 from .. import network
-from ..waiting import TIMEOUT, until
+from ..waiting import until
 from . import history
 from .checker import Limits
 from .departures import one_at_a_time
@@ -187,7 +187,7 @@ def follow(instance, command):
     return follower
 
 
-def leave(instance, point=None):
+def leave(run, instance, point=None):
     """Runs `leave` on an instance, and kills it at a line. Returns its exit status and its lines."""
     arguments = ["/usr/local/bin/consul-bootstrap", "leave", "--log-level", "debug", "--log-format", "json"]
     process = subprocess.Popen(instance.command(arguments), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -201,12 +201,12 @@ def leave(instance, point=None):
     follower.kill_at(*[point] if point else [])
     follower.start()
     try:
-        status = process.wait(TIMEOUT)
+        run.follow_until(lambda: process.poll() is not None)
     finally:
         process.stderr.close()
         follower.join()
         follower.close()
-    return status, follower.lines, follower.kills
+    return process.returncode, follower.lines, follower.kills
 
 
 class SystemdGroup(GroupChaos):
@@ -242,9 +242,12 @@ class SystemdGroup(GroupChaos):
             if member.pid and all(os.path.exists(member.path(pipe)) for pipe in PIPES.values()):
                 self.listen(member)
 
-    def note_kills(self, member, who, points, times):
+    def follow_until(self, condition):
+        until(lambda: (self.follow(), condition())[1], self.describe)
+
+    def note_kills(self, member, name, points, times):
         for point, at in itertools.zip_longest(points, times):
-            kind = f"kill -9, {who}" if at else f"no line, {who}"
+            kind = f"kill -9, {name}" if at else f"no line, {name}"
             at = at or time.monotonic()
             self.events.append(history.Event(at, at, kind, member.id, False, member.address))
             print(f"{'':8}   {kind}: {point.text} ({point.number}, {point.delay} s)", flush=True)
@@ -273,10 +276,10 @@ def agents(members):
     return {member.id: member.run("pgrep", "-o", "-x", "consul").stdout.strip() for member in members}
 
 
-def depart(run, who=None, *points):
+def depart(run, role=None, *points):
     """The leader and another server are to go at once, and the group replaces them.
 
-    - who: the `leader` or the `follower`, whose sidecar is killed at these points.
+    - role: of the `leader` or the `follower`, of which the sidecar is killed at these points.
     Returns what each of them has logged since the notice."""
     leader = run.leader()
     going = {"leader": leader, "follower": run.random.choice([s for s in run.servers if s is not leader])}
@@ -284,12 +287,12 @@ def depart(run, who=None, *points):
     before = agents(others)
     followers = {role: run.listen(member)["sidecar"] for role, member in going.items()}
     marks = {role: len(follower.lines) for role, follower in followers.items()}
-    for role, follower in followers.items():
-        follower.kill_at(*points if role == who else [])
+    for name, follower in followers.items():
+        follower.kill_at(*points if name == role else [])
     run.terminate_in_group(*going.values())
     await_departure(run, list(going.values()), others, before)
-    if who:
-        run.note_kills(going[who], who, points, followers[who].kills)
+    if role:
+        run.note_kills(going[role], role, points, followers[role].kills)
     return {role: follower.lines[marks[role] :] for role, follower in followers.items()}
 
 
@@ -305,10 +308,10 @@ def await_departure(run, going, others, before):
 
 def s12_departure(run):
     """A recorded departure of the leader and a follower, then one for each point of either of them."""
-    found = [(who, point) for who, lines in depart(run).items() for point in points(lines)]
+    found = [(role, point) for role, lines in depart(run).items() for point in points(lines)]
     print(f"{'':8}   {len(found)} points", flush=True)
-    for who, point in found:
-        depart(run, who, point)
+    for role, point in found:
+        depart(run, role, point)
     conclude(run)
 
 
@@ -345,12 +348,12 @@ def another_goes(run):
 def by_hand(run, point=None):
     """A person repeats it. Returns what it has logged."""
     with another_goes(run) as member:
-        status, lines, kills = leave(member, point)
+        status, lines, kills = leave(run, member, point)
         if point:
             run.note_kills(member, "leave", [point], kills)
         if status:
             assert kills, (status, lines)
-            status, again, _ = leave(member)
+            status, again, _ = leave(run, member)
             assert status == 0, again
         run.measure("it has left", lambda: run.have_left(member), run.events[-1].begun)
         until(lambda: not agents([member])[member.id], run.describe, every=0.5)
@@ -365,7 +368,8 @@ def by_stop(run, point=None):
         follower = run.listen(member)["leave"]
         mark = len(follower.lines)
         follower.kill_at(*[point] if point else [])
-        member.run("systemctl", "stop", "consul", check=True)
+        stop = member.start("systemctl", "stop", "consul")
+        run.follow_until(lambda: stop.poll() is not None)
         if point:
             run.note_kills(member, "leave --stopping", [point], follower.kills)
         lines = follower.lines[mark:]

@@ -54,7 +54,7 @@ def s14_health_check(run):
 
 
 def removed(members):
-    """Whom their reapers have removed."""
+    """The members that their reapers have removed."""
     return {node for member in members for node in REMOVED.findall(member.log)}
 
 
