@@ -336,8 +336,8 @@ def s12_leave(run, depart):
 
 @contextlib.contextmanager
 def another_goes(run):
-    """Gives one that the other has to wait for, or that has to wait for the other."""
-    member, other = run.random.sample(run.servers, 2)
+    """Gives one that the other has to wait for. A leader has other lines each time."""
+    member, other = run.random.sample(run.followers(), 2)
     others = [server for server in run.servers if server not in (member, other)]
     before = agents(others)
     run.terminate_in_group(other)
