@@ -10,6 +10,8 @@ import time
 from .. import network
 from ..conftest import healthy
 from ..waiting import until
+from . import kills
+from .checker import Limits
 from .group import HOOK
 from .scenarios import Bounds, finish
 
@@ -24,6 +26,8 @@ body = json.dumps({"Name": "web", "Port": 80}).encode()
 request = urllib.request.Request("http://127.0.0.1:8500/v1/agent/service/register", body, method="PUT")
 urllib.request.urlopen(request, timeout=30).read()
 """
+# A silence in which it can be killed.
+DRAIN = " --drain 4s\n"
 # Boots at a time.
 BATCH = 5
 LEAVING = re.compile(r"^(\S+) warning leaving the cluster", re.MULTILINE)
@@ -125,7 +129,7 @@ def s13_clients(run, count=20):
     noticed_at, told = {}, time.time()
     run.terminate_in_group(*going, decrement=True)
     done = lambda: run.results(*going) == ["CONTINUE"] * len(going)
-    run.measure("their hooks are completed", lambda: follow(going, noticed_at) and done(), run.events[-1].begun)
+    run.measure("their hooks are completed", lambda: note_notices(going, noticed_at) and done(), run.events[-1].begun)
     out = [resolver.last[client.address] - noticed_at[client.id] for client in going]
     print(f"{'':8}   noticed after {max(noticed_at.values()) - told:.1f} s at most", flush=True)
     bounds.check("out of DNS after the notice, s", max(0, *out), 1)
@@ -146,9 +150,59 @@ def s13_clients(run, count=20):
     finish(run, bounds, run.finish("S13"))
 
 
-def follow(going, noticed_at):
+def note_notices(going, noticed_at):
     """Notes when each of them had its notice: the log ends with the machine."""
     for client in going:
         if client.id not in noticed_at and client.pid and (at := noticed(client)):
             noticed_at[client.id] = at
     return True
+
+
+def s12_client(run):
+    """A recorded departure of a client, then one for each point of it. The group replaces each of them."""
+
+    def user_data(instance):
+        kills.prepare(instance)
+        return USER_DATA.rstrip("\n") + DRAIN
+
+    run.sandbox.aws.create_group(WEB, desired=0)
+    run.engine.manage(WEB, user_data, systemd=True)
+    run.engine.put_hook(WEB, heartbeat=run.heartbeat, name=HOOK)
+    run.engine.set_desired(WEB, 1)
+    found = kills.points(depart(run))
+    print(f"{'':8}   {len(found)} points", flush=True)
+    for point in found:
+        depart(run, point)
+    with run.event("no clients"):
+        run.engine.set_desired(WEB, 0)
+    finish(run, Bounds(run), run.finish("S12", Limits(floor=run.count)))
+
+
+def depart(run, point=None):
+    """Returns what it has logged since the notice."""
+    listening = []
+
+    def is_there():
+        """A pipe without a reader keeps its unit from starting."""
+        found = run.engine.members(WEB, "Pending", "InService")
+        if found and found[0].pid and not listening:
+            listening.extend(kills.follow(found[0], command) for command in kills.PIPES)
+        return found and found[0].id in (catalog(run.servers[0]) or ()) and " healthy leader=" in found[0].log
+
+    until(is_there, run.describe, every=0.5)
+    (client,) = run.engine.members(WEB, "InService")
+    client.run("/usr/bin/python3", "-c", REGISTER, check=True)
+    sidecar = listening[0]
+    mark = len(sidecar.lines)
+    sidecar.kill_at(*[point] if point else [])
+    run.terminate_in_group(client)
+    done = lambda: run.results(client) == ["CONTINUE"]
+    run.measure("its hook is completed", done, run.events[-1].begun)
+    out = lambda: client.id not in (catalog(run.servers[0]) or {client.id})
+    run.measure("it is out of the catalog", out, run.events[-1].begun)
+    if point:
+        kills.note_kills(run, client, "client", [point], sidecar.kills)
+    lines = sidecar.lines[mark:]
+    for follower in listening:
+        follower.close()
+    return lines

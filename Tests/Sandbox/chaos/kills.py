@@ -245,13 +245,6 @@ class SystemdGroup(GroupChaos):
     def follow_until(self, condition):
         until(lambda: (self.follow(), condition())[1], self.describe)
 
-    def note_kills(self, member, name, points, times):
-        for point, at in itertools.zip_longest(points, times):
-            kind = f"kill -9, {name}" if at else f"no line, {name}"
-            at = at or time.monotonic()
-            self.events.append(history.Event(at, at, kind, member.id, False, member.address))
-            print(f"{'':8}   {kind}: {point.text} ({point.number}, {point.delay} s)", flush=True)
-
     def _end(self):
         super()._end()
         for id, followers in self.followers_of.items():
@@ -259,6 +252,14 @@ class SystemdGroup(GroupChaos):
                 follower.close()
                 with open(self.path(f"{id}.{command}.log"), "w") as file:
                     file.write("\n".join(f"{at:.3f} {text}" for at, text in follower.lines))
+
+
+def note_kills(run, member, name, points, times):
+    for point, at in itertools.zip_longest(points, times):
+        kind = f"kill -9, {name}" if at else f"no line, {name}"
+        at = at or time.monotonic()
+        run.events.append(history.Event(at, at, kind, member.id, False, member.address))
+        print(f"{'':8}   {kind}: {point.text} ({point.number}, {point.delay} s)", flush=True)
 
 
 # What must hold.
@@ -292,7 +293,7 @@ def depart(run, role=None, *points):
     run.terminate_in_group(*going.values())
     await_departure(run, list(going.values()), others, before)
     if role:
-        run.note_kills(going[role], role, points, followers[role].kills)
+        note_kills(run, going[role], role, points, followers[role].kills)
     return {role: follower.lines[marks[role] :] for role, follower in followers.items()}
 
 
@@ -350,7 +351,7 @@ def by_hand(run, point=None):
     with another_goes(run) as member:
         status, lines, kills = leave(run, member, point)
         if point:
-            run.note_kills(member, "leave", [point], kills)
+            note_kills(run, member, "leave", [point], kills)
         if status:
             assert kills, (status, lines)
             status, again, _ = leave(run, member)
@@ -371,7 +372,7 @@ def by_stop(run, point=None):
         stop = member.start("systemctl", "stop", "consul")
         run.follow_until(lambda: stop.poll() is not None)
         if point:
-            run.note_kills(member, "leave --stopping", [point], follower.kills)
+            note_kills(run, member, "leave --stopping", [point], follower.kills)
         lines = follower.lines[mark:]
         assert not agents([member])[member.id]
         member.run("systemctl", "start", "consul", check=True)

@@ -112,6 +112,11 @@ def test_s12_leave_is_killed_at_every_line(chaos, depart):
         kills.s12_leave(run, depart)
 
 
+def test_s12_the_sidecar_of_a_client_is_killed_at_every_line(chaos):
+    with chaos(GroupChaos) as run:
+        clients.s12_client(run)
+
+
 def test_s13_half_of_a_fleet_of_clients_is_to_go_and_the_other_half_is_killed(chaos):
     with chaos(GroupChaos) as run:
         clients.s13_clients(run)
