@@ -19,9 +19,12 @@ package struct Notice: Sendable, Equatable {
   /// So long, by uptime, it waits until the others could lose one more server; then it is enough that they keep their
   /// quorum.
   package let patientUntil: Duration
+  /// By uptime: when it came; nil where that does not matter.
+  package let since: Duration?
 
-  package init(_ source: Source, deadline: Duration?, patientUntil: Duration = .zero) {
+  package init(_ source: Source, since: Duration? = nil, deadline: Duration?, patientUntil: Duration = .zero) {
     self.source = source
+    self.since = since
     self.deadline = deadline
     self.patientUntil = patientUntil
   }
@@ -44,10 +47,12 @@ package struct DepartureReport: Sendable, Equatable {
   /// The other servers of the raft configuration. Once the agent has ended, only they know whether this one is removed,
   /// and its configuration may list others that have all been replaced.
   package let others: [IPv4Address]
+  /// When its notice came, by uptime: the hook of a termination has run since, whatever was killed.
+  package let since: Duration?
 
   package init(
     source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String,
-    others: [IPv4Address] = []
+    others: [IPv4Address] = [], since: Duration? = nil
   ) {
     self.source = source
     self.phase = phase
@@ -56,6 +61,7 @@ package struct DepartureReport: Sendable, Equatable {
     self.uptime = uptime
     self.bootID = bootID
     self.others = others
+    self.since = since
   }
 
   package static let sizeLimit = 64 << 10
@@ -69,6 +75,7 @@ package struct DepartureReport: Sendable, Equatable {
       "source": .string(source.rawValue), "phase": .string(phase.rawValue), "reason": .string(reason),
       "time": .string(time.iso8601), "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
       "boot_id": .string(bootID), "others": .strings(others.map(\.description)),
+      "since_milliseconds": since.map { .integer($0.wholeMilliseconds) } ?? .null,
     ]
   }
 
@@ -84,7 +91,7 @@ package struct DepartureReport: Sendable, Equatable {
     }
     self.init(
       source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID,
-      others: others)
+      others: others, since: json["since_milliseconds"]?.integer.map { .milliseconds($0) })
   }
 
   /// Whether it tells of now: of this boot, and while it goes on, written in the last three intervals.

@@ -49,18 +49,27 @@ extension Departure {
 
   /// The servers that this one may ask about itself: those of its configuration, and those of the raft configuration
   /// that a process before this one has seen.
-  func knownOthers() -> Set<IPv4Address> {
-    var known = Set(configuration.peers)
+  func knownOthers() -> Set<IPv4Address> { Set(configuration.peers).union(before?.others ?? []) }
+
+  /// When the notice of this termination came; now, if no process before this one has had it.
+  func startOfTermination() -> Duration {
+    let now = context.uptime()
+    guard let before, before.source == .termination, let since = before.since, since >= .zero
+    else { return now }
+    return min(since, now)
+  }
+
+  /// The last report of this boot.
+  private var before: DepartureReport? {
     do {
-      if let bytes = try context.files.readIfPresent(settings.departureReportPath, limit: DepartureReport.sizeLimit),
+      guard let bytes = try context.files.readIfPresent(settings.departureReportPath, limit: DepartureReport.sizeLimit),
         let report = DepartureReport(json: try JSONValue(parsing: bytes)), report.bootID == context.bootID
-      {
-        known.formUnion(report.others)
-      }
+      else { return nil }
+      return report
     } catch {
       context.log.info("cannot read the report of the departure", ["reason": .string(error.explained)])
+      return nil
     }
-    return known
   }
 
   private func write(
@@ -68,7 +77,7 @@ extension Departure {
   ) {
     let report = DepartureReport(
       source: notice.source, phase: phase, reason: reason, time: context.now(), uptime: context.uptime(),
-      bootID: context.bootID, others: others.sorted())
+      bootID: context.bootID, others: others.sorted(), since: notice.since)
     do {
       try context.files.write(
         settings.departureReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)

@@ -38,15 +38,15 @@ extension Sidecar {
         client: instance.client, context: context)
     }
     let departure = Departure(settings: settings, context: context, desiredCapacity: desiredCapacity(at: instance))
-    let outcome = try await beside(hook, word, instance) { [settings, context] in
+    let outcome = try await beside(hook, word, instance) { [settings] in
       var notice = Notice(.termination, deadline: nil)
       if let spot = word.spot {
         notice = self.notice(of: spot)
       } else if let hook {
-        let now = context.uptime()
+        let since = departure.startOfTermination()
         await self.readTimeouts(of: hook)
         notice = Notice(
-          .termination, deadline: now + hook.patience, patientUntil: now + settings.leaveWait)
+          .termination, since: since, deadline: since + hook.patience, patientUntil: since + settings.leaveWait)
       }
       return try await departure.run(notice, changed: { self.state.withLock { $0.spotNotice } })
     }

@@ -45,10 +45,12 @@ extension DepartureTests {
   func `a report of another boot, or none, names no servers`(_ what: String, _ kind: Int) async throws {
     let report = DepartureReport(
       source: .termination, phase: .leaving, reason: "", time: context.context.now(), uptime: .zero,
-      bootID: "another", others: [IPv4Address("10.0.1.13")].compactMap { $0 })
+      bootID: "another", others: [IPv4Address("10.0.1.13")].compactMap { $0 }, since: .zero)
     context.files.put(fixture.settings.departureReportPath, kind == 1 ? report.json.prettyText : "{")
     let departure = Departure(settings: fixture.settings, context: context.context)
     #expect(departure.knownOthers() == Set(["10.0.1.11", "10.0.1.12"].compactMap { IPv4Address($0) }))
+    try await context.clock.sleep(for: .seconds(10))
+    #expect(departure.startOfTermination() == .seconds(10))
   }
 
   @Test func `a survivor with data and without others never goes by itself`() async throws {

@@ -165,6 +165,23 @@ import Testing
     #expect(context.launcher.commands.contains("/bin/systemctl poweroff"))
   }
 
+  /// The hook lasts as long as before, and so does the wait for a replacement.
+  @Test func `a process that goes on counts from the notice`() async throws {
+    agent.set { for index in [2, 3] { $0.members[index].status = 4 } }
+    var group = FakeGroup("consul", desired: 4, hooks: ["ending"])
+    (group.heartbeatTimeout, group.globalTimeout) = (60, 180)
+    aws.setGroups([group])
+    terminate()
+    try await whileWatching { try await time(80) }
+    // For 20 s none runs.
+    try await time(20)
+    try await whileWatching {
+      let completed = try await completion()
+      #expect(completed == "ending consul i-0aaa ABANDON")
+    }
+    #expect(context.clock.uptime() >= .seconds(110) && context.clock.uptime() <= .seconds(130))
+  }
+
   /// Its hook is over: the next process left, and the machine ran on.
   @Test(arguments: [true, false])
   func `a retained instance whose process was killed ends, too`(_ isRetained: Bool) async throws {
