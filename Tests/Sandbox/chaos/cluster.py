@@ -284,9 +284,9 @@ class Chaos:
         self._retarget()
         return fresh
 
-    def measure(self, what, condition, since, timeout=TIMEOUT):
+    def measure(self, what, condition, since, timeout=TIMEOUT, describe=None):
         """Waits for a condition, and notes after what time it held."""
-        until(condition, self.describe, timeout=timeout)
+        until(condition, describe or self.describe, timeout=timeout)
         seconds = time.monotonic() - since
         self.measured.append({"what": what, "seconds": round(seconds, 2)})
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)

@@ -1,5 +1,6 @@
 """The parts of the chaos suite that need no cluster: what an answer means, Consul's RPC, and the report."""
 
+import itertools
 import json
 from types import SimpleNamespace
 from xml.dom import minidom
@@ -10,6 +11,7 @@ from . import report, rpc, workload
 from .checker import check
 from .forged_histories import FORGED, history
 from .history import ACQUIRE, FAIL, OK, REFUSED, UNKNOWN, WRITE, Event, Operation, Sample, read, write
+from .schedule import KINDS, PAUSE, schedule
 
 
 @pytest.mark.parametrize(
@@ -98,3 +100,22 @@ def test_the_report_shows_gaps_events_and_violations(tmp_path):
     assert "no acknowledged write for 1.50 s" in picture and "10.0.1.9" in picture
     text = report.violations(verdict, operations)
     assert "linearizable: shared: a read is stale" in text and text.count("  > ") == 2
+
+
+def test_the_faults_of_a_random_run_depend_on_the_seed_alone():
+    faults = schedule(7, 1200)
+    assert schedule(7, 1200) == faults and schedule(7, 300) == [f for f in faults if f.at < 300]
+    assert schedule(8, 1200) != faults
+    # Each kind is among the first; none waits for longer than the longest pause.
+    assert {fault.kind for fault in faults[: len(KINDS)]} == set(KINDS)
+    times = [0.0, *(fault.at for fault in faults), 1200.0]
+    pauses = [b - a for a, b in itertools.pairwise(times)]
+    assert min(pauses[:-1]) >= PAUSE[0] and max(pauses) <= PAUSE[1]
+
+
+def test_a_fault_chooses_as_many_as_there_are_and_none_twice():
+    for fault in schedule(7, 1200):
+        for most in (1, 2, 5):
+            chosen = fault.choose("abcde", most)
+            assert 1 <= len(chosen) <= most and len(set(chosen)) == len(chosen)
+        assert fault.choose([], 2) == [] and fault.choose("a", 5) == ["a"]
