@@ -358,6 +358,10 @@ class Instance:
     def log(self):
         return self.read("/var/log/cloud-init-output.log") if self.exists("/var/log/cloud-init-output.log") else ""
 
+    def keep_log(self, directory):
+        with open(os.path.join(directory, f"{self.address}.log"), "w") as file:
+            file.write(self.log)
+
     @property
     def status(self):
         """Exit status of the user-data script; None while it runs."""

@@ -10,7 +10,7 @@ import time
 
 from ..sandbox import ROOT, ZONES
 from ..waiting import TIMEOUT, until
-from . import checker, history, report
+from . import checker, footprints, history, report
 
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect} {options}\n"
 CLIENT = "#!/bin/sh\nexec consul-bootstrap --role client --group consul --start-jitter 1ms --sidecar-interval 5s\n"
@@ -93,6 +93,7 @@ class Chaos:
         self.random = random.Random(seed)
         self.user_data = USER_DATA.format(expect=servers, options=options)
         self.events, self.measured, self.bounds = [], [], []
+        self.footprints = footprints.Footprints(self.members)
         self.servers, self.clients = [], []
         self._processes = []
         os.makedirs(self.directory, exist_ok=True)
@@ -115,6 +116,7 @@ class Chaos:
         self._end()
 
     def _start(self):
+        self.sandbox.kept_logs = self.directory
         self.sandbox.aws.create_group(GROUP, desired=self.count)
         self._prepare()
         self.servers = [self.sandbox.launch(group=GROUP, boot=False) for _ in range(self.count)]
@@ -122,6 +124,7 @@ class Chaos:
             server.boot(self.user_data)
         self.sampler = self._run("sampler", output=self.watch.path, datacenter="dc1", interval=0.1)
         self._retarget()
+        self.footprints.start()
         until(self.is_settled, self.describe)
         self.clients = [self.sandbox.launch(user_data=CLIENT) for _ in range(self.client_count)]
         until(lambda: all(" healthy leader=" in c.log for c in self.clients), lambda: self.clients[0].log[-3000:])
@@ -146,10 +149,10 @@ class Chaos:
 
     def _end(self):
         for server in self.members():
-            with open(self.path(f"{server.address}.log"), "w") as file:
-                file.write(server.log)
+            server.keep_log(self.directory)
         for process in self._processes:
             process.kill()
+        self.footprints.finish()
         self.watch.close()
 
     def _recorded(self):

@@ -16,7 +16,7 @@ from . import history
 from .checker import leads
 from .cluster import FRESH, GROUP
 from .group import GroupChaos
-from .scenarios import Bounds, finish, leaves_nothing
+from .scenarios import Bounds, does_not_grow, finish, leaves_nothing
 from .schedule import AWS, schedule
 
 # A killed agent is not taken for one that runs, which its last sample says.
@@ -29,6 +29,9 @@ LAUNCH_HOOK = "launching"
 # A run that has failed is started again so often: what fails for good is found.
 RESTARTS = 40
 RESTART_AFTER = 3
+# Of a shell, for a command that SIGKILL has ended; and Python's.
+KILLED_STATUS = (137, -9)
+LAUNCHES = ("Pending", "Pending:Wait")
 
 
 class NemesisChaos(GroupChaos):
@@ -113,8 +116,8 @@ class Nemesis:
             process, count = self.restarted.get(member.id, (None, 0))
             with contextlib.suppress(OSError, ValueError):
                 status = process.poll() if process else member.status
-                # A run that has left, or that has abandoned its launch, is over.
-                if status in (None, 0) or self.run.engine.state(member) not in ("InService", "Terminating:Wait"):
+                # A run that has left is over, and one that has failed abandons its launch.
+                if status in (None, 0) or (status not in KILLED_STATUS and self.run.engine.state(member) in LAUNCHES):
                     continue
                 due = self.ended.setdefault(member.id, now + RESTART_AFTER)
                 if now >= due and count < RESTARTS:
@@ -131,10 +134,13 @@ class Nemesis:
         fresh = [s for s in self.run.watch.latest.values() if s.time > time.monotonic() - FRESH and s.state == "up"]
         return max((s for s in fresh if leads(s)), key=lambda s: (s.index, s.time), default=None)
 
-    def _broken(self, voters, only_destroyed=False):
+    def _broken(self, voters, destroys, only_destroyed=False):
         """Addresses of the voters that are not to be counted on."""
         chosen = [a for a in self.active if a.destroys or (a.breaks and not only_destroyed)]
         found = {member.address for active in chosen for member in active.members}
+        if destroys:
+            # The leave of one takes Consul seconds: what is lost in these is not back when it is gone.
+            found |= {member.address for member in self.run.leaving}
         servers = {member.address for member in self.run.members() if member.pid and member.id not in self.lost}
         found |= voters - servers
         if not only_destroyed:
@@ -150,15 +156,15 @@ class Nemesis:
                 return 0, set()
             voters = {voter.rpartition(":")[0] for voter in leader.voters}
             # One of two that is lost is no minority.
-            broken = self._broken(voters, only_destroyed=not self.limited)
+            broken = self._broken(voters, destroys, only_destroyed=not self.limited)
             return (len(voters) - 1) // 2 - len(broken), broken
         return len(self.run.servers), set()
 
     def _running(self):
-        """Servers that have booted, in the order of their addresses."""
+        """Servers that have booted, in the order of their launches."""
         members = [m for m in self.run.members() if m.pid and m.id not in self.lost]
         members = [m for m in members if self.run.engine.ec2_state(m) == "running"]
-        return sorted(members, key=lambda m: m.id)
+        return sorted(members, key=list(self.run.sandbox.instances.values()).index)
 
     def _in_service(self):
         """Servers that the group counts, and that are not to go yet."""
@@ -309,3 +315,4 @@ def s18(run, minutes, limited=True):
     verdict.figures |= {"faults": nemesis.counts, "faults left out": nemesis.skipped}
     leaves_nothing(run)
     finish(run, bounds, verdict)
+    does_not_grow(run)

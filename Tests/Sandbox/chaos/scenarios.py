@@ -10,7 +10,7 @@ import os
 import time
 
 from ..waiting import until
-from . import checker, history, report
+from . import checker, footprints, history, report
 
 SLACK = float(os.environ.get("CHAOS_SLACK", "3"))
 
@@ -142,6 +142,7 @@ def s4_random(run, minutes):
     bounds.check("without a leader, % of an hour", (100 - verdict.figures["leader present %"]) * minutes / 60, 1)
     leaves_nothing(run)
     finish(run, bounds, verdict)
+    does_not_grow(run)
 
 
 def s5_all_with_their_data(run):
@@ -187,6 +188,14 @@ def finish(run, bounds, verdict):
     report.write(run, run.name, run.operations, run.samples, verdict)
     clean(run, verdict)
     bounds.end()
+
+
+def does_not_grow(run):
+    """The sidecars that live on use as much memory, and as many descriptors, as at their beginning."""
+    judged = footprints.summaries(run.footprints.samples)
+    for summary in judged:
+        print(f"{'':8}   sidecar {summary}", flush=True)
+    assert not footprints.growing(judged), footprints.growing(judged)
 
 
 def left_over(run):

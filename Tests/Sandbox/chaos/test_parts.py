@@ -7,7 +7,7 @@ from xml.dom import minidom
 
 import pytest
 
-from . import report, rpc, workload
+from . import footprints, report, rpc, workload
 from .checker import check
 from .forged_histories import FORGED, history
 from .history import ACQUIRE, FAIL, OK, REFUSED, UNKNOWN, WRITE, Event, Operation, Sample, read, write
@@ -90,6 +90,7 @@ def test_the_report_shows_gaps_events_and_violations(tmp_path):
         through="clients",
         measured=[],
         bounds=[],
+        footprints=SimpleNamespace(samples={}),
         events=[Event(1.0, 1.5, "kill <-9>", "i-1")],
     )
     report.write(run, "S0", operations, samples, verdict)
@@ -119,3 +120,20 @@ def test_a_fault_chooses_as_many_as_there_are_and_none_twice():
             chosen = fault.choose("abcde", most)
             assert 1 <= len(chosen) <= most and len(set(chosen)) == len(chosen)
         assert fault.choose([], 2) == [] and fault.choose("a", 5) == ["a"]
+
+
+def test_a_sidecar_that_grows_is_found():
+    def judged(memory, descriptors=lambda _: 20, seconds=600):
+        samples = [(float(at), memory(at), descriptors(at)) for at in range(0, seconds, 5)]
+        summaries = footprints.summaries({("10.0.1.9", 1): samples})
+        return summaries and bool(footprints.growing(summaries))
+
+    flat = lambda _: 17.0
+    assert judged(flat) is False
+    # At its start, and in single calls.
+    assert judged(lambda at: 10.0 if at < 50 else 17.0) is False
+    assert judged(lambda at: 23.0 if at % 50 == 0 else 17.0, lambda at: 26 if at % 50 == 0 else 20) is False
+    assert judged(lambda at: 17 + at / 100) is True
+    assert judged(flat, lambda at: 20 + at // 60) is True
+    # Too short a life.
+    assert judged(lambda at: 17 + at / 100, seconds=120) == []
