@@ -111,6 +111,7 @@ extension Sidecar {
   private func conclude(
     _ outcome: Departure.Outcome, _ hook: TerminationHook?, _ departure: Departure
   ) async throws {
+    if case .left = outcome { await supervisor?.left() }
     guard let hook else { return }
     if settings.role == .client {
       var generator = SystemRandomNumberGenerator()
