@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from ..lifecycle_api import LAUNCHING
+from ..test_record import entries, names
 from ..waiting import until
 from . import history
 from .checker import leads
@@ -26,6 +27,8 @@ SPOT_NOTICE = 120
 # The machines that this one can hold.
 SPARE = 4
 LAUNCH_HOOK = "launching"
+RECORD = "/chaos/cluster"
+OPTIONS = f"--cluster-record ssm:{RECORD} --sidecar-interval 10s"
 # A run that has failed is started again so often: what fails for good is found.
 RESTARTS = 40
 RESTART_AFTER = 3
@@ -300,6 +303,12 @@ def is_healthy(run):
     return len(servers) == run.count and all(s["Healthy"] and s["Voter"] for s in servers)
 
 
+def is_recorded(run):
+    """The newest entry of the cluster's record names the servers of now."""
+    newest = max(entries(run.sandbox, RECORD).items())[1]
+    return names(newest) == sorted(server.id for server in run.servers)
+
+
 def s18(run, minutes, limited=True):
     """Random faults for so many minutes; then everything has to come back by itself."""
     bounds = Bounds(run)
@@ -314,5 +323,6 @@ def s18(run, minutes, limited=True):
     verdict = run.finish("S18" if limited else "S18, without a limit")
     verdict.figures |= {"faults": nemesis.counts, "faults left out": nemesis.skipped}
     leaves_nothing(run)
+    run.measure("the record is current", lambda: is_recorded(run), healed, timeout=600)
     finish(run, bounds, verdict)
     does_not_grow(run)

@@ -14,7 +14,7 @@ from ..sandbox import BUILD
 from . import departures, scenarios
 from .cluster import Chaos
 from .group import GroupChaos
-from .nemesis import NemesisChaos, s18
+from .nemesis import OPTIONS, NemesisChaos, s18
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 MINUTES = float(os.environ.get("CHAOS_MINUTES") or 60)
@@ -105,5 +105,5 @@ def test_s10_the_network_is_cut(chaos, leader_in):
 @pytest.mark.parametrize("limited", [True, False], ids=["of-a-minority", "of-any"])
 def test_s18_a_nemesis_breaks_random_parts(chaos, limited):
     """For 20 minutes of 60, and for 10 those of a majority, too."""
-    with chaos(NemesisChaos, options="--cluster-record ssm:/chaos/cluster") as run:
+    with chaos(NemesisChaos, options=OPTIONS) as run:
         s18(run, MINUTES / 3 if limited else MINUTES / 6, limited)
