@@ -79,7 +79,7 @@ extension Sidecar {
   ) async throws -> Value {
     try await withThrowingTaskGroup(of: Value?.self) { group in
       group.addTask {
-        await hook?.keepAlive()
+        await hook?.keepAlive(isActive: word.spot == nil || word.membership != nil)
         return nil
       }
       group.addTask {
