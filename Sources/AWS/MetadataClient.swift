@@ -77,7 +77,7 @@ package final class MetadataClient: Sendable {
         return response.status == 200 ? response.text : nil
       case 401 where own == nil && access.isToken:
         // The token has expired, or the service was restarted: request a new one, once. Other requests see it after it
-        // has worked: what is said of this one then depends on no other.
+        // has worked: what is reported of this one then depends on no other.
         log.debug("metadata token refused; requesting a new one")
         own = try await requestToken()
       default:

@@ -129,7 +129,7 @@ class Nemesis:
                     script = "exec /var/lib/cloud/user-data >> /var/log/cloud-init-output.log 2>&1"
                     self.restarted[member.id] = (member.start("/bin/sh", "-c", script), count + 1)
 
-    # Who may be chosen.
+    # Which servers may be chosen.
 
     def _leader(self):
         """Its latest sample, whatever has happened since."""

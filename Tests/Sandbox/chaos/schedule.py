@@ -25,21 +25,21 @@ AWS = {"5xx": None, "throttle": None, "denied": None, "slow": 3, "away": None}
 @dataclass(frozen=True)
 class Fault:
     """- at: seconds after the start.
-    - count, who: how many servers of all that may be chosen, and which, both as draws between 0 and 1.
+    - count, which: how many servers of all that may be chosen, and which, both as draws between 0 and 1.
     - seconds: how long it lasts.
     - detail: the way in which AWS fails; whether a cut is of one way."""
 
     at: float
     kind: str
     count: float
-    who: tuple
+    which: tuple
     seconds: float
     detail: str = ""
 
     def choose(self, candidates, most):
         """As many of the candidates as it draws, and at most so many."""
         candidates, chosen = list(candidates), []
-        for draw in self.who[: 1 + int(self.count * most)]:
+        for draw in self.which[: 1 + int(self.count * most)]:
             if candidates:
                 chosen.append(candidates.pop(int(draw * len(candidates))))
         return chosen
@@ -53,9 +53,9 @@ def schedule(seed, seconds):
     while (at := at + drawn.uniform(*PAUSE)) < seconds:
         kind = first.pop() if first else drawn.choices(list(KINDS), KINDS.values())[0]
         # The same number of draws for each kind.
-        count, who, lasts = drawn.random(), tuple(drawn.random() for _ in range(9)), drawn.uniform(1, 60)
+        count, which, lasts = drawn.random(), tuple(drawn.random() for _ in range(9)), drawn.uniform(1, 60)
         way, is_one_way = drawn.choice(list(AWS)), drawn.random() < 0.3
         detail = {"aws": way, "partition": "one way" if is_one_way else ""}.get(kind, "")
         # A restart by the system comes within seconds.
-        faults.append(Fault(at, kind, count, who, lasts / 6 if kind == "sidecar" else lasts, detail))
+        faults.append(Fault(at, kind, count, which, lasts / 6 if kind == "sidecar" else lasts, detail))
     return faults
