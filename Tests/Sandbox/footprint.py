@@ -37,10 +37,19 @@ def cpu(pid):
     return sum(map(int, _fields(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
+def _memory(pid, name):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+
 def resident(pid):
     """MiB."""
-    with open(f"/proc/{pid}/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:")) / 1024
+    return _memory(pid, "VmRSS:")
+
+
+def anonymous(pid):
+    """MiB of it that are no pages of the program's file, which it reads when it first uses them."""
+    return _memory(pid, "RssAnon:")
 
 
 def descriptors(pid):

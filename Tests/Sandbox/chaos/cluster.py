@@ -85,11 +85,16 @@ class Watch:
 
 
 class Chaos:
-    """- through: `clients` or `servers`: where the load enters."""
+    """- through: `clients` or `servers`: where the load enters.
+    - systemd: whether the servers boot it, with cloud-init and a sidecar of their own."""
 
-    def __init__(self, sandbox, directory, seed, servers=5, clients=2, through="clients", options="", rate=6):
+    def __init__(
+        self, sandbox, directory, seed, servers=5, clients=2, through="clients", options="", rate=6, systemd=False
+    ):
         self.sandbox, self.directory, self.seed, self.count = sandbox, str(directory), seed, servers
         self.through, self.rate, self.client_count = through, rate, clients
+        # As keywords of `sandbox.launch`.
+        self.machine = {"systemd": systemd}
         self.random = random.Random(seed)
         self.user_data = USER_DATA.format(expect=servers, options=options)
         self.events, self.measured, self.bounds = [], [], []
@@ -119,7 +124,7 @@ class Chaos:
         self.sandbox.kept_logs = self.directory
         self.sandbox.aws.create_group(GROUP, desired=self.count)
         self._prepare()
-        self.servers = [self.sandbox.launch(group=GROUP, boot=False) for _ in range(self.count)]
+        self.servers = [self.sandbox.launch(group=GROUP, boot=False, **self.machine) for _ in range(self.count)]
         for server in self.servers:
             server.boot(self.user_data)
         self.sampler = self._run("sampler", output=self.watch.path, datacenter="dc1", interval=0.1)
@@ -279,7 +284,7 @@ class Chaos:
         fresh = []
         for _ in range(count):
             zones = [member.zone for member in [*self.servers, *fresh]]
-            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False))
+            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False, **self.machine))
         with self.event("launch", *fresh):
             for member in fresh:
                 member.boot(self.user_data)

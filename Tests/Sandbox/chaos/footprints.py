@@ -12,8 +12,10 @@ INTERVAL = 5.0
 WARM_UP = 60.0
 # A process is judged that has lived for so long after that.
 LIVED = 120.0
-# Of the memory, MiB; between the beginning and the end of what is judged.
+# Of the memory that is no program text, MiB; between the beginning and the end of what is judged.
 GROWTH = 2.0
+# MiB of memory in all.
+MOST = 24.0
 # A call to AWS, to the agent and to the metadata service that are open at the same time in one part only.
 DESCRIPTORS = 3
 
@@ -24,7 +26,7 @@ class Footprints(threading.Thread):
     def __init__(self, members):
         super().__init__(daemon=True)
         self.members = members
-        # By address and process: time, MiB, descriptors.
+        # By address and process: time, MiB, descriptors, MiB without program text.
         self.samples = defaultdict(list)
         self.ended = threading.Event()
         self._known = {}
@@ -43,7 +45,8 @@ class Footprints(threading.Thread):
                     return
                 process = self._known[member.id] = (pid, footprint.start(pid))
             pid = process[0]
-            figures = (time.monotonic(), footprint.resident(pid), footprint.descriptors(pid))
+            memory = footprint.resident(pid), footprint.anonymous(pid)
+            figures = (time.monotonic(), memory[0], footprint.descriptors(pid), memory[1])
         except (OSError, IndexError, StopIteration):
             # It has ended meanwhile.
             return
@@ -73,7 +76,7 @@ def summaries(samples):
         third = max(1, len(warm) // 3)
         growth = [
             statistics.median(f[at] for f in warm[-third:]) - statistics.median(f[at] for f in warm[:third])
-            for at in (1, 2)
+            for at in (3, 2)
         ]
         found.append(
             {
@@ -89,4 +92,6 @@ def summaries(samples):
 
 
 def growing(summaries):
-    return [s for s in summaries if abs(s["MiB grown"]) > GROWTH or s["descriptors grown"] > DESCRIPTORS]
+    return [
+        s for s in summaries if s["MiB grown"] > GROWTH or s["descriptors grown"] > DESCRIPTORS or s["MiB"][2] > MOST
+    ]

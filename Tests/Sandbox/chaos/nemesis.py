@@ -188,7 +188,7 @@ class Nemesis:
         destroys = fault.kind in ("lose", "spot")
         room, broken = self._room(destroys)
         if room < 1:
-            return "no leader" if not self._leader() else f"broken already: {sorted(broken)}"
+            return f"no minority is whole: broken {sorted(broken)}" if self._leader() else "no leader"
         if fault.kind == "partition" and any(a.kind == "partition" for a in self.active):
             return "there is a partition"
         candidates = self._in_service() if destroys else self._running()

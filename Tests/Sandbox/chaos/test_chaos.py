@@ -107,3 +107,9 @@ def test_s18_a_nemesis_breaks_random_parts(chaos, limited):
     """For 20 minutes of 60, and for 10 those of a majority, too."""
     with chaos(NemesisChaos, options=OPTIONS) as run:
         s18(run, MINUTES / 3 if limited else MINUTES / 6, limited)
+
+
+def test_s18_on_machines_with_systemd(chaos):
+    """Where the sidecar and the agent are units, which live and die on their own. For 10 minutes of 60."""
+    with chaos(NemesisChaos, options=OPTIONS, systemd=True) as run:
+        s18(run, MINUTES / 6)

@@ -124,7 +124,7 @@ def test_a_fault_chooses_as_many_as_there_are_and_none_twice():
 
 def test_a_sidecar_that_grows_is_found():
     def judged(memory, descriptors=lambda _: 20, seconds=600):
-        samples = [(float(at), memory(at), descriptors(at)) for at in range(0, seconds, 5)]
+        samples = [(float(at), memory(at), descriptors(at), memory(at)) for at in range(0, seconds, 5)]
         summaries = footprints.summaries({("10.0.1.9", 1): samples})
         return summaries and bool(footprints.growing(summaries))
 
@@ -135,5 +135,6 @@ def test_a_sidecar_that_grows_is_found():
     assert judged(lambda at: 23.0 if at % 50 == 0 else 17.0, lambda at: 26 if at % 50 == 0 else 20) is False
     assert judged(lambda at: 17 + at / 100) is True
     assert judged(flat, lambda at: 20 + at // 60) is True
+    assert judged(lambda _: 25.0) is True
     # Too short a life.
     assert judged(lambda at: 17 + at / 100, seconds=120) == []
