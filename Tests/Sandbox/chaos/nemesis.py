@@ -7,6 +7,7 @@ nothing could come back. In both, everything has to be well again at the end.
 
 import contextlib
 import json
+import math
 import subprocess
 import time
 
@@ -180,6 +181,8 @@ class Nemesis:
         """Returns why it was left out; None if it was not."""
         if fault.kind == "aws":
             return self._aws(fault)
+        if fault.kind == "metadata":
+            return self._apply(fault, fault.choose(self._running(), self.run.count))
         if fault.kind in ("terminate", "replace"):
             if len(self.run.members()) >= self.run.count + SPARE:
                 return "too many machines"
@@ -280,6 +283,20 @@ class Nemesis:
         self._begin(fault, [], fault.seconds, end, breaks=False)
         return None
 
+    def _metadata(self, fault, victims):
+        """Their agents run on; their notices, and the boots of new ones, are late."""
+        services = [member.metadata for member in victims]
+        with self.run.event(f"metadata {fault.detail} {fault.seconds:.0f} s", *victims):
+            for service in services:
+                break_metadata(service, fault.detail)
+
+        def end():
+            with self.run.event("metadata back", *victims):
+                for service in services:
+                    repair_metadata(service)
+
+        self._begin(fault, [], fault.seconds, end, breaks=False)
+
     def _sidecar(self, fault, victims):
         """With the agent that it supervises; the system starts it again."""
         with self.run.event("kill -9 of the sidecar", *victims, stops=True):
@@ -287,6 +304,19 @@ class Nemesis:
                 self.run.sandbox.faults.kill_sidecar(member)
                 self.ended[member.id] = time.monotonic() + fault.seconds
         self._begin(fault, victims, fault.seconds + KILLED)
+
+
+def break_metadata(service, way):
+    service.fail, service.throttle = (math.inf if way == kind else 0 for kind in ("fail", "throttle"))
+    service.slow = 3 if way == "slow" else 0
+    service.away, service.garbage = way == "away", way == "garbage"
+    if way == "frozen":
+        service.freeze()
+
+
+def repair_metadata(service):
+    break_metadata(service, None)
+    service.thaw()
 
 
 def is_healthy(run):

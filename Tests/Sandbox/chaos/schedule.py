@@ -17,9 +17,12 @@ KINDS = {
     "replace": 2,
     "aws": 3,
     "sidecar": 3,
+    "metadata": 1,
 }
 # The ways in which AWS fails, and what of each; `away` answers nothing at all.
 AWS = {"5xx": None, "throttle": None, "denied": None, "slow": 3, "away": None}
+# The ways in which the metadata services fail.
+METADATA = ("fail", "throttle", "slow", "away", "garbage", "frozen")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Fault:
     """- at: seconds after the start.
     - count, which: how many servers of all that may be chosen, and which, both as draws between 0 and 1.
     - seconds: how long it lasts.
-    - detail: the way in which AWS fails; whether a cut is of one way."""
+    - detail: the way in which AWS or the metadata fails; whether a cut is of one way."""
 
     at: float
     kind: str
@@ -54,8 +57,8 @@ def schedule(seed, seconds):
         kind = first.pop() if first else drawn.choices(list(KINDS), KINDS.values())[0]
         # The same number of draws for each kind.
         count, which, lasts = drawn.random(), tuple(drawn.random() for _ in range(9)), drawn.uniform(1, 60)
-        way, is_one_way = drawn.choice(list(AWS)), drawn.random() < 0.3
-        detail = {"aws": way, "partition": "one way" if is_one_way else ""}.get(kind, "")
+        ways = {"aws": drawn.choice(list(AWS)), "metadata": drawn.choice(METADATA)}
+        ways["partition"] = "one way" if drawn.random() < 0.3 else ""
         # A restart by the system comes within seconds.
-        faults.append(Fault(at, kind, count, which, lasts / 6 if kind == "sidecar" else lasts, detail))
+        faults.append(Fault(at, kind, count, which, lasts / 6 if kind == "sidecar" else lasts, ways.get(kind, "")))
     return faults
