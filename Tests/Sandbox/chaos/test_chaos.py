@@ -109,7 +109,8 @@ def test_s18_a_nemesis_breaks_random_parts(chaos, limited):
         s18(run, MINUTES / 3 if limited else MINUTES / 6, limited)
 
 
-def test_s18_on_machines_with_systemd(chaos):
+@pytest.mark.parametrize("limited", [True, False], ids=["of-a-minority", "of-any"])
+def test_s18_on_machines_with_systemd(chaos, limited):
     """Where the sidecar and the agent are units, which live and die on their own. For 10 minutes of 60."""
     with chaos(NemesisChaos, options=OPTIONS, systemd=True) as run:
-        s18(run, MINUTES / 6)
+        s18(run, MINUTES / 6, limited)
