@@ -185,9 +185,10 @@ package struct Planner: Sendable {
   }
 
   /// One observation of the servers, for the sidecar.
+  /// - Parameter ownGroup: this instance's Auto Scaling group, if it is known; else, where it matters, AWS is asked.
   /// - Throws: `Failure`, or `CancellationError`.
-  package func readiness(at instance: LocatedInstance) async throws -> Readiness {
-    let (group, identity) = try await observeGroup(at: instance, withInterfaces: true)
+  package func readiness(at instance: LocatedInstance, ownGroup: String? = nil) async throws -> Readiness {
+    let (group, identity) = try await observeGroup(at: instance, withInterfaces: true, ownGroup: ownGroup)
     return Readiness(group, identity: identity, settings: settings)
   }
 
@@ -199,12 +200,16 @@ package struct Planner: Sendable {
   }
 
   private func observeGroup(
-    at instance: LocatedInstance, withInterfaces: Bool
+    at instance: LocatedInstance, withInterfaces: Bool, ownGroup: String? = nil
   ) async throws -> (GroupObservation, Identity) {
     let waiter = waiter(instance.client)
     var identity = instance.identity
     do {
-      identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      if let ownGroup, settings.membership == .ownGroup {
+        identity.groupName = ownGroup
+      } else {
+        identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      }
       if withInterfaces {
         identity.interfaces = try await identityObserver.interfaceKinds(of: identity, instance.client)
       }

@@ -79,7 +79,7 @@ extension Sidecar {
   ) async throws -> Value {
     try await withThrowingTaskGroup(of: Value?.self) { group in
       group.addTask {
-        await hook?.keepAlive()
+        await hook?.keepAlive(isActive: word.spot == nil || word.membership != nil)
         return nil
       }
       group.addTask {
@@ -111,6 +111,7 @@ extension Sidecar {
   private func conclude(
     _ outcome: Departure.Outcome, _ hook: TerminationHook?, _ departure: Departure
   ) async throws {
+    if case .left = outcome { await supervisor?.left() }
     guard let hook else { return }
     if settings.role == .client {
       var generator = SystemRandomNumberGenerator()

@@ -66,7 +66,8 @@ final class TerminationHook: Sendable {
   }
 
   /// Holds the instance until cancelled. Failures are logged once for each reason.
-  func keepAlive() async {
+  /// - Parameter isActive: whether the hook holds the instance already. That of a spot interruption may come later.
+  func keepAlive(isActive: Bool) async {
     var reported = ReportedReason()
     while !Task.isCancelled {
       do {
@@ -75,6 +76,8 @@ final class TerminationHook: Sendable {
         context.log.debug("recorded a heartbeat of lifecycle hook \(name)")
         try await readTimeouts()
         _ = reported.isNew(nil)
+      } catch let error as AWSError where error.isWithoutAction && !isActive {
+        context.log.debug("lifecycle hook \(name) does not hold this instance yet")
       } catch {
         if !Task.isCancelled, reported.isNew(error.stableReason) {
           context.log.warning("cannot hold lifecycle hook \(name)", ["reason": .string(error.explained)])

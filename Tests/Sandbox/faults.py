@@ -132,9 +132,12 @@ class Faults:
     def heal(self):
         tables, self._tables = self._tables, []
         for namespace, table in tables:
-            # The instance may have been terminated.
-            if os.path.exists(f"/run/netns/{namespace}"):
+            try:
                 nft(namespace, f"delete table inet {table}\n")
+            except subprocess.CalledProcessError:
+                # The instance may have been terminated.
+                if os.path.exists(f"/run/netns/{namespace}"):
+                    raise
 
     # Machines.
 

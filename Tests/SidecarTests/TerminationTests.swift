@@ -1,5 +1,6 @@
 import AWS
 import Base
+import Execution
 import Model
 import TestSupport
 import Testing
@@ -49,8 +50,9 @@ import Testing
   }
 
   /// Watches the metadata only: each part of a sidecar takes the test clock's time.
-  private func whileWatching(_ body: () async throws -> Void) async throws {
+  private func whileWatching(_ supervisor: Supervisor? = nil, _ body: () async throws -> Void) async throws {
     let sidecar = fixture.sidecar(), instance = try await fixture.instance()
+    if let supervisor { sidecar.monitors(supervisor) }
     let task = Task { await sidecar.watchNotices(at: instance) }
     defer { task.cancel() }
     try await body()
@@ -72,6 +74,23 @@ import Testing
       #expect(completed == "ending consul i-0aaa CONTINUE")
     }
     #expect(agent.changes == ["leave"] && aws.heartbeats >= 1 && context.clock.uptime() < .seconds(70))
+  }
+
+  /// A new agent would join again, and its vote would die with the machine.
+  @Test func `an agent that is killed between its removal and its end is not started again`() async throws {
+    let processes = Watched<[FakeProcess]>([])
+    context.launcher.start("/usr/bin/consul") { process in processes.update { $0.append(process) } }
+    let supervisor = Supervisor(
+      Command("/usr/bin/consul", []), owner: nil, mayBindLowPorts: false, copy: nil, context: context.context)
+    let task = Task { try await supervisor.run() }
+    terminate()
+    try await whileWatching(supervisor) {
+      let completed = try await completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+      processes.value[0].finish(.signalled(9))
+      #expect(try await task.value == .exited(0))
+    }
+    #expect(processes.value.count == 1)
   }
 
   @Test func `nothing else in the group's states is a departure`() async throws {
@@ -208,6 +227,8 @@ import Testing
     interrupt(in: 120)
     try await whileWatching { try await agent.changed("leave") }
     #expect(context.clock.uptime() < .seconds(10) && aws.completedHooks.isEmpty)
+    // The hook that does not hold it is no problem.
+    #expect(!context.sink.lines.contains { $0.contains("cannot hold") })
   }
 
   /// The machine's clock may be wrong by minutes.

@@ -10,7 +10,7 @@ import time
 
 from ..sandbox import ROOT, ZONES
 from ..waiting import TIMEOUT, until
-from . import checker, history, report
+from . import checker, footprints, history, report
 
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect} {options}\n"
 CLIENT = "#!/bin/sh\nexec consul-bootstrap --role client --group consul --start-jitter 1ms --sidecar-interval 5s\n"
@@ -85,16 +85,22 @@ class Watch:
 
 
 class Chaos:
-    """- through: `clients` or `servers`: where the load enters."""
+    """- through: `clients` or `servers`: where the load enters.
+    - systemd: whether the servers boot it, with cloud-init and a sidecar of their own."""
 
-    def __init__(self, sandbox, directory, seed, servers=5, clients=2, through="clients", options="", rate=6):
+    def __init__(
+        self, sandbox, directory, seed, servers=5, clients=2, through="clients", options="", rate=6, systemd=False
+    ):
         self.sandbox, self.directory, self.seed, self.count = sandbox, str(directory), seed, servers
         self.through, self.rate, self.client_count = through, rate, clients
+        # As keywords of `sandbox.launch`.
+        self.machine = {"systemd": systemd}
         self.random = random.Random(seed)
         self.user_data = USER_DATA.format(expect=servers, options=options)
         # Of the servers' launches.
         self.machine = {}
         self.events, self.measured, self.bounds = [], [], []
+        self.footprints = footprints.Footprints(self.members)
         self.servers, self.clients = [], []
         self._processes = []
         os.makedirs(self.directory, exist_ok=True)
@@ -117,6 +123,7 @@ class Chaos:
         self._end()
 
     def _start(self):
+        self.sandbox.kept_logs = self.directory
         self.sandbox.aws.create_group(GROUP, desired=self.count)
         self._prepare()
         self.servers = [self.sandbox.launch(group=GROUP, boot=False, **self.machine) for _ in range(self.count)]
@@ -124,6 +131,7 @@ class Chaos:
             self._boot(server)
         self.sampler = self._run("sampler", output=self.watch.path, datacenter="dc1", interval=0.1)
         self._retarget()
+        self.footprints.start()
         until(self.is_settled, self.describe)
         self.clients = [self.sandbox.launch(user_data=CLIENT) for _ in range(self.client_count)]
         until(lambda: all(" healthy leader=" in c.log for c in self.clients), lambda: self.clients[0].log[-3000:])
@@ -151,10 +159,10 @@ class Chaos:
 
     def _end(self):
         for server in self.members():
-            with open(self.path(f"{server.address}.log"), "w") as file:
-                file.write(server.log)
+            server.keep_log(self.directory)
         for process in self._processes:
             process.kill()
+        self.footprints.finish()
         self.watch.close()
 
     def _recorded(self):
@@ -281,7 +289,7 @@ class Chaos:
         fresh = []
         for _ in range(count):
             zones = [member.zone for member in [*self.servers, *fresh]]
-            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False))
+            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False, **self.machine))
         with self.event("launch", *fresh):
             for member in fresh:
                 member.boot(self.user_data)
@@ -289,9 +297,9 @@ class Chaos:
         self._retarget()
         return fresh
 
-    def measure(self, what, condition, since, timeout=TIMEOUT):
+    def measure(self, what, condition, since, timeout=TIMEOUT, describe=None):
         """Waits for a condition, and notes after what time it held."""
-        until(condition, self.describe, timeout=timeout)
+        until(condition, describe or self.describe, timeout=timeout)
         seconds = time.monotonic() - since
         self.measured.append({"what": what, "seconds": round(seconds, 2)})
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)

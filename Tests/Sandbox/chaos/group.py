@@ -24,7 +24,7 @@ class GroupChaos(Chaos):
         self.offset = time.monotonic() - time.time()
 
     def _prepare(self):
-        self.engine.manage(GROUP, self.user_data)
+        self.engine.manage(GROUP, self.user_data, **self.machine)
         self.engine.put_hook(GROUP, heartbeat=self.heartbeat, name=HOOK)
         self.engine.retain(GROUP)
 

@@ -14,6 +14,7 @@ from ..sandbox import BUILD
 from . import clients, departures, kills, outages, scenarios
 from .cluster import Chaos
 from .group import GroupChaos
+from .nemesis import OPTIONS, NemesisChaos, s18
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 MINUTES = float(os.environ.get("CHAOS_MINUTES") or 60)
@@ -130,3 +131,17 @@ def test_s14_a_load_balancer_calls_the_survivors_of_an_outage_unhealthy(chaos):
 def test_s15_aws_lies(chaos):
     with chaos(GroupChaos, options="--cleanup-dead-servers false") as run:
         outages.s15_lies(run)
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["of-a-minority", "of-any"])
+def test_s18_a_nemesis_breaks_random_parts(chaos, limited):
+    """For 20 minutes of 60, and for 10 those of a majority, too."""
+    with chaos(NemesisChaos, options=OPTIONS) as run:
+        s18(run, MINUTES / 3 if limited else MINUTES / 6, limited)
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["of-a-minority", "of-any"])
+def test_s18_on_machines_with_systemd(chaos, limited):
+    """Where the sidecar and the agent are units, which live and die on their own. For 10 minutes of 60."""
+    with chaos(NemesisChaos, options=OPTIONS, systemd=True) as run:
+        s18(run, MINUTES / 6, limited)
