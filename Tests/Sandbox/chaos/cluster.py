@@ -91,7 +91,7 @@ class Chaos:
         self.sandbox, self.directory, self.seed, self.count = sandbox, str(directory), seed, servers
         self.through, self.rate, self.client_count = through, rate, clients
         self.random = random.Random(seed)
-        self.user_data = USER_DATA.format(expect=servers, options=options)
+        self.user_data, self.client_data = USER_DATA.format(expect=servers, options=options), CLIENT
         self.events, self.measured, self.bounds = [], [], []
         self.servers, self.clients = [], []
         self._processes = []
@@ -123,7 +123,8 @@ class Chaos:
         self.sampler = self._run("sampler", output=self.watch.path, datacenter="dc1", interval=0.1)
         self._retarget()
         until(self.is_settled, self.describe)
-        self.clients = [self.sandbox.launch(user_data=CLIENT) for _ in range(self.client_count)]
+        tags = {"Name": "client"}
+        self.clients = [self.sandbox.launch(user_data=self.client_data, tags=tags) for _ in range(self.client_count)]
         until(lambda: all(" healthy leader=" in c.log for c in self.clients), lambda: self.clients[0].log[-3000:])
         self.load = self._run(
             "workload",
@@ -292,13 +293,14 @@ class Chaos:
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)
         return seconds
 
-    def finish(self, name, limits=None, is_whole=True):
+    def finish(self, name, limits=None, is_whole=True, readers=()):
         """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict.
 
-        - is_whole: whether the cluster can be read, and is waited for."""
+        - is_whole: whether the cluster can be read, and is waited for.
+        - readers: servers to read from where it is not."""
         if is_whole:
             until(self.is_settled, self.describe)
-        self.load.tell(finish=self._targets(self.servers) if is_whole else [])
+        self.load.tell(finish=self._targets(self.servers if is_whole else readers))
         self.load.finish()
         self.sampler.finish()
         self.name = name
