@@ -294,6 +294,19 @@ import Testing
     #expect(agent.changes.isEmpty && context.clock.uptime() > .seconds(200))
   }
 
+  @Test func `servers that have joined and do not vote yet are waited for`() async throws {
+    let last = last()
+    agent.set { $0.members.append(.init("green", "10.0.1.14")) }
+    terminate()
+    try await last.whileWatching {
+      try await last.time(60)
+      #expect(aws.completedHooks.isEmpty && agent.changes.isEmpty)
+      agent.setCluster([("own", "10.0.1.10")])
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+    }
+  }
+
   @Test func `groups that cannot be asked for are no teardown`() async throws {
     let last = last()
     aws.refuse("DescribeAutoScalingGroups", .accessDenied)
