@@ -192,10 +192,20 @@ package struct Planner: Sendable {
     return Readiness(group, identity: identity, settings: settings)
   }
 
-  /// The number of servers that the groups of this datacenter want; nil if tags find the servers.
+  /// The number of servers that the groups of this datacenter want; nil if that is not known. Where tags find the
+  /// servers, of the groups that have some of them.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
-    let (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
+    var (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
+    if case .tags = settings.membership {
+      do {
+        group.scalingGroups =
+          try await GroupObserver(membership: settings.membership, addressing: .primary, client: instance.client)
+          .scalingGroups(of: group.instances, identity) ?? []
+      } catch {
+        throw error.asFailure("describe the groups of the servers")
+      }
+    }
     return group.desiredServers(in: identity.availabilityZone, settings.layout)
   }
 

@@ -45,7 +45,13 @@ extension Departure {
       let isWell = isAlive && (health[server.id] ?? (!comparesGossip || before.contains(server.id)))
       others.append(.init(id: server.id, node: server.node, address: server.address, isWell: isWell))
     }
-    return QuorumView(others: others, isVoter: mine.isVoter, isLeader: mine.isLeader)
+    let voting = Set(servers.filter(\.isVoter).compactMap { IPv4Address(raftAddress: $0.address) })
+    let joining = members.filter { member in
+      member.isServer && member.isAlive && member.name != mine.node
+        && member.address.map { !voting.contains($0) } ?? true
+    }
+    return QuorumView(
+      others: others, joining: joining.map(\.name).sorted(), isVoter: mine.isVoter, isLeader: mine.isLeader)
   }
 
   /// Gossip and autopilot notice a death seconds later: a voter that does not answer on raft's port now, or knows no

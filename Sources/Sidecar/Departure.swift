@@ -242,7 +242,10 @@ package struct Departure: Sendable {
         return .kept(reason: reason)
       }
       try await progress.session.yield(client)
-    case .stayAsLast(let reason): return .lastOne(reason: reason)
+    case .stayAsLast(let reason):
+      // For the stop that follows.
+      await release(&progress)
+      return .lastOne(reason: reason)
     case .leave(let reason):
       progress.reason = reason
       if view.isLeader {

@@ -1,7 +1,7 @@
 internal import AWS
 internal import Base
 internal import Model
-internal import Observers
+package import Observers
 
 /// Watches the metadata for word that this machine is to go. A service that does not answer says nothing.
 extension Sidecar {
@@ -23,6 +23,8 @@ extension Sidecar {
   }
 
   static let noticePause = Duration.seconds(5)
+  /// Auto Scaling ends an instance seconds after its launch hook.
+  private static let longestNotice = Duration.seconds(120)
   private static let purpose = "watch for the termination of this instance"
   private static let confirmationTimeout = Duration.seconds(4)
   /// Enough where AWS does not answer.
@@ -41,6 +43,38 @@ extension Sidecar {
         }
       }
       do { try await context.clock.sleep(for: Self.noticePause) } catch { return }
+    }
+  }
+
+  /// A boot has failed, and its launch hook is abandoned: the group ends this instance, and the termination hook would
+  /// hold it to its time-out, as nothing else runs here that could complete it.
+  package func endFailedBoot(at instance: LocatedInstance) async {
+    guard let hook = settings.terminationHook else { return }
+    context.log.warning("this boot has failed; completing lifecycle hook \(hook) once Auto Scaling ends this instance")
+    do {
+      let notice = try await context.within(Self.longestNotice) { try await self.awaitNotice(at: instance) }
+      guard let notice else {
+        return context.log.warning("lifecycle hook \(hook) is left to its time-out: no word of a termination comes")
+      }
+      try await departOnce(notice, instance)
+    } catch {
+      context.log.info("the departure was interrupted", ["reason": .string(error.explained)])
+    }
+  }
+
+  private func awaitNotice(at instance: LocatedInstance) async throws -> TerminationNotice {
+    var state = NoticeState(), reported = ReportedReason()
+    while true {
+      do {
+        if let notice = try await notice(at: instance, &state) { return notice }
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        if reported.isNew(error.stableReason) {
+          context.log.info("cannot \(Self.purpose) yet; retrying", ["reason": .string(error.explained)])
+        }
+      }
+      try await context.clock.sleep(for: Self.noticePause)
     }
   }
 

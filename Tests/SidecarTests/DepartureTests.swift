@@ -212,6 +212,8 @@ import Testing
         == .lastOne(reason: "this is the last voter of a group that is to have none"))
     // Asked twice.
     #expect(agent.changes.isEmpty && context.clock.uptime() >= .seconds(15))
+    // The stop of the machine waited for a lock of its own, for 50 s.
+    #expect(agent.leaveLock == nil)
   }
 
   // MARK: The leader

@@ -310,4 +310,63 @@ import Testing
     }
     #expect(agent.joins.isEmpty && agent.changes == ["leave"])
   }
+
+  // MARK: Where tags find the servers
+
+  /// The last server, of a group that is to be empty, and found by a tag.
+  private func last(beside others: [FakeInstance] = []) -> TerminationTests {
+    var last = self
+    last.fixture.settings.membership = .tags([.init(key: "Name", value: "consul")])
+    agent.setCluster([("own", "10.0.1.10")])
+    var groups = ["consul", "green"].map { FakeGroup($0, desired: $0 == "green" ? 3 : 0, hooks: ["ending"]) }
+    (groups[0].heartbeatTimeout, groups[0].globalTimeout) = (30, 300)
+    aws.setGroups(groups)
+    aws.setInstances(
+      [FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul", tags: ["Name": "consul"])] + others)
+    return last
+  }
+
+  /// It waited until Auto Scaling took no more heartbeats, and was abandoned.
+  @Test func `the last server of a teardown keeps its data, and goes`() async throws {
+    let last = last()
+    terminate()
+    try await last.whileWatching {
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+    }
+    #expect(agent.changes.isEmpty && context.clock.uptime() > .seconds(15) && context.clock.uptime() < .seconds(60))
+  }
+
+  @Test func `a second group that wants servers is no teardown`() async throws {
+    let last = last(beside: [FakeInstance("i-0eee", ip: "10.0.1.14", group: "green", tags: ["Name": "consul"])])
+    terminate()
+    try await last.whileWatching {
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa ABANDON")
+    }
+    #expect(agent.changes.isEmpty && context.clock.uptime() > .seconds(200))
+  }
+
+  @Test func `servers that have joined and do not vote yet are waited for`() async throws {
+    let last = last()
+    agent.set { $0.members.append(.init("green", "10.0.1.14")) }
+    terminate()
+    try await last.whileWatching {
+      try await last.time(60)
+      #expect(aws.completedHooks.isEmpty && agent.changes.isEmpty)
+      agent.setCluster([("own", "10.0.1.10")])
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+    }
+  }
+
+  @Test func `groups that cannot be asked for are no teardown`() async throws {
+    let last = last()
+    aws.refuse("DescribeAutoScalingGroups", .accessDenied)
+    terminate()
+    try await last.whileWatching {
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa ABANDON")
+    }
+  }
 }

@@ -96,9 +96,7 @@ class Chaos:
         # As keywords of `sandbox.launch`.
         self.machine = {"systemd": systemd}
         self.random = random.Random(seed)
-        self.user_data = USER_DATA.format(expect=servers, options=options)
-        # Of the servers' launches.
-        self.machine = {}
+        self.user_data, self.client_data = USER_DATA.format(expect=servers, options=options), CLIENT
         self.events, self.measured, self.bounds = [], [], []
         self.footprints = footprints.Footprints(self.members)
         self.servers, self.clients = [], []
@@ -133,7 +131,8 @@ class Chaos:
         self._retarget()
         self.footprints.start()
         until(self.is_settled, self.describe)
-        self.clients = [self.sandbox.launch(user_data=CLIENT) for _ in range(self.client_count)]
+        tags = {"Name": "client"}
+        self.clients = [self.sandbox.launch(user_data=self.client_data, tags=tags) for _ in range(self.client_count)]
         until(lambda: all(" healthy leader=" in c.log for c in self.clients), lambda: self.clients[0].log[-3000:])
         self.load = self._run(
             "workload",
@@ -305,13 +304,14 @@ class Chaos:
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)
         return seconds
 
-    def finish(self, name, limits=None, is_whole=True):
+    def finish(self, name, limits=None, is_whole=True, readers=()):
         """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict.
 
-        - is_whole: whether the cluster can be read, and is waited for."""
+        - is_whole: whether the cluster can be read, and is waited for.
+        - readers: servers to read from where it is not."""
         if is_whole:
             until(self.is_settled, self.describe)
-        self.load.tell(finish=self._targets(self.servers) if is_whole else [])
+        self.load.tell(finish=self._targets(self.servers if is_whole else readers))
         self.load.finish()
         self.sampler.finish()
         self.name = name
