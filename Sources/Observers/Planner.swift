@@ -191,10 +191,13 @@ package struct Planner: Sendable {
     return Readiness(group, identity: identity, settings: settings)
   }
 
-  /// The number of servers that the groups of this datacenter want; nil if tags find the servers.
+  /// The number of servers that the groups of this datacenter want; nil if tags find the servers, or if no group lists
+  /// this instance: the answer may be that of another region or account, where the groups want nothing.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
     let (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
+    let own = group.instances.first { $0.instanceID == identity.instanceID }
+    guard own?.isListed == true else { return nil }
     return group.desiredServers(in: identity.availabilityZone, settings.layout)
   }
 
