@@ -68,6 +68,8 @@ package final class FakeConsulAgent: Sendable {
     package var leaveLock: (session: String, instance: String)?
     /// Of the process that the holder names.
     package var leavePID: Int64 = 4711
+    /// Of the last change of the lock.
+    package var leaveIndex: Int64 = 0
     /// Sessions that live.
     package var sessions: Set<String> = []
     /// Autopilot's word by raft's ID; a server that is missing here is healthy unless this is empty.
