@@ -4,10 +4,13 @@ import itertools
 import json
 import time
 
+import pytest
+
 from .acls import MASTER, change, denying_group, grant, rules
 from .aws import lifecycle_actions
 from .conftest import healthy
 from .test_one_cluster import one_cluster, put
+from .test_reaper import leader
 from .test_return import WRITER, systemd_group, voters
 from .waiting import until
 
@@ -110,6 +113,46 @@ def test_a_leave_that_would_take_the_quorum_waits(sandbox):
     until(lambda: completed(going) == ["CONTINUE"], lambda: logs(*members))
     assert voters(other) == addresses(dead, other)
     assert [c for c in sandbox.aws.calls if c["action"] == "RecordLifecycleActionHeartbeat"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("noticed", ["as they die", "once they have failed", "once they are terminated"])
+def test_dead_voters_are_removed_to_make_room_for_a_leave(sandbox, noticed):
+    """Two of five are dead, and still voters: a third that left would take the quorum. 45 s from the notice on."""
+    members = supervised_group(sandbox, 5, "--cleanup-dead-servers false")
+    first = leader(members)
+    *dead, going, other = [m for m in members if m is not first]
+    sandbox.aws.group("consul").desired_capacity -= 2
+    since = time.monotonic()
+    for member in dead:
+        sandbox.terminate(member)
+        if noticed == "once they are terminated":
+            sandbox.aws.set_state(member.id, "shutting-down")
+    failed = lambda: sum(m["Status"] == 4 for m in other.consul("/v1/agent/members")) == 2
+    if noticed != "as they die":
+        until(failed)
+    if noticed == "once they are terminated":
+        # Gossip is sure, and EC2 takes longer.
+        until(lambda: time.monotonic() - since > 40)
+        for member in dead:
+            sandbox.aws.set_state(member.id, "terminated")
+    notice = time.monotonic()
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    seconds = lambda: time.monotonic() - notice
+    found = {}
+
+    def has_left():
+        seen = voters(other)
+        if seen and len(seen) < 5:
+            found.setdefault("removed", seconds())
+        if seen and addresses(going)[0] not in seen:
+            found.setdefault("left", seconds())
+        return completed(going)
+
+    until(has_left, lambda: logs(*members))
+    print(f"{noticed}: {found}, completed after {seconds():.1f} s")
+    assert completed(going) == ["CONTINUE"]
+    assert found["left"] <= 45, found
 
 
 def test_a_server_that_may_not_leave_is_abandoned_and_retained(sandbox):
