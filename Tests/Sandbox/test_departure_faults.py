@@ -1,7 +1,13 @@
 """Bad input and faults while machines are to go: each is logged and bounded, nothing is lost, and none leaves without
 the lock and the guard."""
 
+import calendar
 import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
 
 import pytest
 
@@ -167,6 +173,56 @@ def test_announcements_are_no_departure_and_a_departure_survives_its_faults(sand
     sandbox.faults.pause_agent(going, 4)
     until(lambda: completed(going) == ["CONTINUE"], lambda: journal(going))
     assert voters(other) == addresses(first, other)
+
+
+@pytest.fixture(scope="session")
+def with_clock(tmp_path_factory):
+    """Runs a program with a wall clock of its own."""
+    path = tmp_path_factory.mktemp("clock") / "with-clock"
+    source = pathlib.Path(__file__).with_name("clock.c")
+    subprocess.run(["gcc", "-static", "-O1", "-Wall", "-Werror", "-o", path, source], check=True)
+    return path
+
+
+@pytest.mark.long
+def test_a_clock_that_is_set_during_a_departure_changes_no_wait(sandbox, with_clock):
+    """By ten minutes and by a year, in both directions. Only the program has this clock."""
+    clock, binary = "/run/clock", "/usr/local/bin/consul-bootstrap"
+    options = f"{HOOK} --leave-wait 60s --cleanup-dead-servers false"
+    members = sandbox.launch_group(3, expect=3, options=options, boot=False)
+    sandbox.lifecycle.shutdown = (0, 0.1)
+    sandbox.lifecycle.put_hook("consul")
+    user_data = sandbox.lifecycle.groups["consul"].user_data
+    going, *others = members
+    os.makedirs(os.path.dirname(going.path("/usr/local/bin/with-clock")), exist_ok=True)
+    shutil.copy(with_clock, going.path("/usr/local/bin/with-clock"))
+    going.boot(user_data.replace("exec consul-bootstrap", f"exec /usr/local/bin/with-clock {clock} {binary}"))
+    for member in others:
+        member.boot(user_data)
+    until(lambda: all(" healthy leader=" in m.log for m in members), lambda: logs(*members))
+    put(members[0])
+    # The group wants another in its place, and launches none that votes.
+    sandbox.lifecycle.groups["consul"].user_data = "#!/bin/sh\nexec sleep 1000\n"
+    since = time.monotonic()
+    sandbox.lifecycle.terminate_in_group(going)
+    until(lambda: "waiting for a replacement" in report(going).get("reason", ""), lambda: logs(going))
+    for offset in (600, -600, 31_536_000, -31_536_000):
+        going.write(clock, str(offset))
+        # A report that is written with the clock of now.
+        year = time.gmtime(time.time() + offset).tm_year
+        told = lambda year=year, offset=offset: (
+            (seen := report(going).get("time", ""))
+            and seen.startswith(str(year))
+            and abs(calendar.timegm(time.strptime(seen[:19], "%Y-%m-%dT%H:%M:%S")) - time.time() - offset) < 60
+        )
+        until(told, lambda: f"{report(going)}\n{logs(going)}")
+        assert "departure   waiting (termination)" in going.bootstrap("status").stdout
+        assert addresses(going)[0] in voters(others[0])
+    # The clock of 2025: the certificates of AWS are not valid yet.
+    until(lambda: voters(others[0]) == addresses(*others), lambda: logs(going))
+    assert time.monotonic() - since >= 60
+    going.write(clock, "0")
+    until(lambda: completed(going) == ["CONTINUE"], lambda: logs(going))
 
 
 @pytest.mark.long
