@@ -139,4 +139,23 @@ extension Departure {
     }
     return nil
   }
+
+  /// A leader is removed from raft before its agent has told gossip: one that is stopped then would count as failed.
+  func leaveGossip(_ configuration: CurrentConfiguration, _ own: OwnRaftAddresses) async throws {
+    let client = agent(configuration), end = context.uptime() + Self.leaveTimeout
+    while context.uptime() < end {
+      do {
+        let isMember = try await client.members(wan: false).contains { member in
+          member.address.map(own.addresses.contains) ?? false && (member.isAlive || member.status == .leaving)
+        }
+        guard isMember else { return }
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        // Its agent has ended, or hides it.
+        return
+      }
+      try await context.clock.sleep(for: Self.confirmationPause)
+    }
+  }
 }

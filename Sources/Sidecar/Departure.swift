@@ -276,6 +276,7 @@ package struct Departure: Sendable {
       progress.reason = "no other server has confirmed yet that this one has left"
       return nil
     }
+    try await leaveGossip(configuration, own)
     return .left
   }
 

@@ -290,6 +290,18 @@ import Testing
     #expect(context.transport.requests.count { $0.url.contains("transfer-leader") } == 3)
   }
 
+  /// Raft is done with it before gossip: its agent, stopped too early, would be a failed member.
+  @Test func `a leave is over once the agent has left gossip, too`() async throws {
+    agent.set { $0.leavesGossip = false }
+    async let outcome = leave()
+    try await agent.changed("leave")
+    try await context.clock.sleep(for: .seconds(4))
+    #expect(try report?.phase == .leaving)
+    agent.set { $0.members[1].status = 3 }
+    #expect(try await outcome == .left)
+    #expect(context.clock.uptime() < .seconds(8))
+  }
+
   // MARK: What cannot be seen
 
   @Test func `without a leader it stays`() async throws {

@@ -37,6 +37,7 @@ extension FakeConsulAgent.State {
     case ("PUT", "/v1/agent/leave"):
       changes.append("leave")
       leaveLock = nil
+      for index in members.indices where leavesGossip && members[index].name == "own" { members[index].status = 3 }
       onLeave?()
     case ("PUT", "/v1/agent/maintenance"): changes.append("maintenance")
     default: forgotten("an answer of the Consul agent to \(request.method) \(path)")
