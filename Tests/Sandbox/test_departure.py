@@ -46,6 +46,11 @@ def logs(*members):
     return "\n".join(f"--- {m.id} {m.address}\n{m.log[-3000:]}" for m in members)
 
 
+def failed(member):
+    """Addresses of those that gossip takes for dead; who has left is not."""
+    return [m["Addr"] for m in member.consul("/v1/agent/members") if m["Status"] == 4]
+
+
 def shrinks(observed):
     """The raft configuration never lost two servers between two looks."""
     return all(len(set(before) - set(after)) <= 1 for before, after in itertools.pairwise(observed))
@@ -94,6 +99,7 @@ def test_four_of_five_go_one_after_the_other(sandbox):
     print(f"four left in {time.monotonic() - since:.1f} s, {writing.failed} writes failed of {writing.written}")
     assert completed(*going) == ["CONTINUE"] * 4 and shrinks(observed)
     until(lambda: voters(last) == addresses(last))
+    assert not failed(last)
     assert writing.failed <= 4, writing.outputs
     writing.acknowledged_are_there(last)
 
@@ -129,9 +135,9 @@ def test_dead_voters_are_removed_to_make_room_for_a_leave(sandbox, noticed):
         sandbox.terminate(member)
         if noticed == "once they are terminated":
             sandbox.aws.set_state(member.id, "shutting-down")
-    failed = lambda: sum(m["Status"] == 4 for m in other.consul("/v1/agent/members")) == 2
+    noted = lambda: len(failed(other)) == 2
     if noticed != "as they die":
-        until(failed)
+        until(noted)
     if noticed == "once they are terminated":
         # Gossip is sure, and EC2 takes longer.
         until(lambda: time.monotonic() - since > 40)
@@ -193,6 +199,8 @@ def test_servers_whose_units_stop_at_once_leave_one_after_the_other(sandbox):
     # The end by SIGTERM is no failure of the unit.
     assert {m.run("systemctl", "is-failed", "consul").stdout.strip() for m in stopping} == {"inactive"}
     kept = [m for m in stopping if report(m)["phase"] == "kept"]
+    gone = [m.address for m in stopping if m not in kept]
+    assert not set(failed(last)) & set(gone), logs(*members)
     for member in kept:
         member.run("systemctl", "start", "consul", check=True)
     until(lambda: voters(last) == addresses(last, *kept), lambda: voters(last))
