@@ -192,8 +192,9 @@ package struct Planner: Sendable {
     return Readiness(group, identity: identity, settings: settings)
   }
 
-  /// The number of servers that the groups of this datacenter want; nil if that is not known. Where tags find the
-  /// servers, of the groups that have some of them.
+  /// The number of servers that the groups of this datacenter want. Where tags find the servers, of the groups that have
+  /// some of them. Nil if that is not known, also where no group lists this instance: the answer may be that of another
+  /// region or account, where the groups want nothing.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
     var (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
@@ -205,6 +206,9 @@ package struct Planner: Sendable {
       } catch {
         throw error.asFailure("describe the groups of the servers")
       }
+    } else {
+      let own = group.instances.first { $0.instanceID == identity.instanceID }
+      guard own?.isListed == true else { return nil }
     }
     return group.desiredServers(in: identity.availabilityZone, settings.layout)
   }

@@ -65,7 +65,7 @@ extension Sidecar {
   private func notice(of spot: SpotInterruption) -> Notice {
     context.log.warning(
       "EC2 takes this spot instance back", ["action": .string(spot.action), "at": .string(spot.time.iso8601)])
-    let left = spot.time - context.now()
+    let left = spot.time - (spot.readAt ?? context.now())
     let isPlausible = left > .zero && left <= Self.longestSpotNotice
     return Notice(
       .spot,

@@ -135,6 +135,31 @@ import Testing
     #expect(agent.changes.isEmpty)
   }
 
+  /// The documents of another service, or a proxy's error page.
+  @Test(arguments: [Self.state, Self.spot, InstanceNoticesTests.rebalance, InstanceNoticesTests.scheduled])
+  func `a document that cannot be read is logged, and hides no notice in another`(_ path: String) async throws {
+    try await whileWatching {
+      try await time(2)
+      fixture.metadata.set(path, "<html>\u{0}no such thing</html>")
+      try await time(200)
+      #expect(agent.changes.isEmpty && fixture.log(.warning).count == 1)
+      if path == Self.state { interrupt(in: 120) } else { terminate() }
+      try await agent.changed("leave")
+    }
+  }
+
+  /// In another region a group of the same name may want no server.
+  @Test func `an answer about a group without this instance is no word of a teardown`() async throws {
+    agent.setCluster([("own", "10.0.1.10")])
+    terminate()
+    aws.setInstances([])
+    aws.setGroups([FakeGroup("consul", desired: 0, hooks: ["ending"])])
+    try await whileWatching {
+      try await time(900)
+      #expect(aws.completedHooks.isEmpty && agent.changes.isEmpty)
+    }
+  }
+
   @Test func `the completion is retried for as long as AWS refuses it`() async throws {
     aws.refuse("CompleteLifecycleAction", .init(status: 403, code: "AccessDenied", message: "no"), times: 7)
     terminate()
@@ -218,8 +243,8 @@ import Testing
 
   // MARK: Spot
 
-  private func interrupt(in seconds: Int64) {
-    let time = context.context.now() + .seconds(seconds)
+  private func interrupt(in seconds: Int64, from now: Timestamp? = nil) {
+    let time = (now ?? context.context.now()) + .seconds(seconds)
     fixture.metadata.set(Self.spot, #"{"action": "terminate", "time": "\#(time.iso8601)"}"#)
   }
 
@@ -243,6 +268,23 @@ import Testing
       try await time(20)
       let after = try report
       #expect(after?["phase"] == "kept")
+    }
+    #expect(agent.changes.isEmpty)
+  }
+
+  /// It comes to the notice late: the time that is left counts, by the service's clock.
+  @Test(arguments: [-31_536_000, -600, 60, 600, 31_536_000] as [Int64])
+  func `a clock that is wrong does not move the deadline`(_ offset: Int64) async throws {
+    agent.set { for index in [2, 3] { $0.members[index].status = 4 } }
+    let now = context.clock.wall()
+    fixture.metadata.setTime(now)
+    context.clock.setWall(by: .seconds(offset))
+    interrupt(in: 60, from: now)
+    try await whileWatching {
+      try await time(35)
+      #expect(try report?["phase"] == "waiting")
+      try await time(10)
+      #expect(try report?["phase"] == "kept")
     }
     #expect(agent.changes.isEmpty)
   }
@@ -275,25 +317,6 @@ import Testing
       terminate()
       try await agent.changed("leave")
     }
-  }
-
-  @Test func `a scheduled event, and a recommendation to replace the instance, are logged once`() async throws {
-    fixture.metadata.set(
-      "/latest/meta-data/events/maintenance/scheduled",
-      #"[{"EventId": "e-1", "Code": "instance-retirement", "NotBefore": "21 Jan 2026 09:00:43 GMT", "#
-        + #""State": "active"},"#
-        + #"{"EventId": "e-2", "Code": "instance-stop", "NotBefore": "soon", "State": "completed"}]"#)
-    fixture.metadata.set(
-      "/latest/meta-data/events/recommendations/rebalance", #"{"noticeTime": "2026-01-01T00:00:00Z"}"#)
-    try await whileWatching { try await time(200) }
-    #expect(
-      fixture.log(.warning) == [
-        "warning EC2 has scheduled an event for this instance event=\"instance-retirement\" "
-          + #"not_before="21 Jan 2026 09:00:43 GMT" "#
-          + #"hint="terminate the instance in its Auto Scaling group before, which replaces it""#,
-        "warning EC2 recommends to replace this spot instance; it may be interrupted soon",
-      ])
-    #expect(agent.changes.isEmpty)
   }
 
   // MARK: The rest of the sidecar
