@@ -192,8 +192,8 @@ package struct Planner: Sendable {
     return Readiness(group, identity: identity, settings: settings)
   }
 
-  /// The number of servers that the groups of this datacenter want. Where tags find the servers, of the groups that have
-  /// some of them. Nil if that is not known, also where no group lists this instance: the answer may be that of another
+  /// The number of servers that the groups of this datacenter want; where tags find the servers, that of the groups
+  /// which have some of them. Nil if that is not known, also where no group lists this instance: the answer may be that of another
   /// region or account, where the groups want nothing.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {

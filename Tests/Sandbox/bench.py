@@ -1,7 +1,7 @@
 """make bench: this program compared with what it replaces, in one run, on this machine. Prints a table and draws an
 SVG.
 
-python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|logs]
+python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|idle|logs]
 """
 
 import argparse

@@ -47,7 +47,7 @@ def logs(*members):
 
 
 def failed(member):
-    """Addresses of those that gossip takes for dead; who has left is not."""
+    """Addresses of those that gossip takes for dead; one that has left is not."""
     return [m["Addr"] for m in member.consul("/v1/agent/members") if m["Status"] == 4]
 
 
