@@ -193,8 +193,8 @@ package struct Planner: Sendable {
   }
 
   /// The number of servers that the groups of this datacenter want; where tags find the servers, that of the groups
-  /// which have some of them. Nil if that is not known, also where no group lists this instance: the answer may be that of another
-  /// region or account, where the groups want nothing.
+  /// which have some of them. Nil if that is not known, also where no group lists this instance: the answer may be that
+  /// of another region or account, where the groups want nothing.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
     var (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
