@@ -122,7 +122,12 @@ package struct AutoScaling: Sendable {
 
   /// Lifecycle states by instance ID, of those that Auto Scaling knows, warm pools included.
   package func lifecycleStates(ofInstances ids: [String]) async throws -> [String: String] {
-    var states: [String: String] = [:]
+    try await memberships(ofInstances: ids).mapValues(\.lifecycleState)
+  }
+
+  /// By instance ID, as above.
+  package func memberships(ofInstances ids: [String]) async throws -> [String: Membership] {
+    var memberships: [String: Membership] = [:]
     for start in stride(from: 0, to: ids.count, by: Self.describedInstances) {
       let page = ids[start..<min(start + Self.describedInstances, ids.count)]
       let parameters = page.enumerated().map { ("InstanceIds.member.\($0.offset + 1)", $0.element) }
@@ -130,11 +135,16 @@ package struct AutoScaling: Sendable {
         let result = try root.requiredChild("DescribeAutoScalingInstancesResult", of: root.name)
         return try result.requiredList("AutoScalingInstances", of: root.name).map { instance in
           let id = try instance.required("InstanceId", of: "an instance")
-          return (id, try instance.required("LifecycleState", of: "instance \(id)"))
+          return (
+            id,
+            Membership(
+              group: try instance.required("AutoScalingGroupName", of: "instance \(id)"),
+              lifecycleState: try instance.required("LifecycleState", of: "instance \(id)"))
+          )
         }
-      }.forEach { states[$0.0] = $0.1 }
+      }.forEach { memberships[$0.0] = $0.1 }
     }
-    return states
+    return memberships
   }
 
   package enum LifecycleActionResult: String, Sendable {

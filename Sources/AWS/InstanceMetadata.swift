@@ -35,10 +35,13 @@ package struct SpotInterruption: Sendable, Equatable {
   /// `terminate`, `stop` or `hibernate`.
   package let action: String
   package let time: Timestamp
+  /// When the service answered, by its own clock; nil if it does not tell.
+  package let readAt: Timestamp?
 
-  package init(action: String, time: Timestamp) {
+  package init(action: String, time: Timestamp, readAt: Timestamp? = nil) {
     self.action = action
     self.time = time
+    self.readAt = readAt
   }
 }
 
@@ -47,11 +50,13 @@ package struct ScheduledEvent: Sendable, Equatable {
   package let id: String
   /// `instance-reboot`, `system-reboot`, `system-maintenance`, `instance-retirement` or `instance-stop`.
   package let code: String
-  /// As EC2 writes it, for example `21 Jan 2026 09:00:43 GMT`.
-  package let notBefore: String
+  /// Nil if it cannot be read: EC2 writes, for example, `21 Jan 2026 09:00:43 GMT`.
+  package let notBefore: Timestamp?
+  /// When the service answered, by its own clock; nil if it does not tell.
+  package let readAt: Timestamp?
 
-  package init(id: String, code: String, notBefore: String) {
-    (self.id, self.code, self.notBefore) = (id, code, notBefore)
+  package init(id: String, code: String, notBefore: Timestamp?, readAt: Timestamp? = nil) {
+    (self.id, self.code, self.notBefore, self.readAt) = (id, code, notBefore, readAt)
   }
 }
 
@@ -97,13 +102,14 @@ extension MetadataClient {
   /// When EC2 takes this spot instance back, and how; nil unless it does.
   package func spotInterruption() async throws -> SpotInterruption? {
     let path = "/latest/meta-data/spot/instance-action", what = "spot instance action"
-    guard let text = try await get(path) else { return nil }
+    guard let (text, date) = try await dated(path) else { return nil }
     do {
       let document = try JSONValue(parsing: text)
       guard let action = document["action"]?.string, let time = document["time"]?.string else {
         throw MetadataError.malformed(what, path: path, reason: "it has no action or time")
       }
-      return SpotInterruption(action: action, time: try parsed(Timestamp(iso8601: time), time, what, path))
+      return SpotInterruption(
+        action: action, time: try parsed(Timestamp(iso8601: time), time, what, path), readAt: date)
     } catch let error as JSONSyntaxError {
       throw MetadataError.malformed(what, path: path, reason: "not JSON: \(error.explained)")
     }
@@ -111,13 +117,26 @@ extension MetadataClient {
 
   /// Whether EC2 recommends to replace this spot instance (EC2 User Guide, "EC2 instance rebalance recommendations").
   package func recommendsRebalance() async throws -> Bool {
-    try await get("/latest/meta-data/events/recommendations/rebalance") != nil
+    let path = "/latest/meta-data/events/recommendations/rebalance", what = "rebalance recommendation"
+    guard let text = try await get(path) else { return false }
+    do {
+      guard try JSONValue(parsing: text)["noticeTime"] != nil else {
+        throw MetadataError.malformed(what, path: path, reason: "it has no noticeTime")
+      }
+      return true
+    } catch let error as JSONSyntaxError {
+      throw MetadataError.malformed(what, path: path, reason: "not JSON: \(error.explained)")
+    }
   }
 
-  /// Those that are still to come; few.
+  /// More than an instance has.
+  private static let maximumEvents = 20
+  private static let longestName = 64
+
+  /// Those that are still to come.
   package func scheduledEvents() async throws -> [ScheduledEvent] {
     let path = "/latest/meta-data/events/maintenance/scheduled", what = "scheduled events"
-    guard let text = try await get(path) else { return [] }
+    guard let (text, date) = try await dated(path) else { return [] }
     let list: [JSONValue]?
     do {
       list = try JSONValue(parsing: text).array
@@ -125,11 +144,11 @@ extension MetadataClient {
       throw MetadataError.malformed(what, path: path, reason: "not JSON: \(error.explained)")
     }
     guard let list else { throw MetadataError.malformed(what, path: path, reason: "not a list") }
-    return try list.filter { $0["State"]?.string == "active" }.map { event in
+    return try list.filter { $0["State"]?.string == "active" }.prefix(Self.maximumEvents).map { event in
       guard let id = event["EventId"]?.string, let code = event["Code"]?.string,
-        let time = event["NotBefore"]?.string
+        let time = event["NotBefore"]?.string, max(id.utf8.count, code.utf8.count) <= Self.longestName
       else { throw MetadataError.malformed(what, path: path, reason: "an event has no EventId, Code or NotBefore") }
-      return ScheduledEvent(id: id, code: code, notBefore: time)
+      return ScheduledEvent(id: id, code: code, notBefore: Timestamp(eventDate: time), readAt: date)
     }
   }
 

@@ -25,7 +25,9 @@ package final class MetadataClient: Sendable {
   /// The service is on the link: a connection takes under a millisecond. A token answer that exceeds the hop limit
   /// never arrives, so each attempt from inside a container takes this long.
   private static let connectTimeout = Duration.seconds(1)
-  private static let timeout = Duration.seconds(2)
+  private static let tokenTimeout = Duration.seconds(2)
+  /// A service that has given a token answers, if late: a notice of two minutes is worth the wait.
+  private static let timeout = Duration.seconds(5)
   /// The service may be slow or answer 5xx while the instance boots.
   private static let attempts = 3
   /// Seconds.
@@ -63,7 +65,11 @@ package final class MetadataClient: Sendable {
 
   /// The text at a path such as `/latest/meta-data/mac`; nil if the service answers 404.
   /// - Throws: `MetadataError`.
-  package func get(_ path: String) async throws -> String? {
+  package func get(_ path: String) async throws -> String? { try await dated(path)?.text }
+
+  /// The text at a path, and the time at which the service answered, by its own clock where it tells it.
+  /// - Throws: `MetadataError`.
+  func dated(_ path: String) async throws -> (text: String, at: Timestamp?)? {
     if isDisabled { throw MetadataError.disabled }
     var own: Access?
     while true {
@@ -74,10 +80,11 @@ package final class MetadataClient: Sendable {
       switch response.status {
       case 200, 404:
         if let own { token.withLock { $0 = own } }
-        return response.status == 200 ? response.text : nil
+        guard response.status == 200 else { return nil }
+        return (response.text, response.headers["date"].flatMap { Timestamp(httpDate: $0) })
       case 401 where own == nil && access.isToken:
         // The token has expired, or the service was restarted: request a new one, once. Other requests see it after it
-        // has worked: what is said of this one then depends on no other.
+        // has worked: the answer to this one then depends on no other.
         log.debug("metadata token refused; requesting a new one")
         own = try await requestToken()
       default:
@@ -110,7 +117,7 @@ package final class MetadataClient: Sendable {
   private func send(_ template: HTTPRequest, what: String) async throws -> HTTPResponse {
     var request = template
     request.connectTimeout = Self.connectTimeout
-    request.timeout = Self.timeout
+    request.timeout = what == Self.tokenPath ? Self.tokenTimeout : Self.timeout
     request.maximumBodyBytes = 1 << 18
     let backoff = Backoff(base: .milliseconds(100), cap: .seconds(1))
     var generator = SystemRandomNumberGenerator()

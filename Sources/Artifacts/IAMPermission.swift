@@ -30,8 +30,12 @@ package struct IAMPermission: Sendable {
   /// Every action of `AWS`, in the order of a policy.
   package static let all: [IAMPermission] = [
     IAMPermission("DiscoverServers", .describeInstances, when: "always") { _ in ["*"] },
-    IAMPermission("DiscoverServers", .describeAutoScalingGroups, when: "unless `--tag` finds the servers") {
-      if case .tags = $0.membership { [] } else { ["*"] }
+    IAMPermission(
+      "DiscoverServers", .describeAutoScalingGroups,
+      when: "unless `--tag` finds the servers; with `--termination-hook` on servers"
+    ) {
+      guard case .tags = $0.membership else { return ["*"] }
+      return $0.terminationHook != nil && $0.role == .server ? ["*"] : []
     },
     IAMPermission(
       "DiscoverServers", .describeAutoScalingInstances,

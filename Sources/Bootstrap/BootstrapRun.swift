@@ -78,8 +78,10 @@ package struct BootstrapRun: Sendable {
     } catch {
       await run.executor.earlyValidation.end()
       if let failure = error as? Failure {
-        if waitsForRecovery || failure.needsRepair { keepHook() } else { await abandon(run.hooks) }
+        let ends = !waitsForRecovery && !failure.needsRepair
+        if ends { await abandon(run.hooks) } else { keepHook() }
         finalError(failure)
+        if ends, settings.lifecycleHook != nil { await run.sidecar.endFailedBoot(at: run.instance) }
       }
       await run.early?.end()
       throw error
@@ -267,6 +269,7 @@ package struct BootstrapRun: Sendable {
   private enum Event: Sendable {
     case agentEnded(ProcessEnd?)
     case verified(Health?)
+    case unhealthy(Failure)
     /// With the failure to complete the launch hook.
     case followedUp(Failure?)
     case sidecarEnded
@@ -275,7 +278,9 @@ package struct BootstrapRun: Sendable {
   private func supervise(_ plan: Plan, _ supervisor: Supervisor, _ run: Parts) async throws -> Outcome {
     try await withThrowingTaskGroup(of: Event.self) { group in
       group.addTask { .agentEnded(try await run.executor.supervisedAgent.end()) }
-      group.addTask { .verified(try await verify(plan, run)) }
+      group.addTask {
+        do { return .verified(try await verify(plan, run)) } catch let failure as Failure { return .unhealthy(failure) }
+      }
       var health: Health?, isVerified = false
       do {
         // An error leaves the group, which cancels the supervisor, which stops its agent.
@@ -284,6 +289,12 @@ package struct BootstrapRun: Sendable {
           case .verified(let found):
             (health, isVerified) = (found, true)
             group.addTask { .followedUp(try await followUp(plan, run)) }
+          case .unhealthy(let failure):
+            // The instance ends, and a vote that is left behind would count against the quorum.
+            if case .join = plan.decision, settings.lifecycleHook != nil, !failure.needsRepair {
+              await run.sidecar.leaveBeforeStop()
+            }
+            throw failure
           case .followedUp(let failure):
             if let failure { report(failure) }
             run.verified(Outcome(plan: plan, health: health, agentEnd: nil))

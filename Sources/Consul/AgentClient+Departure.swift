@@ -8,11 +8,14 @@ package struct LeaveLock: Sendable, Equatable {
   package let instance: String?
   /// Of the process that took it there.
   package let pid: Int64?
+  /// Of Consul's last change of it: a server that waits to leave takes it again and again.
+  package let index: Int64?
 
-  package init(session: String?, instance: String?, pid: Int64?) {
+  package init(session: String?, instance: String?, pid: Int64?, index: Int64? = nil) {
     self.session = session
     self.instance = instance
     self.pid = pid
+    self.index = index
   }
 
   package static let key = "consul-bootstrap/leave"
@@ -90,7 +93,9 @@ extension AgentClient {
     }
     let session = entry?["Session"]?.string.flatMap { Self.isID($0) ? $0 : nil }
     let holder = entry?["Value"]?.string.flatMap(Self.holder)
-    return LeaveLock(session: session, instance: holder?["instance"]?.string, pid: holder?["pid"]?.integer)
+    return LeaveLock(
+      session: session, instance: holder?["instance"]?.string, pid: holder?["pid"]?.integer,
+      index: entry?["ModifyIndex"]?.integer)
   }
 
   /// The body of the lock's holder; a value that is not this program's names none.

@@ -22,11 +22,14 @@ package struct QuorumView: Sendable, Equatable {
 
   /// Voters without this server.
   package var others: [Voter]
+  /// Names of servers that are alive in gossip and have no vote yet.
+  package var joining: [String]
   package var isVoter: Bool
   package var isLeader: Bool
 
-  package init(others: [Voter], isVoter: Bool, isLeader: Bool) {
+  package init(others: [Voter], joining: [String] = [], isVoter: Bool, isLeader: Bool) {
     self.others = others
+    self.joining = joining
     self.isVoter = isVoter
     self.isLeader = isLeader
   }
@@ -64,10 +67,12 @@ package enum LeaveDecision: Sendable, Equatable {
     let (well, quorum) = (view.well, view.quorumAfter)
     guard well >= quorum, !view.others.isEmpty else {
       if view.others.isEmpty {
+        // Another group's servers may be about to take over.
+        let joins = view.joining.isEmpty ? "" : ", and \(view.joining.joined(separator: ", ")) may join"
         self =
-          isTeardown
+          isTeardown && view.joining.isEmpty
           ? .stayAsLast(reason: "this is the last voter of a group that is to have none")
-          : .wait(reason: "this is the only voter: its data would be lost")
+          : .wait(reason: "this is the only voter: its data would be lost\(joins)")
       } else {
         self = .wait(
           reason: "without this server \(well) of \(view.others.count) voters are well, and a quorum needs \(quorum); "

@@ -21,6 +21,7 @@ struct NodeChecks: Sendable {
       report(.ok("sidecar", "process \(found.pid) reported \(age.humanReadable) ago"))
     }
     for problem in sidecar.problems { report(.problem("sidecar", problem.message, hint: problem.hint)) }
+    for problem in sidecar.noticeProblems { report(.problem("instance", problem.message, hint: problem.hint)) }
     for problem in status.forwardingProblems { report(.problem("logs", problem.message, hint: problem.hint)) }
     for note in status.notes { report(.note("cluster", note)) }
     if let installed = machine?.consulVersion, let note = status.agent.downgradeNote(installed: installed) {

@@ -92,7 +92,7 @@ package struct NodeStatus: Sendable {
       [Problem("the options of the last run are lost: \(reason)", hint: NodeStatus.lostOptionsHint)]
     }
     return agent.problems.map(\.problem) + departureProblems + identityProblems + (options ?? []) + sidecar.problems
-      + forwardingProblems
+      + sidecar.noticeProblems + forwardingProblems
   }
 
   private var departureProblems: [Problem] {

@@ -65,10 +65,21 @@ package struct SidecarStatus: Sendable {
   /// A sidecar that has just started is not late. Without a unit only its report tells.
   private var runs: Duration { if case .active(let runs?) = unit { runs } else { .seconds(Int64.max) } }
 
+  /// By a report that is not late.
+  package var notices: [InstanceNotice] {
+    guard case .present(let report, let age) = report, problems.isEmpty else { return [] }
+    return report.notices.map { $0.later(by: age) }
+  }
+
+  /// Scheduled events that are near.
+  package var noticeProblems: [Problem] {
+    notices.filter(\.isNear).map { Problem($0.text, hint: $0.hint) }
+  }
+
   package var notes: [String] {
     if case .unknown(let reason) = unit { return ["cannot check whether the sidecar runs: \(reason)"] }
     guard case .present(let report, _) = report, problems.isEmpty else { return [] }
-    return report.problems
+    return report.problems + notices.filter { !$0.isNear }.map(\.text)
   }
 }
 

@@ -13,6 +13,8 @@ package actor Supervisor: AgentMonitor {
   private var stopSignal: Int32?
   /// The present process was killed for a restart.
   private var isRestarting = false
+  /// The agent has left its cluster: a start with the same data would bring it back.
+  private var hasLeft = false
   /// Done once before the next start.
   private var workBeforeStart: (@Sendable () async -> Void)?
   private var crashes = 0
@@ -50,7 +52,7 @@ package actor Supervisor: AgentMonitor {
     self.context = context
   }
 
-  private var mustStop: Bool { stopSignal != nil || Task.isCancelled }
+  private var mustStop: Bool { stopSignal != nil || hasLeft || Task.isCancelled }
 
   /// Whether a signal has asked the agent to stop.
   package var isStopping: Bool { stopSignal != nil }
@@ -88,7 +90,7 @@ package actor Supervisor: AgentMonitor {
       }
       if mustStop || end == .exited(0) {
         context.log.info("the agent ended", ["end": .string(end.explanation)])
-        return end
+        return final(end)
       }
       failures = crashesInARow + 1
       crashes += 1
@@ -97,9 +99,18 @@ package actor Supervisor: AgentMonitor {
       context.log.error(
         "the agent crashed; restarting it", ["end": .string(end.explanation), "in": .string(wait.humanReadable)])
       await backOff(wait)
-      if mustStop { return end }
+      if mustStop { return final(end) }
     }
-    return .signalled(stopSignal ?? Self.terminate)
+    return final(.signalled(stopSignal ?? Self.terminate))
+  }
+
+  /// An agent that was killed after its removal, before it ended by itself, has left nonetheless.
+  private func final(_ end: ProcessEnd) -> ProcessEnd { hasLeft && stopSignal == nil ? .exited(0) : end }
+
+  /// Once the others have removed this agent: however it ends from now on, it is not started again.
+  package func left() {
+    hasLeft = true
+    pause?.cancel()
   }
 
   private func start() throws -> any RunningProcess {

@@ -19,15 +19,19 @@ package struct Notice: Sendable, Equatable {
   /// So long, by uptime, it waits until the others could lose one more server; then it is enough that they keep their
   /// quorum.
   package let patientUntil: Duration
+  /// By uptime: when it came; nil where that does not matter.
+  package let since: Duration?
 
-  package init(_ source: Source, deadline: Duration?, patientUntil: Duration = .zero) {
+  package init(_ source: Source, since: Duration? = nil, deadline: Duration?, patientUntil: Duration = .zero) {
     self.source = source
+    self.since = since
     self.deadline = deadline
     self.patientUntil = patientUntil
   }
 }
 
-/// What `status` shows of a departure: the process that carries it out writes this to the state directory.
+/// What `status` shows of a departure, and the next process needs of it: the process that carries it out writes this to
+/// the state directory.
 package struct DepartureReport: Sendable, Equatable {
   package enum Phase: String, Sendable {
     case waiting, leaving, left, kept
@@ -40,9 +44,15 @@ package struct DepartureReport: Sendable, Equatable {
   package let time: Timestamp
   package let uptime: Duration
   package let bootID: String
+  /// The other servers of the raft configuration. Once the agent has ended, only they know whether this one is removed,
+  /// and its configuration may list others that have all been replaced.
+  package let others: [IPv4Address]
+  /// When its notice came, by uptime: the hook of a termination has run since, whatever was killed.
+  package let since: Duration?
 
   package init(
-    source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String
+    source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String,
+    others: [IPv4Address] = [], since: Duration? = nil
   ) {
     self.source = source
     self.phase = phase
@@ -50,9 +60,13 @@ package struct DepartureReport: Sendable, Equatable {
     self.time = time
     self.uptime = uptime
     self.bootID = bootID
+    self.others = others
+    self.since = since
   }
 
   package static let sizeLimit = 64 << 10
+  /// More than a datacenter has servers.
+  private static let mostOthers = 64
   /// Between two reports of the same state.
   package static let interval = Duration.seconds(10)
 
@@ -60,7 +74,8 @@ package struct DepartureReport: Sendable, Equatable {
     [
       "source": .string(source.rawValue), "phase": .string(phase.rawValue), "reason": .string(reason),
       "time": .string(time.iso8601), "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
-      "boot_id": .string(bootID),
+      "boot_id": .string(bootID), "others": .strings(others.map(\.description)),
+      "since_milliseconds": since.map { .integer($0.wholeMilliseconds) } ?? .null,
     ]
   }
 
@@ -71,8 +86,12 @@ package struct DepartureReport: Sendable, Equatable {
       let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }),
       let uptime = json["uptime_milliseconds"]?.integer, let bootID = json["boot_id"]?.string
     else { return nil }
+    let others = (json["others"]?.array ?? []).prefix(Self.mostOthers).compactMap { value in
+      value.string.flatMap { IPv4Address($0) }
+    }
     self.init(
-      source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID)
+      source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID,
+      others: others, since: json["since_milliseconds"]?.integer.map { .milliseconds($0) })
   }
 
   /// Whether it tells of now: of this boot, and while it goes on, written in the last three intervals.

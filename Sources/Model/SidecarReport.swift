@@ -28,12 +28,13 @@ package struct SidecarReport: Sendable, Equatable {
   package let interval: Duration
   /// What the sidecar retries, a line each.
   package let problems: [String]
+  package let notices: [InstanceNotice]
   /// Nil where the agent is not its child.
   package let agent: Agent?
 
   package init(
     time: Timestamp, uptime: Duration, bootID: String, pid: Int32, interval: Duration, problems: [String],
-    agent: Agent?
+    notices: [InstanceNotice] = [], agent: Agent?
   ) {
     self.time = time
     self.uptime = uptime
@@ -41,6 +42,7 @@ package struct SidecarReport: Sendable, Equatable {
     self.pid = pid
     self.interval = interval
     self.problems = problems
+    self.notices = notices
     self.agent = agent
   }
 
@@ -79,6 +81,7 @@ extension SidecarReport {
       "time": .string(time.iso8601), "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
       "boot_id": .string(bootID), "pid": .integer(Int64(pid)),
       "interval_seconds": .integer(interval.components.seconds), "problems": .strings(problems),
+      "notices": .array(notices.map(\.json)),
       "agent": agent.map { agent in
         .object([
           "pid": agent.pid.map { .integer(Int64($0)) } ?? .null, "crashes": .integer(agent.crashes),
@@ -102,6 +105,9 @@ extension SidecarReport {
     self.pid = pid
     interval = .seconds(seconds)
     self.problems = problems.compactMap(\.string)
+    // An earlier release writes none.
+    let notices = json["notices"]?.array ?? []
+    self.notices = notices.compactMap { InstanceNotice(json: $0) }
     switch json["agent"] {
     case nil, .null: agent = nil
     case let json?:
@@ -109,6 +115,6 @@ extension SidecarReport {
       agent = Agent(
         pid: json["pid"]?.integer.flatMap { Int32(exactly: $0) }, crashes: crashes, lastCrash: lastCrash)
     }
-    guard self.problems.count == problems.count else { return nil }
+    guard self.problems.count == problems.count, self.notices.count == notices.count else { return nil }
   }
 }

@@ -60,11 +60,7 @@ package struct GroupObserver: Sendable {
       described.values.filter { !listed.contains($0.instanceID) && $0.state != "terminated" })
     return GroupObservation(
       instances: (instances + unlisted).inOrder,
-      scalingGroups: groups.map {
-        .init(
-          name: $0.name, desiredCapacity: $0.desiredCapacity, zones: $0.availabilityZones.sorted(),
-          suspendedProcesses: $0.suspendedProcesses, maxSize: $0.maxSize, healthCheckType: $0.healthCheckType)
-      }, missingGroups: missing)
+      scalingGroups: groups.map(GroupObservation.ScalingGroup.init), missingGroups: missing)
   }
 
   /// Instances that have the tag of a group and still run: it has detached or forgotten them, or they are in its warm
@@ -96,6 +92,19 @@ package struct GroupObserver: Sendable {
           instanceState: instance.state, privateIP: address(of: instance), publicIP: instance.publicIP,
           vpcID: instance.vpcID)
       }.inOrder, scalingGroups: [])
+  }
+
+  /// Where tags find the servers: the groups of those that were found, of which this instance is one.
+  /// - Returns: nil if not all of that is known.
+  package func scalingGroups(
+    of instances: [Instance], _ identity: Identity
+  ) async throws -> [GroupObservation.ScalingGroup]? {
+    let scaling = AutoScaling(client: client)
+    let memberships = try await scaling.memberships(ofInstances: instances.map(\.instanceID))
+    guard memberships[identity.instanceID] != nil else { return nil }
+    let names = Set(memberships.values.map(\.group)).sorted()
+    let groups = try await scaling.describeAutoScalingGroups(names)
+    return groups.count == names.count ? groups.map(GroupObservation.ScalingGroup.init) : nil
   }
 
   private func address(of instance: EC2Instance) -> IPv4Address? {
@@ -132,6 +141,14 @@ extension Failure {
       .groupIncomplete, "this instance belongs to no Auto Scaling group",
       details: ["DescribeAutoScalingInstances does not list \(identity.instanceID)"],
       hint: "name the servers' group with --group, or discover the servers with --tag KEY=VALUE")
+  }
+}
+
+extension GroupObservation.ScalingGroup {
+  init(_ group: AutoScalingGroup) {
+    self.init(
+      name: group.name, desiredCapacity: group.desiredCapacity, zones: group.availabilityZones.sorted(),
+      suspendedProcesses: group.suspendedProcesses, maxSize: group.maxSize, healthCheckType: group.healthCheckType)
   }
 }
 

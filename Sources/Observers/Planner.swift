@@ -185,26 +185,45 @@ package struct Planner: Sendable {
   }
 
   /// One observation of the servers, for the sidecar.
+  /// - Parameter ownGroup: this instance's Auto Scaling group, if it is known; else, where it matters, AWS is asked.
   /// - Throws: `Failure`, or `CancellationError`.
-  package func readiness(at instance: LocatedInstance) async throws -> Readiness {
-    let (group, identity) = try await observeGroup(at: instance, withInterfaces: true)
+  package func readiness(at instance: LocatedInstance, ownGroup: String? = nil) async throws -> Readiness {
+    let (group, identity) = try await observeGroup(at: instance, withInterfaces: true, ownGroup: ownGroup)
     return Readiness(group, identity: identity, settings: settings)
   }
 
-  /// The number of servers that the groups of this datacenter want; nil if tags find the servers.
+  /// The number of servers that the groups of this datacenter want; where tags find the servers, that of the groups
+  /// which have some of them. Nil if that is not known, also where no group lists this instance: the answer may be that
+  /// of another region or account, where the groups want nothing.
   /// - Throws: `Failure`, or `CancellationError`.
   package func desiredCapacity(at instance: LocatedInstance) async throws -> Int? {
-    let (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
+    var (group, identity) = try await observeGroup(at: instance, withInterfaces: false)
+    if case .tags = settings.membership {
+      do {
+        group.scalingGroups =
+          try await GroupObserver(membership: settings.membership, addressing: .primary, client: instance.client)
+          .scalingGroups(of: group.instances, identity) ?? []
+      } catch {
+        throw error.asFailure("describe the groups of the servers")
+      }
+    } else {
+      let own = group.instances.first { $0.instanceID == identity.instanceID }
+      guard own?.isListed == true else { return nil }
+    }
     return group.desiredServers(in: identity.availabilityZone, settings.layout)
   }
 
   private func observeGroup(
-    at instance: LocatedInstance, withInterfaces: Bool
+    at instance: LocatedInstance, withInterfaces: Bool, ownGroup: String? = nil
   ) async throws -> (GroupObservation, Identity) {
     let waiter = waiter(instance.client)
     var identity = instance.identity
     do {
-      identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      if let ownGroup, settings.membership == .ownGroup {
+        identity.groupName = ownGroup
+      } else {
+        identity.groupName = try await waiter.ownGroup(identity, waits: false)
+      }
       if withInterfaces {
         identity.interfaces = try await identityObserver.interfaceKinds(of: identity, instance.client)
       }

@@ -30,27 +30,54 @@ extension Departure {
     let text = "\(phase) \(progress.reason)"
     if let (last, time) = progress.reported, last == text, now - time < DepartureReport.interval { return }
     progress.reported = (text, now)
-    write(notice, phase, progress.reason)
+    write(notice, phase, progress.reason, progress.others)
   }
 
-  func report(_ notice: Notice, _ outcome: Outcome) {
+  func report(_ notice: Notice, _ outcome: Outcome, _ others: Set<IPv4Address> = []) {
     switch outcome {
     case .left:
       context.log.warning("this \(settings.role.rawValue) has left")
-      write(notice, .left, "it has left")
+      write(notice, .left, "it has left", others)
     case .nothingToLeave(let reason), .lastOne(let reason):
       context.log.warning("there is nothing to leave", ["reason": .string(reason)])
-      write(notice, .left, reason)
+      write(notice, .left, reason, others)
     case .kept(let reason):
       context.log.error("this \(settings.role.rawValue) has not left", ["reason": .string(reason)])
-      write(notice, .kept, reason)
+      write(notice, .kept, reason, others)
     }
   }
 
-  func write(_ notice: Notice, _ phase: DepartureReport.Phase, _ reason: String) {
+  /// The servers that this one may ask about itself: those of its configuration, and those of the raft configuration
+  /// that a process before this one has seen.
+  func knownOthers() -> Set<IPv4Address> { Set(configuration.peers).union(before?.others ?? []) }
+
+  /// When the notice of this termination came; now, if no process before this one has had it.
+  func startOfTermination() -> Duration {
+    let now = context.uptime()
+    guard let before, before.source == .termination, let since = before.since, since >= .zero
+    else { return now }
+    return min(since, now)
+  }
+
+  /// The last report of this boot.
+  private var before: DepartureReport? {
+    do {
+      guard let bytes = try context.files.readIfPresent(settings.departureReportPath, limit: DepartureReport.sizeLimit),
+        let report = DepartureReport(json: try JSONValue(parsing: bytes)), report.bootID == context.bootID
+      else { return nil }
+      return report
+    } catch {
+      context.log.info("cannot read the report of the departure", ["reason": .string(error.explained)])
+      return nil
+    }
+  }
+
+  private func write(
+    _ notice: Notice, _ phase: DepartureReport.Phase, _ reason: String, _ others: Set<IPv4Address>
+  ) {
     let report = DepartureReport(
       source: notice.source, phase: phase, reason: reason, time: context.now(), uptime: context.uptime(),
-      bootID: context.bootID)
+      bootID: context.bootID, others: others.sorted(), since: notice.since)
     do {
       try context.files.write(
         settings.departureReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)

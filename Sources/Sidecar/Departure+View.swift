@@ -45,7 +45,13 @@ extension Departure {
       let isWell = isAlive && (health[server.id] ?? (!comparesGossip || before.contains(server.id)))
       others.append(.init(id: server.id, node: server.node, address: server.address, isWell: isWell))
     }
-    return QuorumView(others: others, isVoter: mine.isVoter, isLeader: mine.isLeader)
+    let voting = Set(servers.filter(\.isVoter).compactMap { IPv4Address(raftAddress: $0.address) })
+    let joining = members.filter { member in
+      member.isServer && member.isAlive && member.name != mine.node
+        && member.address.map { !voting.contains($0) } ?? true
+    }
+    return QuorumView(
+      others: others, joining: joining.map(\.name).sorted(), isVoter: mine.isVoter, isLeader: mine.isLeader)
   }
 
   /// Gossip and autopilot notice a death seconds later: a voter that does not answer on raft's port now, or knows no
@@ -69,12 +75,46 @@ extension Departure {
     progress.zeros = progress.desired == 0 ? progress.zeros + 1 : 0
   }
 
+  enum Handover {
+    case done, notLeading
+    /// No other server is well, one leaves, or none has taken over.
+    case notNow
+    /// The release has no such call.
+    case unsupported
+  }
+
+  /// Without a departure.
+  /// - Throws: `AgentError` or `FileError`.
+  func handLeadershipOver() async throws -> Handover {
+    let configuration = configuration, client = agent(configuration)
+    let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
+    guard let mine = Self.mine(try await client.raftConfiguration(), own, configuration), mine.isLeader else {
+      return .notLeading
+    }
+    guard try await client.leaveLock().session == nil else { return .notNow }
+    var progress = Progress(start: context.uptime())
+    guard try await runningLeaver(client, own, &progress) == nil else { return .notNow }
+    let view = await answering(
+      try await view(from: mine, client, &progress, comparesGossip: false), configuration)
+    if try await handOver(view, client, own, &progress) { return .done }
+    return progress.handsOver == false ? .unsupported : .notNow
+  }
+
   /// - Returns: whether another server leads now.
   func handOver(
     _ view: QuorumView, _ client: AgentClient, _ own: OwnRaftAddresses, _ progress: inout Progress
   ) async throws -> Bool {
     guard progress.handsOver != false, let target = view.others.first(where: \.isWell) else { return false }
-    progress.handsOver = try await client.transferLeader(to: target.id)
+    do {
+      progress.handsOver = try await client.transferLeader(to: target.id)
+    } catch AgentError.refused(let status, let message) where status >= 500 {
+      progress.failedHandovers += 1
+      guard progress.failedHandovers >= Self.maximumHandovers else {
+        throw AgentError.refused(status: status, message: message)
+      }
+      // A leave hands over by itself, or costs an election.
+      progress.handsOver = false
+    }
     guard progress.handsOver == true else { return false }
     let end = context.uptime() + Self.handoverTimeout
     while context.uptime() < end {
@@ -104,5 +144,24 @@ extension Departure {
       if probe == .open { return address }
     }
     return nil
+  }
+
+  /// A leader is removed from raft before its agent has told gossip: one that is stopped then would count as failed.
+  func leaveGossip(_ configuration: CurrentConfiguration, _ own: OwnRaftAddresses) async throws {
+    let client = agent(configuration), end = context.uptime() + Self.leaveTimeout
+    while context.uptime() < end {
+      do {
+        let isMember = try await client.members(wan: false).contains { member in
+          member.address.map(own.addresses.contains) ?? false && (member.isAlive || member.status == .leaving)
+        }
+        guard isMember else { return }
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        // Its agent has ended, or hides it.
+        return
+      }
+      try await context.clock.sleep(for: Self.confirmationPause)
+    }
   }
 }

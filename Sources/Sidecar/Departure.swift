@@ -52,6 +52,7 @@ package struct Departure: Sendable {
   static let leaverTimeout = Duration.seconds(30)
   /// From a leave to the removal, with room for a loaded machine.
   static let removalTime = Duration.seconds(15)
+  static let maximumHandovers = 3
   /// Between two questions of AWS, and between the two that prove a teardown.
   static let cloudPause = Duration.seconds(15)
 
@@ -74,6 +75,7 @@ package struct Departure: Sendable {
     var left: [IPv4Address: Duration] = [:]
     /// Whether the leader can hand over; nil: not tried.
     var handsOver: Bool?
+    var failedHandovers = 0
   }
 
   /// Before the agent is stopped.
@@ -93,18 +95,18 @@ package struct Departure: Sendable {
       return outcome
     }
     var progress = Progress(start: context.uptime())
-    progress.others = Set(configuration.peers)
+    progress.others = knownOthers()
     while true {
       let notice = changed() ?? first
       if let outcome = try await step(notice, &progress) {
-        report(notice, outcome)
+        report(notice, outcome, progress.others)
         return outcome
       }
       report(notice, .waiting, &progress)
       if let deadline = notice.deadline, context.uptime() >= deadline {
         await release(&progress)
         let outcome = Outcome.kept(reason: progress.reason)
-        report(notice, outcome)
+        report(notice, outcome, progress.others)
         return outcome
       }
       var generator = SystemRandomNumberGenerator()
@@ -130,11 +132,10 @@ package struct Departure: Sendable {
     do {
       let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
       do {
-        let outcome = try await look(notice, configuration, own, &progress)
-        progress.silentSince = nil
-        return outcome
+        return try await look(notice, configuration, own, &progress)
       } catch AgentError.transport(let error) {
-        return await withoutAgent(notice, configuration, own, error, &progress)
+        let absence = error == .refused ? Absence.gone(error) : .silent(error)
+        return await withoutAgent(notice, configuration, own, absence, &progress)
       }
     } catch AgentError.refused(status: 403, _) {
       progress.silentSince = nil
@@ -181,7 +182,7 @@ package struct Departure: Sendable {
     let configuration = configuration
     let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
     var progress = Progress(start: context.uptime())
-    progress.others = Set(configuration.peers)
+    progress.others = knownOthers()
     progress.reason = "by force"
     let notice = Notice(.manual, deadline: nil)
     let outcome: Outcome
@@ -200,16 +201,15 @@ package struct Departure: Sendable {
     let client = agent(configuration)
     let servers: [RaftServer]
     do {
+      // Without a leader everything else is answered late, and may not be answered in time.
+      guard try await client.leader() != nil else { throw AgentError.refused(status: 500, message: "no leader") }
       servers = try await client.raftConfiguration()
-    } catch AgentError.refused(let status, let message) where status >= 500 {
-      progress.reason = "there is no leader (\(message)): this server may hold data that the others need"
-      guard notice.source == .stopping else { return nil }
-      // One that was never in a cluster has no leader to wait for.
-      let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
-      let isOver = context.uptime() - progress.start >= Self.electionTimeout
-      return isOver || !state.mayBePresent ? .kept(reason: progress.reason) : nil
+    } catch AgentError.refused(let status, _) where status >= 500 {
+      return await withoutAgent(notice, configuration, own, .leaderless, &progress)
     }
+    progress.silentSince = nil
     guard let mine = Self.mine(servers, own, configuration) else {
+      progress.reason = "raft does not name this server"
       return try await leave(notice, configuration, own, &progress)
     }
     if mine.isLeader, notice.source != .manual, progress.handsOver == nil, servers.count > 1,
@@ -241,7 +241,10 @@ package struct Departure: Sendable {
         return .kept(reason: reason)
       }
       try await progress.session.yield(client)
-    case .stayAsLast(let reason): return .lastOne(reason: reason)
+    case .stayAsLast(let reason):
+      // For the stop that follows.
+      await release(&progress)
+      return .lastOne(reason: reason)
     case .leave(let reason):
       progress.reason = reason
       if view.isLeader {
@@ -267,16 +270,17 @@ package struct Departure: Sendable {
     report(notice, .leaving, &progress)
     context.log.warning("this server leaves", ["reason": .string(progress.reason)])
     let client = agent(configuration, timeout: Self.leaveTimeout)
-    async let call = Self.result { try await client.leave() }
+    // The agent ends some ten seconds after its removal; it answers the call before, or not at all.
+    let call = Task { await Self.result { try await client.leave() } }
     let isRemoved = try await confirm(configuration, own, progress.others)
-    // The agent ends some seconds after its removal; it answers the call before, or not at all.
-    if case .failure(AgentError.refused(let status, let message)) = await call, !isRemoved {
-      throw AgentError.refused(status: status, message: message)
-    }
     guard isRemoved else {
+      if case .failure(AgentError.refused(let status, let message)) = await call.value {
+        throw AgentError.refused(status: status, message: message)
+      }
       progress.reason = "no other server has confirmed yet that this one has left"
       return nil
     }
+    try await leaveGossip(configuration, own)
     return .left
   }
 
@@ -301,8 +305,12 @@ package struct Departure: Sendable {
     return false
   }
 
-  private enum Place {
-    case removed, named
+  private enum Place: Equatable {
+    case removed
+    /// - Parameters:
+    ///   - well: of the others, that know a leader.
+    ///   - servers: in the leader's raft configuration.
+    case named(well: Int, servers: Int)
     /// No other server knows a leader.
     case unknown
   }
@@ -316,36 +324,64 @@ package struct Departure: Sendable {
     switch RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port) {
     case .setAside: return .removed
     case .keep:
-      let namesServers = answers.values.contains { answer in
-        if case .status(let status) = answer { status.leader != nil && !status.peers.isEmpty } else { false }
+      let servers = answers.values.compactMap { answer -> Int? in
+        if case .status(let status) = answer, status.leader != nil, !status.peers.isEmpty {
+          status.peers.count
+        } else {
+          nil
+        }
       }
-      return namesServers ? .named : .unknown
+      return servers.max().map { .named(well: servers.count, servers: $0) } ?? .unknown
     }
   }
 
-  // MARK: Without an agent
+  // MARK: Without an agent, or without its leader
 
-  /// - Parameter error: of the agent that does not answer.
+  private enum Absence {
+    case gone(TransportError), silent(TransportError), leaderless
+
+    var isGone: Bool { if case .gone = self { true } else { false } }
+    var text: String { if case .leaderless = self { "the agent knows no leader" } else { "the agent does not answer" } }
+    var explanation: String {
+      switch self {
+      case .gone(let error), .silent(let error): "\(text): \(error.explanation)"
+      case .leaderless: "\(text): this server may hold data that the others need"
+      }
+    }
+  }
+
   private func withoutAgent(
-    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ error: TransportError,
+    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ absence: Absence,
     _ progress: inout Progress
   ) async -> Outcome? {
-    let since = progress.silentSince ?? context.uptime()
+    let now = context.uptime(), since = progress.silentSince ?? now
     progress.silentSince = since
-    progress.reason = "the agent does not answer: \(error.explanation)"
+    progress.reason = absence.explanation
     let place = await place(configuration, own, progress.others)
     if place == .removed { return .left }
+    let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
     switch notice.source {
-    // What is stopped already has nothing to leave: a person, or a recovery, may have killed it.
-    case .stopping, .manual: return error == .refused ? .nothingToLeave(reason: progress.reason) : nil
+    case .stopping, .manual:
+      // What is stopped already has nothing to leave: a person, or a recovery, may have killed it.
+      if absence.isGone { return .nothingToLeave(reason: progress.reason) }
+      guard notice.source == .stopping, case .leaderless = absence else { return nil }
+      // One that was never in a cluster has no leader to wait for.
+      let isOver = now - progress.start >= Self.electionTimeout || !state.mayBePresent
+      return isOver ? .kept(reason: progress.reason) : nil
     case .termination, .spot: break
     }
-    guard context.uptime() - since >= Self.silenceLimit else { return nil }
-    if place == .named { return .nothingToLeave(reason: "the agent does not answer, and the others have a leader") }
-    let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
-    guard state.mayBePresent else { return .nothingToLeave(reason: "the agent does not answer, and has no data") }
-    progress.reason =
-      "the agent does not answer, and no other server knows a leader: this server's data may be the last"
+    guard now - since >= Self.silenceLimit else { return nil }
+    if case .named(let well, let servers) = place {
+      let quorum = servers / 2 + 1
+      // A process that runs may still vote, however late it answers here.
+      guard absence.isGone || well >= quorum else {
+        progress.reason += "; it may still vote, and \(well) of the others are well, where a quorum needs \(quorum)"
+        return nil
+      }
+      return .nothingToLeave(reason: "\(absence.text), and the others have a leader")
+    }
+    guard state.mayBePresent else { return .nothingToLeave(reason: "\(absence.text), and has no data") }
+    progress.reason = "\(absence.text), and no other server knows one: this server's data may be the last"
     return nil
   }
 }

@@ -57,10 +57,11 @@ struct LeaveSession {
     if let id = session { try await client.releaseLeaveLock(session: id) }
   }
 
-  /// Lets the next one leave.
+  /// Lets the next one leave at once: the end of the session alone would begin the pause between two departures.
   mutating func release(_ client: AgentClient) async throws {
     guard let id = session else { return }
     session = nil
+    try await client.releaseLeaveLock(session: id)
     try await client.destroySession(id)
   }
 }

@@ -1,7 +1,7 @@
 internal import AWS
 internal import Base
 internal import Model
-internal import Observers
+package import Observers
 
 /// Watches the metadata for word that this machine is to go. A service that does not answer says nothing.
 extension Sidecar {
@@ -10,9 +10,11 @@ extension Sidecar {
     /// Readings in a row of a target state that says that the instance terminates.
     var readings = 0
     var looks = 0
-    var recommendsRebalance = false
-    /// Those that have been logged.
-    var events: Set<String> = []
+    /// IDs of the notices that have been logged, and of those for which leadership has been handed over.
+    var logged: Set<String> = []
+    var handedOver: Set<String> = []
+    /// The target lifecycle state as last read.
+    var target: String?
   }
 
   /// A group terminates this instance, or EC2 takes it back, or both.
@@ -23,7 +25,10 @@ extension Sidecar {
   }
 
   static let noticePause = Duration.seconds(5)
+  /// Auto Scaling ends an instance seconds after its launch hook.
+  private static let longestNotice = Duration.seconds(120)
   private static let purpose = "watch for the termination of this instance"
+  private static let noticesPurpose = "read the scheduled events of this instance"
   private static let confirmationTimeout = Duration.seconds(4)
   /// Enough where AWS does not answer.
   private static let sufficientReadings = 2
@@ -40,39 +45,73 @@ extension Sidecar {
           isOver = true
         }
       }
+      if state.looks % Self.looksPerMinute == 0, !isOver {
+        await attempt(Self.noticesPurpose, &pollState) { _ in try await readNotices(&state) }
+      }
+      state.looks += 1
       do { try await context.clock.sleep(for: Self.noticePause) } catch { return }
     }
   }
 
+  /// A boot has failed, and its launch hook is abandoned: the group ends this instance, and the termination hook would
+  /// hold it to its time-out, as nothing else runs here that could complete it.
+  package func endFailedBoot(at instance: LocatedInstance) async {
+    guard let hook = settings.terminationHook else { return }
+    context.log.warning("this boot has failed; completing lifecycle hook \(hook) once Auto Scaling ends this instance")
+    do {
+      let notice = try await context.within(Self.longestNotice) { try await self.awaitNotice(at: instance) }
+      guard let notice else {
+        return context.log.warning("lifecycle hook \(hook) is left to its time-out: no word of a termination comes")
+      }
+      try await departOnce(notice, instance)
+    } catch {
+      context.log.info("the departure was interrupted", ["reason": .string(error.explained)])
+    }
+  }
+
+  private func awaitNotice(at instance: LocatedInstance) async throws -> TerminationNotice {
+    var state = NoticeState(), reported = ReportedReason()
+    while true {
+      do {
+        if let notice = try await notice(at: instance, &state) { return notice }
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        if reported.isNew(error.stableReason) {
+          context.log.info("cannot \(Self.purpose) yet; retrying", ["reason": .string(error.explained)])
+        }
+      }
+      try await context.clock.sleep(for: Self.noticePause)
+    }
+  }
+
   private func notice(at instance: LocatedInstance, _ state: inout NoticeState) async throws -> TerminationNotice? {
-    defer { state.looks += 1 }
     let metadata = planner.metadata
-    let isTerminating = try await metadata.targetLifecycleState() == "Terminated"
-    state.readings = isTerminating ? state.readings + 1 : 0
-    // A document that cannot be read does not hide the other.
-    var spot: SpotInterruption?, failure: (any Error)?
+    // A document that cannot be read does not hide the other, and is no word that the instance stays.
+    var target: String?, spot: SpotInterruption?, failure: (any Error)?
+    do {
+      target = try await metadata.targetLifecycleState()
+      if let target, !Self.isState(target) {
+        throw MetadataError.malformed(
+          "target lifecycle state", path: "autoscaling/target-lifecycle-state", reason: "it is the name of no state")
+      }
+      state.target = target
+      state.readings = target == "Terminated" ? state.readings + 1 : 0
+    } catch {
+      failure = error
+    }
     do { spot = try await metadata.spotInterruption() } catch { failure = error }
-    if isTerminating, let membership = try await confirm(instance, state.readings) {
+    if target == "Terminated", let membership = try await confirm(instance, state.readings) {
       return TerminationNotice(membership: membership.found, spot: spot)
     }
     if let spot { return TerminationNotice(membership: nil, spot: spot) }
     if let failure { throw failure }
-    if state.looks % Self.looksPerMinute == 0 {
-      for event in try await metadata.scheduledEvents() where state.events.insert(event.id).inserted {
-        context.log.warning(
-          "EC2 has scheduled an event for this instance",
-          [
-            "event": .string(event.code), "not_before": .string(event.notBefore),
-            "hint": "terminate the instance in its Auto Scaling group before, which replaces it",
-          ])
-      }
-      let recommends = try await metadata.recommendsRebalance()
-      if recommends, !state.recommendsRebalance {
-        context.log.warning("EC2 recommends to replace this spot instance; it may be interrupted soon")
-      }
-      state.recommendsRebalance = recommends
-    }
     return nil
+  }
+
+  /// For example `InService` or `Warmed:Stopped`.
+  private static func isState(_ text: String) -> Bool {
+    !text.isEmpty && text.utf8.count <= 64 && text.allSatisfy { $0.isASCII && ($0.isLetter || $0 == ":") }
   }
 
   /// - Returns: nil if this is no termination, or not yet known to be one.

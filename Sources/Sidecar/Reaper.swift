@@ -24,6 +24,12 @@ extension Sidecar {
     var asksAt = Duration.zero
     /// Why each suspect is not removed, as logged.
     var reasons: [String: ReportedReason] = [:]
+    /// What proves a death now.
+    var rules = DeathVerdict.Rules()
+    /// Of the lock to leave, at the last look; nil: there has been none.
+    var lockIndex: Int64?
+    var makesRoom = false
+    var hasDeadServer = false
     /// The Auto Scaling group of this instance, where that has to be found first.
     var ownGroup: String?
   }
@@ -40,6 +46,8 @@ extension Sidecar {
   /// Between two questions whether this server leads, and how many members have failed.
   private static let reaperTick = Duration.seconds(5)
   private static let reaperInterval = Duration.seconds(30)
+  /// Between the two calls of a proof while a server waits to leave.
+  private static let roomInterval = Duration.seconds(5)
   static let reaperPurpose = "remove dead members"
   /// `force-leave` takes 5 to 7 s.
   private static let forceLeaveTimeout = Duration.seconds(20)
@@ -54,7 +62,8 @@ extension Sidecar {
     guard settings.role == .server, settings.reapsDeadMembers, settings.lostOptions == nil else { return }
     var reaper = ReaperState(), reported = ReportedReason(), failingSince: Timestamp?
     while !Task.isCancelled {
-      do { try await context.clock.sleep(for: Self.reaperTick) } catch { return }
+      let wait = reaper.failedSince.isEmpty ? Self.reaperTick : reaper.asksAt - context.uptime()
+      do { try await context.clock.sleep(for: min(Self.reaperTick, max(.seconds(1), wait))) } catch { return }
       do {
         guard try await reap(instance, &reaper) else { continue }
         failingSince = nil
@@ -81,6 +90,7 @@ extension Sidecar {
       return true
     }
     let failed = try await permitted("agent:read") { try await agent().failedMembers() }, now = context.uptime()
+    if reaper.hasDeadServer { try await makeRoom(&reaper) }
     let isDue = now >= reaper.looksAt || !reaper.failedSince.isEmpty && now >= reaper.asksAt
     guard failed != reaper.failedMembers || isDue else { return false }
     reaper.failedMembers = failed
@@ -94,8 +104,23 @@ extension Sidecar {
     try await remove(proven, instance)
     // There may be more than one look removes.
     let answeredAt = reaper.answers.second?.answeredAt ?? context.uptime()
-    reaper.asksAt = min(reaper.asksAt, answeredAt + Self.reaperRules.interval)
+    reaper.asksAt = min(reaper.asksAt, answeredAt + reaper.rules.interval)
     return true
+  }
+
+  /// A server that waits to leave takes the lock again and again: a dead one may be what it waits for, and a spot
+  /// instance has two minutes. The proof stays the same but for the time between the two calls.
+  private func makeRoom(_ reaper: inout ReaperState) async throws {
+    let lock: LeaveLock
+    do { lock = try await agent().leaveLock() } catch AgentError.refused(status: 403, _) { return }
+    let isMoving = lock.session != nil || reaper.lockIndex.map { $0 != lock.index ?? 0 } ?? false
+    // There may be no lock yet.
+    reaper.lockIndex = lock.index ?? 0
+    guard isMoving != reaper.makesRoom else { return }
+    reaper.makesRoom = isMoving
+    reaper.rules = isMoving ? DeathVerdict.Rules(interval: Self.roomInterval) : DeathVerdict.Rules()
+    guard isMoving, let last = reaper.answers.second?.answeredAt else { return }
+    reaper.asksAt = min(reaper.asksAt, max(context.uptime(), last + Self.roomInterval))
   }
 
   func leads(_ instance: LocatedInstance) async throws -> Bool {
@@ -134,6 +159,7 @@ extension Sidecar {
   /// Counts since when each suspect has been one.
   func note(_ view: ReaperView, _ reaper: inout ReaperState) {
     let now = context.uptime(), keys = Set(view.suspects.map(\.key))
+    reaper.hasDeadServer = view.suspects.contains(where: \.isRaftPeer)
     reaper.failedSince = reaper.failedSince.filter { keys.contains($0.key) }
     reaper.reasons = reaper.reasons.filter { keys.contains($0.key) }
     let new = keys.filter { reaper.failedSince[$0] == nil }
@@ -142,7 +168,7 @@ extension Sidecar {
       (reaper.answers, reaper.asksAt) = ((nil, nil), .zero)
     } else if !new.isEmpty {
       // About a new one EC2 is asked at once, but not within the interval of a proof.
-      let earliest = reaper.answers.second.map { $0.answeredAt + Self.reaperRules.interval } ?? now
+      let earliest = reaper.answers.second.map { $0.answeredAt + reaper.rules.interval } ?? now
       reaper.asksAt = min(reaper.asksAt, max(now, earliest))
     }
   }

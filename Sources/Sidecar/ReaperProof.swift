@@ -16,7 +16,6 @@ typealias JudgedSuspect = (suspect: Suspect, instanceID: String?, verdict: Death
 
 /// What proves that a suspect is dead: EC2, Auto Scaling and the suspect's own port.
 extension Sidecar {
-  static let reaperRules = DeathVerdict.Rules()
   private static let portTimeout = Duration.seconds(1)
   private static let pauseAfterError = Duration.seconds(30)
   private static let maximumProbes = 60
@@ -43,7 +42,7 @@ extension Sidecar {
           probe: probes.map { $0[suspect.key] } ?? .silent,
           livingTwins: suspect.livingTwins(view.members, view.catalog))
         let verdict = DeathVerdict(
-          of: node, own: own, first: first, second: second, lifecycleStates: states, rules: Self.reaperRules)
+          of: node, own: own, first: first, second: second, lifecycleStates: states, rules: reaper.rules)
         return (suspect, instanceID, verdict)
       }
     }
@@ -74,22 +73,22 @@ extension Sidecar {
   /// Uptime of the next call of EC2: soon for what may be proven then, rarely for what has failed for long and is not
   /// terminated, as a stopped instance.
   private func nextCall(_ judged: [JudgedSuspect], _ answer: InstanceAnswer?, _ reaper: ReaperState) -> Duration {
-    let now = context.uptime(), earliest = now + Self.reaperRules.interval
+    let now = context.uptime(), earliest = now + reaper.rules.interval
     return judged.map { suspect, instanceID, verdict in
       guard let since = reaper.failedSince[suspect.key] else { return earliest }
       let isTerminated = instanceID.map { answer?.states[$0] == "terminated" } ?? false
       if isTerminated, !verdict.isGone, now - since < Self.youth {
-        return max(earliest, since + Self.reaperRules.failedFor)
+        return max(earliest, since + reaper.rules.failedFor)
       }
-      return now + Self.pause(failedFor: now - since)
+      return now + Self.pause(failedFor: now - since, reaper.rules)
     }.min() ?? earliest
   }
 
   /// An instance that has just failed may be shutting down.
   private static let youth = Duration.seconds(120)
 
-  private static func pause(failedFor age: Duration) -> Duration {
-    age < youth ? reaperRules.interval : age < .seconds(600) ? .seconds(30) : .seconds(300)
+  private static func pause(failedFor age: Duration, _ rules: DeathVerdict.Rules) -> Duration {
+    age < youth ? rules.interval : age < .seconds(600) ? .seconds(30) : .seconds(300)
   }
 
   // MARK: The network

@@ -106,8 +106,7 @@ extension Sidecar {
       throw error.asFailure("read the cluster's record \(path)")
     }
     let known = pollState.record.known.entry
-    let isKnown = known.map { $0.record.cluster == newest?.record.cluster } ?? false
-    if let newest { try check(newest, voters, path, isKnown: isKnown) }
+    if let newest { try check(newest, voters, path, isKnown: try await isOwn(newest.record, known, voters)) }
     if let newest, newest.record.state == .formed, newest != known {
       remember(newest, &pollState)
       // Another leader has recorded these voters, or the present ones have to settle first.
@@ -138,8 +137,16 @@ extension Sidecar {
     pollState.record.change = nil
   }
 
+  /// Whether the record is known to be of this cluster although all of its servers may have been replaced since, as an
+  /// instance refresh does within minutes: by an earlier entry, or by the cluster's own name.
+  private func isOwn(_ record: ClusterRecord, _ known: RecordEntry?, _ voters: Set<Voter>) async throws -> Bool {
+    if known?.record.cluster == record.cluster { return true }
+    guard !record.names(voters) else { return false }
+    return try await presentName()?.cluster == record.cluster
+  }
+
   /// Checks that the newest entry is of this cluster.
-  /// - Parameter isKnown: its cluster is the one of an earlier entry, whose servers may all have been replaced.
+  /// - Parameter isKnown: whether that is known even if it names none of the voters.
   /// - Throws: `Failure` for the entry of another one, or of one that is closed or being recovered; `FileError`.
   private func check(
     _ newest: RecordEntry, _ voters: Set<Voter>, _ path: String, isKnown: Bool
@@ -151,8 +158,7 @@ extension Sidecar {
         "\(path)/\(newest.name) says that the cluster is \(record.state.rawValue), but it has a leader",
         hint: "if the cluster is to live on, create the next entry with the state of the one before")
     }
-    guard isKnown || record.servers.contains(where: { server in voters.contains { $0.address == server.address } })
-    else {
+    guard isKnown || record.names(voters) else {
       throw Failure(
         .configurationRejected, "\(path)/\(newest.name) names none of this cluster's servers",
         details: ["it names \(record.servers.map(\.text).joined(separator: ", "))"],
@@ -249,6 +255,11 @@ extension Sidecar {
 
 extension ClusterRecord {
   fileprivate var identity: ClusterIdentity { ClusterIdentity(cluster: cluster, epoch: epoch) }
+
+  /// Whether it has the address of one of these.
+  fileprivate func names(_ voters: Set<Sidecar.Voter>) -> Bool {
+    !Set(servers.map(\.address)).isDisjoint(with: voters.map(\.address))
+  }
 
   fileprivate var voters: Set<Sidecar.Voter> {
     Set(servers.map { Sidecar.Voter(address: $0.address, node: $0.node) })

@@ -62,19 +62,24 @@ extension Sidecar {
   }
 
   private func keepCurrent(_ present: PresentServers, at instance: LocatedInstance) async {
-    var pollState = PollState()
+    var pollState = PollState(), ownGroup: String?
     while !Task.isCancelled {
       do { try await context.clock.sleep(for: Self.listTick) } catch { return }
       // Which group or tags the servers have is among lost options.
       guard settings.lostOptions == nil, present.isDue(at: context.uptime()) else { continue }
       var readiness: Readiness?
       await attempt(Self.purpose, &pollState) { pollState in
-        let planner = planner
-        readiness = try await context.within(Self.awsTimeout) { try await planner.readiness(at: instance) }
+        let planner = planner, group = ownGroup
+        // After a failure, or where the group no longer lists this instance, it may be in another one.
+        ownGroup = nil
+        readiness = try await context.within(Self.awsTimeout) {
+          try await planner.readiness(at: instance, ownGroup: group)
+        }
         if pollState.isNew(readiness == nil ? "no answer" : nil, for: "AWS") {
           context.log.warning("AWS does not answer; the present servers are not known")
         }
       }
+      ownGroup = readiness?.evaluated.first { $0.instance.instanceID == instance.identity.instanceID }?.instance.group
       present.add(readiness, at: context.uptime(), pause: listPause)
     }
   }

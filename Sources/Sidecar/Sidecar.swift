@@ -34,6 +34,8 @@ package final class Sidecar: Sendable {
     /// For the report: the agent's parent, what fails now by what it is for, and why the report cannot be written.
     var supervisor: Supervisor?
     var retried: [String: String] = [:]
+    /// Also for the report; their starts count from the boot on.
+    var notices: [InstanceNotice] = []
     var reportError = ReportedReason()
   }
 

@@ -18,11 +18,12 @@ extension Sidecar {
 
   /// Logs once for each reason that the report cannot be written.
   package func report() async {
-    let (supervisor, retried) = state.withLock { ($0.supervisor, $0.retried) }
+    let (supervisor, retried, notices) = state.withLock { ($0.supervisor, $0.retried, $0.notices) }
+    let now = context.uptime()
     let report = SidecarReport(
-      time: context.now(), uptime: context.uptime(), bootID: context.bootID, pid: context.system.pid,
+      time: context.now(), uptime: now, bootID: context.bootID, pid: context.system.pid,
       interval: max(.seconds(1), reportInterval), problems: retried.sorted { $0.key < $1.key }.map(\.value),
-      agent: await supervisor?.report())
+      notices: notices.map { $0.later(by: now) }, agent: await supervisor?.report())
     var reason: String?
     do {
       try context.files.write(settings.sidecarReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)

@@ -38,15 +38,15 @@ extension Sidecar {
         client: instance.client, context: context)
     }
     let departure = Departure(settings: settings, context: context, desiredCapacity: desiredCapacity(at: instance))
-    let outcome = try await beside(hook, word, instance) { [settings, context] in
+    let outcome = try await beside(hook, word, instance) { [settings] in
       var notice = Notice(.termination, deadline: nil)
       if let spot = word.spot {
         notice = self.notice(of: spot)
       } else if let hook {
-        let now = context.uptime()
+        let since = departure.startOfTermination()
         await self.readTimeouts(of: hook)
         notice = Notice(
-          .termination, deadline: now + hook.patience, patientUntil: now + settings.leaveWait)
+          .termination, since: since, deadline: since + hook.patience, patientUntil: since + settings.leaveWait)
       }
       return try await departure.run(notice, changed: { self.state.withLock { $0.spotNotice } })
     }
@@ -65,7 +65,7 @@ extension Sidecar {
   private func notice(of spot: SpotInterruption) -> Notice {
     context.log.warning(
       "EC2 takes this spot instance back", ["action": .string(spot.action), "at": .string(spot.time.iso8601)])
-    let left = spot.time - context.now()
+    let left = spot.time - (spot.readAt ?? context.now())
     let isPlausible = left > .zero && left <= Self.longestSpotNotice
     return Notice(
       .spot,
@@ -79,7 +79,7 @@ extension Sidecar {
   ) async throws -> Value {
     try await withThrowingTaskGroup(of: Value?.self) { group in
       group.addTask {
-        await hook?.keepAlive()
+        await hook?.keepAlive(isActive: word.spot == nil || word.membership != nil)
         return nil
       }
       group.addTask {
@@ -111,14 +111,18 @@ extension Sidecar {
   private func conclude(
     _ outcome: Departure.Outcome, _ hook: TerminationHook?, _ departure: Departure
   ) async throws {
+    if case .left = outcome { await supervisor?.left() }
     guard let hook else { return }
     if settings.role == .client {
       var generator = SystemRandomNumberGenerator()
       try await context.clock.sleep(for: Self.clientJitter * Double.random(in: 0...1, using: &generator))
-      return try await hook.complete(.proceed)
+      try await hook.complete(.proceed)
+      return
     }
     switch outcome {
-    case .left, .nothingToLeave, .lastOne: try await hook.complete(.proceed)
+    case .left, .nothingToLeave, .lastOne:
+      // A process before this one has abandoned the hook, and has waited since.
+      if try await !hook.complete(.proceed), try await hook.isRetained() { try await powerOff() }
     case .kept:
       // A spot instance stays a voter to its end: its leave would not be better for the others than its death.
       try await hook.complete(.abandon)
@@ -136,6 +140,11 @@ extension Sidecar {
     }
     context.log.warning("this instance is retained, and leaves once that is safe")
     if case .kept = try await departure.run(Notice(.termination, deadline: nil)) { return }
+    try await powerOff()
+  }
+
+  /// Nothing else ends a retained instance that has left.
+  private func powerOff() async throws {
     guard context.system.isBootedBySystemd else { return }
     context.log.warning("this instance has left, and is shut down")
     _ = try await context.launcher.run(.systemctl("poweroff"), timeout: .seconds(10))

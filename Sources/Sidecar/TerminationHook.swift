@@ -66,7 +66,8 @@ final class TerminationHook: Sendable {
   }
 
   /// Holds the instance until cancelled. Failures are logged once for each reason.
-  func keepAlive() async {
+  /// - Parameter isActive: whether the hook holds the instance already. That of a spot interruption may come later.
+  func keepAlive(isActive: Bool) async {
     var reported = ReportedReason()
     while !Task.isCancelled {
       do {
@@ -75,6 +76,8 @@ final class TerminationHook: Sendable {
         context.log.debug("recorded a heartbeat of lifecycle hook \(name)")
         try await readTimeouts()
         _ = reported.isNew(nil)
+      } catch let error as AWSError where error.isWithoutAction && !isActive {
+        context.log.debug("lifecycle hook \(name) does not hold this instance yet")
       } catch {
         if !Task.isCancelled, reported.isNew(error.stableReason) {
           context.log.warning("cannot hold lifecycle hook \(name)", ["reason": .string(error.explained)])
@@ -87,18 +90,22 @@ final class TerminationHook: Sendable {
   }
 
   /// Completes the hook once, however long AWS refuses: an instance whose hook is not completed is held for nothing.
+  /// - Returns: false if the hook does not hold this instance any more.
   /// - Throws: `CancellationError` only.
-  func complete(_ result: AutoScaling.LifecycleActionResult) async throws {
-    guard state.withLock({ !$0.isComplete }) else { return }
+  @discardableResult
+  func complete(_ result: AutoScaling.LifecycleActionResult) async throws -> Bool {
+    guard state.withLock({ !$0.isComplete }) else { return true }
     var generator = SystemRandomNumberGenerator(), reported = ReportedReason(), attempt = 0
     while true {
       do {
         try await autoScaling.completeLifecycleAction(
           hook: name, group: try await group(), instanceID: instanceID, result)
         context.log.warning("completed lifecycle hook \(name)", ["result": .string(result.rawValue)])
-        return state.withLock { $0.isComplete = true }
+        state.withLock { $0.isComplete = true }
+        return true
       } catch let error as AWSError where error.isWithoutAction {
-        return context.log.info("lifecycle hook \(name) does not hold this instance any more")
+        context.log.info("lifecycle hook \(name) does not hold this instance any more")
+        return false
       } catch let error as CancellationError {
         throw error
       } catch {

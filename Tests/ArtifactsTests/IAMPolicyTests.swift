@@ -30,6 +30,15 @@ import Testing
     #expect(policy { $0.membership = .tags([.init(key: "a", value: "b")]) }.actions == ["ec2:DescribeInstances"])
   }
 
+  /// Whether its group wants more servers, tags do not tell.
+  @Test(arguments: [Settings.Role.server, .client])
+  func `a server that tags find asks for its group before it leaves`(_ role: Settings.Role) {
+    let actions = policy {
+      ($0.membership, $0.terminationHook, $0.role) = (.tags([.init(key: "a", value: "b")]), "ending", role)
+    }.actions
+    #expect(actions.contains("autoscaling:DescribeAutoScalingGroups") == (role == .server))
+  }
+
   /// A wildcard only where the instances differ.
   @Test(arguments: [
     ("/consul/{datacenter}", Settings.Layout.single, "/consul/dc1"),

@@ -6,6 +6,7 @@ import Testing
   @Test func `time is converted both ways`() {
     #expect(Timestamp(iso8601: "2024-02-29T23:59:59Z")?.basic == "20240229T235959Z")
     #expect(Timestamp(httpDate: "Sun, 06 Nov 1994 08:49:37 GMT")?.iso8601 == "1994-11-06T08:49:37.000Z")
+    #expect(Timestamp(eventDate: "21 Jan 2026 09:00:43 GMT")?.iso8601 == "2026-01-21T09:00:43.000Z")
     #expect(Timestamp(seconds: 951_782_400).iso8601 == "2000-02-29T00:00:00.000Z")
     #expect(Timestamp(milliseconds: -1).iso8601 == "1969-12-31T23:59:59.999Z")
     #expect(Timestamp(iso8601: "2024-02-29T23:59:59.5Z") == Timestamp(milliseconds: 1_709_251_199_500))
@@ -26,6 +27,7 @@ import Testing
   ])
   func `text that is no HTTP date is refused`(_ text: String) {
     #expect(Timestamp(httpDate: text) == nil)
+    #expect(Timestamp(eventDate: text) == nil && Timestamp(eventDate: String(text.dropFirst(5))) == nil)
   }
 
   /// Guards against a number from a foreign document, which would trap and end the process.

@@ -147,4 +147,74 @@ import Testing
     try await fixture.test.clock.sleep(for: .seconds(4000))
     #expect(fixture.aws.heartbeats == 1)
   }
+
+  // MARK: After a failed boot
+
+  /// Auto Scaling ends the instance once its launch hook is abandoned.
+  private func end(_ fixture: BootstrapFixture) async throws {
+    try await fixture.aws.call("CompleteLifecycleAction")
+    fixture.agent.set { $0.failure = .refused }
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "Terminating:Wait" }
+    fixture.metadata.set(Self.target, "Terminated")
+  }
+
+  /// Nothing completed it: the instance was held for its time-out, and retained then.
+  @Test(arguments: [Settings.Start.systemd, .supervise])
+  func `the termination hook of a failed boot is completed, too`(_ start: Settings.Start) async throws {
+    var fixture = BootstrapFixture(start)
+    fixture.settings.terminationHook = "ending"
+    fixture.aws.setGroups([FakeGroup("web", desired: 1, hooks: ["launching", "ending"])])
+    fixture.test.launcher.run("/bin/systemctl", ["start", "consul.service"])
+    fixture.test.launcher.start("/usr/bin/consul", ["agent"]) { $0.on(15, finish: .exited(0)) }
+    let run = Task { [fixture] in try await fixture.failure() }
+    try await end(fixture)
+    #expect(try await run.value?.status == .agentUnhealthy)
+    #expect(fixture.aws.completedHooks == ["launching web i-0aaa ABANDON", "ending web i-0aaa CONTINUE"])
+    #expect(fixture.test.clock.uptime() < .seconds(60))
+  }
+
+  @Test func `it does not wait for ever for the end of its instance`() async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.terminationHook = "ending"
+    fixture.test.launcher.run("/bin/systemctl", ["start", "consul.service"])
+    #expect(try await fixture.failure()?.status == .agentUnhealthy)
+    #expect(fixture.aws.completedHooks == ["launching web i-0aaa ABANDON"])
+    #expect(fixture.test.clock.uptime() > .seconds(120) && fixture.test.clock.uptime() < .seconds(130))
+  }
+
+  /// Its vote stayed behind, dead.
+  @Test func `a voter that is never healthy leaves before its agent is stopped`() async throws {
+    var fixture = BootstrapFixture(.supervise)
+    fixture.settings.verifyTimeout = .seconds(20)
+    fixture.settings.terminationHook = "ending"
+    var group = FakeGroup("web", desired: 3, hooks: ["launching", "ending"])
+    group.globalTimeout = 3600
+    fixture.aws.setGroups([group])
+    let others = [("i-0bbb", "10.0.1.11"), ("i-0ccc", "10.0.1.12")]
+    let instances = others.map { FakeInstance($0.0, ip: $0.1) }
+    fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait")] + instances)
+    let peers = others.map { other in
+      let peer = FakeConsulAgent(fixture.test, at: "\(other.1):8500")
+      peer.setCluster(others)
+      return peer
+    }
+    fixture.test.launcher.start("/usr/bin/consul", ["agent"]) { [fixture] process in
+      process.on(15, finish: .exited(1))
+      let servers = others + [("i-0aaa", "10.0.1.10")]
+      for agent in peers + [fixture.agent] { agent.setCluster(servers) }
+      fixture.agent.set { state in
+        (state.nodeName, state.failure) = ("i-0aaa", nil)
+        state.health = ["id-i-0aaa": false, "id-i-0bbb": true, "id-i-0ccc": true]
+        state.onLeave = {
+          for peer in peers { peer.set { $0.peers.removeAll { $0 == "10.0.1.10:8300" } } }
+          process.finish(.exited(0))
+        }
+      }
+    }
+    let run = Task { [fixture] in try await fixture.failure() }
+    try await end(fixture)
+    #expect(try await run.value?.message.contains("autopilot does not call this server healthy yet") == true)
+    #expect(fixture.agent.changes == ["leave"])
+    #expect(fixture.aws.completedHooks == ["launching web i-0aaa ABANDON", "ending web i-0aaa CONTINUE"])
+  }
 }

@@ -62,6 +62,15 @@ import Testing
     #expect(word("x", desired: 0, isTeardown: true) == .wait)
   }
 
+  /// Blue is emptied before green votes.
+  @Test func `the last of a teardown waits for servers that join`() {
+    var view = view("")
+    view.joining = ["green-1", "green-2"]
+    let decision = LeaveDecision(view, desiredCapacity: 0, isPatient: false, isTeardown: true)
+    #expect(
+      decision == .wait(reason: "this is the only voter: its data would be lost, and green-1, green-2 may join"))
+  }
+
   @Test func `a server without a vote leaves at once`() {
     #expect(word("xxxx", isPatient: true, isVoter: false) == .leave)
     #expect(word("", isVoter: false) == .leave)

@@ -72,12 +72,12 @@ struct NodeFixture {
   /// - Parameter age: of the report, by the monotonic clock; negative is a time to come.
   func putSidecar(
     age: Duration = .zero, bootID: String = bootID, interval: Duration = .seconds(30), problems: [String] = [],
-    agent: SidecarReport.Agent? = nil
+    notices: [InstanceNotice] = [], agent: SidecarReport.Agent? = nil
   ) {
     let uptime = context.clock.uptime() - age
     let report = SidecarReport(
       time: context.clock.wall() + (.zero - age), uptime: uptime, bootID: bootID, pid: 77, interval: interval,
-      problems: problems, agent: agent)
+      problems: problems, notices: notices, agent: agent)
     context.files.put(Self.sidecar, report.json.prettyText)
   }
 

@@ -80,7 +80,36 @@ extension NodeProblemTests {
     ) { node in
       node.putSidecar(problems: ["the sidecar cannot complete the WAN pool: no answer"])
     },
+    Case(
+      "for whose instance an event is scheduled in a day",
+      "EC2 has scheduled instance-stop for this instance, not before 2026-01-02T01:00:00.000Z; hint: terminate the "
+        + "instance in its Auto Scaling group before then, which replaces it"
+    ) { node in
+      node.putSidecar(age: .seconds(10), notices: [event("instance-stop", in: .seconds(86_410))])
+    },
+    Case(
+      "for whose instance an event is scheduled in more than a day, and a replacement recommended",
+      notes: [
+        "EC2 recommends to replace this spot instance: it may soon be interrupted",
+        "EC2 has scheduled system-reboot for this instance, not before 2026-01-02T01:00:00.000Z",
+      ]
+    ) { node in
+      node.putSidecar(
+        age: .seconds(10), notices: [InstanceNotice(.rebalance), event("system-reboot", in: .seconds(86_411))])
+    },
+    Case(
+      "for whose instance an event is scheduled at a time that cannot be read",
+      "EC2 has scheduled system-reboot for this instance, at a time that cannot be read; hint: make sure that the "
+        + "other servers are well then: this instance returns with its data"
+    ) { node in
+      node.putSidecar(notices: [InstanceNotice(.scheduled, id: "1", code: "system-reboot")])
+    },
   ]
+
+  private static func event(_ code: String, in time: Duration) -> InstanceNotice {
+    InstanceNotice(
+      .scheduled, id: "1", code: code, notBefore: Timestamp(iso8601: "2026-01-02T01:00:00Z"), startsIn: time)
+  }
 
   // MARK: Clients, supervise, containers
 

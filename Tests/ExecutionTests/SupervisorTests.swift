@@ -54,6 +54,28 @@ import Testing
     #expect(test.sink.lines.last == #"info the agent ended end="exit status 0""#)
   }
 
+  /// Its data is that of a server that the others have removed: it would come back, and then die with its machine.
+  @Test func `an agent that has left is not started again, even if it is killed before it ends`() async throws {
+    let started = Watched<FakeProcess?>(nil)
+    agents { _, process in started.update { $0 = process } }
+    let task = Task { [supervisor] in try await supervisor.run() }
+    let process = try await started.wait { $0 }
+    await supervisor.left()
+    process.finish(.signalled(9))
+    #expect(try await task.value == .exited(0))
+    #expect(test.launcher.launches.count == 1 && crashes.isEmpty)
+  }
+
+  @Test func `a leave ends the wait between a crash and the next start`() async throws {
+    agents { _, process in process.finish(.exited(3)) }
+    let task = Task { [supervisor] in try await supervisor.run() }
+    try await test.sink.record(containing: "crashed", number: 5)
+    let crash = test.clock.uptime()
+    await supervisor.left()
+    #expect(try await task.value == .exited(0))
+    #expect(test.clock.uptime() == crash && test.launcher.launches.count == 5)
+  }
+
   @Test func `a restart on request is no crash, and comes at once`() async throws {
     agents { number, process in
       if number == 1 { process.on(9, finish: .signalled(9)) } else { process.finish(.exited(0)) }

@@ -26,7 +26,6 @@ import Testing
     Exception("AWSClient.swift", "at: now() + state", "the time in a signature, corrected by that offset"),
     Exception("Credentials.swift", "$0 - now() >", "credentials expire at a time of the wall clock"),
     Exception("Credentials.swift", "now() < expiration", "credentials expire at a time of the wall clock"),
-    Exception("Termination.swift", "let left = spot.time - context.now()", "EC2 tells a time of the wall clock"),
     Exception("Doctor.swift", "$0 - context.now()", "credentials expire at a time of the wall clock"),
     Exception("MembershipWaiter.swift", "observation.time = context.now()", "the observation's time stamp"),
     Exception("RecordObserver.swift", "context.now() - $0 >=", "the age of an entry that another machine has dated"),

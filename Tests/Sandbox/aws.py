@@ -191,6 +191,22 @@ def error(service, code, message, status):
     return f"{status} Fault", [("Content-Type", "text/xml")], body.encode()
 
 
+def elsewhere(service, action):
+    """The answer of a region that has none of the instances and groups."""
+    lists = {
+        "DescribeInstances": ("ec2", "2016-11-15", "<reservationSet/>"),
+        "DescribeAutoScalingInstances": ("autoscaling", "2011-01-01", "<AutoScalingInstances/>"),
+        "DescribeAutoScalingGroups": ("autoscaling", "2011-01-01", "<AutoScalingGroups/>"),
+    }
+    if action not in lists:
+        return error(service, "ValidationError", "AutoScalingGroup name not found - no such group", 400)
+    name, version, answer = lists[action]
+    if name == "autoscaling":
+        answer = f"<{action}Result>{answer}</{action}Result>"
+    body = f'<{action}Response xmlns="http://{name}.amazonaws.com/doc/{version}/">{answer}</{action}Response>'
+    return "200 OK", [("Content-Type", "text/xml")], body.encode()
+
+
 class Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -322,6 +338,8 @@ class Middleware:
         if kind == "denied":
             code = {"ec2": "UnauthorizedOperation", "autoscaling": "AccessDenied"}.get(service, "AccessDeniedException")
             return error(service, code, f"not authorized to perform: {service}:{action}", 403)
+        if kind == "other-region":
+            return elsewhere(service, action)
         if kind == "slow":
             time.sleep(value)
             return None

@@ -1,7 +1,7 @@
 """make bench: this program compared with what it replaces, in one run, on this machine. Prints a table and draws an
 SVG.
 
-python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|logs]
+python -m Tests.Sandbox.bench [--runs N] [--only discovery|large|boot|dual|fleet|small|idle|logs]
 """
 
 import argparse
@@ -23,7 +23,7 @@ import threading
 import time
 from typing import ClassVar
 
-from . import network
+from . import footprint, network
 from .host import HostError
 from .sandbox import AWS_ADDRESS, BUILD, ROOT, Sandbox
 from .waiting import TIMEOUT, until
@@ -73,6 +73,8 @@ print(json.dumps(results))
 """
 
 PROGRAM = "/usr/local/bin/consul-bootstrap"
+# Seconds after which a sidecar is at peace, and for which it is measured.
+IDLE_AFTER, IDLE = 60, 600
 
 
 def measure(instance, runs, *command, environment=None):
@@ -656,6 +658,47 @@ def small(sandbox, runs):
     return {"memory": memory, "version": version["wall"]}
 
 
+class Idling:
+    """A server's sidecar at one time."""
+
+    def __init__(self, sandbox, member):
+        pid = footprint.sidecar(member)
+        self.at, self.cpu, self.memory = time.monotonic(), footprint.cpu(pid), footprint.resident(pid)
+        self.metadata = len(member.metadata.requests)
+        self.aws = sum(call["source"] == member.address for call in sandbox.aws.calls)
+
+    def since(self, before):
+        wall = self.at - before.at
+        return {
+            "memory": self.memory,
+            "CPU %": 100 * (self.cpu - before.cpu) / wall,
+            "metadata": 5 * (self.metadata - before.metadata) / wall,
+            "AWS": 300 * (self.aws - before.aws) / wall,
+        }
+
+
+def idle(sandbox, runs):
+    """Sidecars of a cluster at peace, which watch for notices, for twice as long as their rarest poll takes: the worst
+    memory and CPU time, and the mean of the requests, whose intervals are random."""
+    sandbox.clear()
+    members = sandbox.launch_group(3, systemd=True, boot=False)
+    sandbox.lifecycle.put_hook("consul")
+    for member in members:
+        member.boot()
+    # They leave the sidecar behind.
+    for run in [m.start_bootstrap("--expect", "3", "--termination-hook", "hook") for m in members]:
+        output = run.finish()
+        assert run.returncode == 0, output
+    time.sleep(IDLE_AFTER)
+    before = [Idling(sandbox, member) for member in members]
+    time.sleep(IDLE)
+    found = [Idling(sandbox, m).since(b) for m, b in zip(members, before, strict=True)]
+    of_requests = {"metadata": statistics.mean, "AWS": statistics.mean}
+    figures = {name: of_requests.get(name, max)(row[name] for row in found) for name in found[0]}
+    print(f"  idle sidecar: {figures}", flush=True)
+    return figures
+
+
 def table(results):
     lines = ["| Measure | Ours | Beside it | Ratio | To reach |", "|---|---|---|---|---|"]
     goals = {"seed 000": (30, 200), "best shell": (5, 30)}
@@ -732,6 +775,13 @@ def table(results):
         lines.append(
             f"| `consul-bootstrap --version` | {results['small']['version'] * 1000:.1f} ms | | | at most 10 ms |"
         )
+    if "idle" in results:
+        row = results["idle"]
+        lines.append(
+            f"| idle sidecar of a server, notices included | {row['memory']:.1f} MiB, {row['CPU %']:.2f}% CPU, "
+            f"{row['metadata']:.1f} metadata requests in 5 s, {row['AWS']:.1f} AWS calls in 5 minutes | | "
+            "| at most 20 MiB, 0.2% CPU, 4, 2 |"
+        )
     if "logs" in results:
         ours, theirs = results["logs"]["ours"], results["logs"]["awslogs"]
         lines.append(
@@ -786,7 +836,7 @@ def plot(results, path):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["discovery", "large", "boot", "dual", "fleet", "small", "logs"])
+    parser.add_argument("--only", choices=["discovery", "large", "boot", "dual", "fleet", "small", "idle", "logs"])
     options = parser.parse_args()
     os.makedirs(RESULTS, exist_ok=True)
     with open("/proc/cpuinfo") as file:
@@ -819,7 +869,7 @@ def main():
         sandbox.visible.append(AWSLOGS)
     results = {}
     try:
-        for name in ("small", "logs", "boot", "dual", "fleet", "large", "discovery"):
+        for name in ("small", "idle", "logs", "boot", "dual", "fleet", "large", "discovery"):
             if options.only in (None, name):
                 # The election's time varies more than anything else.
                 results[name] = globals()[name](sandbox, max(options.runs, 21) if name == "boot" else options.runs)

@@ -13,6 +13,7 @@
 | `small_disk(instance, mebibytes, path)` | a file system of that size there, to be set up before the agent starts |
 | `fill_disk(instance, path)`, `free_disk(instance, path)` | nothing more fits; the room is there again |
 | `aws(kind, action, ...)` | calls fail: `5xx`, `throttle`, `denied`, `slow` (value: seconds), `hang`, `lost-answer` |
+| `aws("other-region", source=...)` | EC2 and Auto Scaling answer as in a region that has none of this |
 | `end_aws(fault)` | they succeed again |
 
 What AWS says of the state of instances without it being true is in `lies.py`. Faults of the metadata service are
@@ -132,9 +133,12 @@ class Faults:
     def heal(self):
         tables, self._tables = self._tables, []
         for namespace, table in tables:
-            # The instance may have been terminated.
-            if os.path.exists(f"/run/netns/{namespace}"):
+            try:
                 nft(namespace, f"delete table inet {table}\n")
+            except subprocess.CalledProcessError:
+                # The instance may have been terminated.
+                if os.path.exists(f"/run/netns/{namespace}"):
+                    raise
 
     # Machines.
 

@@ -221,7 +221,9 @@ class Instance:
             with open(script, "w") as file:
                 file.write(user_data)
             os.chmod(script, 0o755)
-        os.makedirs(self.path("/var/log"), exist_ok=True)
+        # A journal that outlives the machine.
+        keeps_journal = self.systemd and self.sandbox.kept_logs
+        os.makedirs(self.path("/var/log/journal" if keeps_journal else "/var/log"), exist_ok=True)
         image = self.image or (
             self.sandbox.systemd_image
             if self.systemd
@@ -357,6 +359,19 @@ class Instance:
     @property
     def log(self):
         return self.read("/var/log/cloud-init-output.log") if self.exists("/var/log/cloud-init-output.log") else ""
+
+    def keep_log(self, directory):
+        with open(os.path.join(directory, f"{self.address}.log"), "w") as file:
+            file.write(self.log)
+            if self.systemd:
+                file.write(self.journal)
+
+    @property
+    def journal(self):
+        """Of a systemd instance in a test that keeps the logs, also after its end."""
+        reader = ["journalctl", "--quiet", "--no-pager", "--output=short-iso-precise"]
+        command = [*reader, f"--directory={self.path('/var/log/journal')}"]
+        return subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
 
     @property
     def status(self):

@@ -1,5 +1,6 @@
 """An instance metadata service that requires version 2, one for each instance, at its own 169.254.169.254."""
 
+import contextlib
 import datetime
 import http.server
 import json
@@ -64,12 +65,14 @@ class MetadataService:
                     return
                 status, text = method(self.path, self.headers)
                 body = text if isinstance(text, bytes) else text.encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "text/plain")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-                self.wfile.flush()
+                # A client does not wait for a slow answer, nor read one that is too long.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.send_response(status)
+                    self.send_header("Content-Type", "text/plain")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                    self.wfile.flush()
 
         class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             daemon_threads = True

@@ -71,6 +71,8 @@ class Sandbox:
         # Directories of this machine that plain instances see at their own paths, read-only.
         self.visible = []
         self.is_up = True
+        # A directory for the logs of machines that are removed.
+        self.kept_logs = None
         # By name: the value before, and the value now.
         self.raised = host.Limits().hold()
         # Overlays cannot have their upper layer inside their lower one, the machine's own root.
@@ -272,6 +274,8 @@ class Sandbox:
 
     def remove_machine(self, instance):
         instance.kill()
+        if self.kept_logs:
+            instance.keep_log(self.kept_logs)
         instance.metadata.close()
         self.network.remove_host(instance.namespace, instance.port)
         shutil.rmtree(instance.directory, ignore_errors=True)
@@ -296,6 +300,7 @@ class Sandbox:
 
     def clear(self):
         """Back to an empty region: no instances, groups, faults."""
+        self.kept_logs = None
         try:
             self.lifecycle.clear()
         finally:

@@ -4,10 +4,13 @@ import itertools
 import json
 import time
 
+import pytest
+
 from .acls import MASTER, change, denying_group, grant, rules
 from .aws import lifecycle_actions
 from .conftest import healthy
 from .test_one_cluster import one_cluster, put
+from .test_reaper import leader
 from .test_return import WRITER, systemd_group, voters
 from .waiting import until
 
@@ -41,6 +44,11 @@ def report(member):
 
 def logs(*members):
     return "\n".join(f"--- {m.id} {m.address}\n{m.log[-3000:]}" for m in members)
+
+
+def failed(member):
+    """Addresses of those that gossip takes for dead; one that has left is not."""
+    return [m["Addr"] for m in member.consul("/v1/agent/members") if m["Status"] == 4]
 
 
 def shrinks(observed):
@@ -91,6 +99,7 @@ def test_four_of_five_go_one_after_the_other(sandbox):
     print(f"four left in {time.monotonic() - since:.1f} s, {writing.failed} writes failed of {writing.written}")
     assert completed(*going) == ["CONTINUE"] * 4 and shrinks(observed)
     until(lambda: voters(last) == addresses(last))
+    assert not failed(last)
     assert writing.failed <= 4, writing.outputs
     writing.acknowledged_are_there(last)
 
@@ -110,6 +119,47 @@ def test_a_leave_that_would_take_the_quorum_waits(sandbox):
     until(lambda: completed(going) == ["CONTINUE"], lambda: logs(*members))
     assert voters(other) == addresses(dead, other)
     assert [c for c in sandbox.aws.calls if c["action"] == "RecordLifecycleActionHeartbeat"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("noticed", ["as they die", "once they have failed", "once they are terminated"])
+def test_dead_voters_are_removed_to_make_room_for_a_leave(sandbox, noticed):
+    """Two of five are dead, and still voters: a third that left would take the quorum. 45 s from the notice on; gossip
+    needs some seconds more to notice a death, and has to be sure for 30 s."""
+    members = supervised_group(sandbox, 5, "--cleanup-dead-servers false")
+    first = leader(members)
+    *dead, going, other = [m for m in members if m is not first]
+    sandbox.aws.group("consul").desired_capacity -= 2
+    since = time.monotonic()
+    for member in dead:
+        sandbox.terminate(member)
+        if noticed == "once they are terminated":
+            sandbox.aws.set_state(member.id, "shutting-down")
+    noted = lambda: len(failed(other)) == 2
+    if noticed != "as they die":
+        until(noted)
+    if noticed == "once they are terminated":
+        # Gossip is sure, and EC2 takes longer.
+        until(lambda: time.monotonic() - since > 40)
+        for member in dead:
+            sandbox.aws.set_state(member.id, "terminated")
+    notice = time.monotonic()
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    seconds = lambda: time.monotonic() - notice
+    found = {}
+
+    def has_left():
+        seen = voters(other)
+        if seen and len(seen) < 5:
+            found.setdefault("removed", seconds())
+        if seen and addresses(going)[0] not in seen:
+            found.setdefault("left", seconds())
+        return completed(going)
+
+    until(has_left, lambda: logs(*members))
+    print(f"{noticed}: {found}, completed after {seconds():.1f} s")
+    assert completed(going) == ["CONTINUE"]
+    assert found["left"] <= (60 if noticed == "as they die" else 45), found
 
 
 def test_a_server_that_may_not_leave_is_abandoned_and_retained(sandbox):
@@ -149,6 +199,8 @@ def test_servers_whose_units_stop_at_once_leave_one_after_the_other(sandbox):
     # The end by SIGTERM is no failure of the unit.
     assert {m.run("systemctl", "is-failed", "consul").stdout.strip() for m in stopping} == {"inactive"}
     kept = [m for m in stopping if report(m)["phase"] == "kept"]
+    gone = [m.address for m in stopping if m not in kept]
+    assert not set(failed(last)) & set(gone), logs(*members)
     for member in kept:
         member.run("systemctl", "start", "consul", check=True)
     until(lambda: voters(last) == addresses(last, *kept), lambda: voters(last))

@@ -231,6 +231,40 @@ def test_the_sidecar_starts_the_container_after_a_reboot_and_only_then(sandbox, 
     assert state() == "running"
 
 
+JOBS = """#!/bin/sh
+[ "$1" = list-jobs ] && echo "  1 {} start waiting"
+"""
+
+
+def test_the_sidecar_leaves_before_a_shutdown_stops_the_container_but_not_before_a_reboot(sandbox, host):
+    """Docker stops a container by a signal, which is no leave. What systemd would say of its jobs is written here."""
+    members = [host() for _ in range(2)]
+    options = ("--expect", "2", "--start", "docker", "--image", "consul:test")
+    for run in [m.start("/usr/local/bin/consul-bootstrap", *options) for m in members]:
+        output = run.finish()
+        assert run.returncode == 0, output
+    member, other = members
+    until(lambda: len(peers(other)) == 2)
+
+    def stop(target):
+        run = member.start_bootstrap("sidecar", *options)
+        until(lambda: "monitors the agent" in run.output or run.poll() is not None, lambda: run.output)
+        member.write("/usr/bin/systemctl", JOBS.format(target), mode=0o755)
+        member.run("mkdir", "-p", "/run/systemd/system", check=True)
+        run.signal(signal.SIGTERM)
+        output = run.finish()
+        assert run.returncode == 0, output
+        return output
+
+    state = lambda: docker(member, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "consul")
+    assert "leaving the cluster" not in stop("reboot.target")
+    assert state() == "running 0" and len(peers(other)) == 2
+    assert "this server has left" in stop("poweroff.target")
+    assert peers(other) == [f"{other.address}:8300"]
+    # Docker does not start again what has left.
+    until(lambda: state() == "exited 0", state)
+
+
 def test_the_containers_log(sandbox, host):
     """Through restarts of the forwarder, without a line twice."""
     member = host()

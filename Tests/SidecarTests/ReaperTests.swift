@@ -78,6 +78,34 @@ import Testing
       ])
   }
 
+  /// One that waits takes the lock and lets it go each second; one may hold it when this server looks.
+  @Test(arguments: ["holds the lock", "takes the lock again and again", "leaves not"])
+  func `a server that waits to leave has the proof of a dead one sooner`(_ kind: String) async throws {
+    try await whileLeading {
+      fail("s12")
+      fixture.aws.change("i-0ccc") { $0.state = "shutting-down" }
+      try await time(60)
+      let start = fixture.context.clock.uptime()
+      terminate("i-0ccc")
+      if kind == "holds the lock" { fixture.agent.set { $0.leaveLock = ("other", "i-0bbb") } }
+      while fixture.agent.removals.isEmpty {
+        if kind == "takes the lock again and again" { fixture.agent.set { $0.leaveIndex += 1 } }
+        try await time(1)
+      }
+      let seconds = fixture.context.clock.uptime() - start
+      #expect(kind == "leaves not" ? seconds >= .seconds(15) : seconds <= .seconds(12), "\(seconds)")
+    }
+  }
+
+  /// A departure may wait for days.
+  @Test func `a wait of hours does not ask EC2 more often`() async throws {
+    fail("s12")
+    fixture.aws.change("i-0ccc") { $0.state = "stopped" }
+    fixture.agent.set { $0.leaveLock = ("other", "i-0bbb") }
+    try await whileLeading { try await time(3600) }
+    #expect(proofCalls <= 60 && fixture.agent.removals.isEmpty)
+  }
+
   @Test func `a client that is terminated is out of the members`() async throws {
     try await whileLeading {
       fail("c20")

@@ -141,6 +141,19 @@ import Testing
     #expect(record(2)?.servers.map(\.instance) == ["i-0aaa", "i-0ddd"])
   }
 
+  /// An instance refresh does so before the voters have been the same for a minute. Found by the random nemesis: no
+  /// later leader recorded its voters.
+  @Test(arguments: [false, true])
+  func `a leader whose cluster has replaced every recorded server records the voters`(_ isHidden: Bool) async throws {
+    fixture.aws.setParameter("/consul/web/000001", entry(.formed, ["i-0eee"]))
+    if isHidden {
+      fixture.agent.set { $0.refusals["/v1/kv/consul-bootstrap/cluster"] = (403, "Permission denied") }
+    }
+    try await fixture.whileStaying { _ in try await fixture.aws.call("PutParameter") }
+    #expect(record(2)?.servers.map(\.instance) == ["i-0aaa", "i-0bbb"] && record(2)?.cluster == Self.uuid)
+    #expect(!fixture.log(.warning).contains { $0.contains("current") })
+  }
+
   @Test func `a server that AWS does not list is recorded without an instance`() async throws {
     fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])
     try await fixture.whileStaying { _ in try await fixture.aws.call("PutParameter") }

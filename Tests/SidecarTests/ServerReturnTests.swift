@@ -178,6 +178,24 @@ import Testing
     #expect(configuration?["retry_join"] == ["10.0.1.8", "10.0.1.9"] && sidecar.agent.joins.isEmpty)
   }
 
+  /// Two calls for each list; a third one only to find the group again.
+  @Test func `a member of the instance's own group asks AWS once which one that is`() async throws {
+    var sidecar = sidecar
+    sidecar.settings.membership = .ownGroup
+    setOthers(leader: "10.0.1.8", peers: ["10.0.1.8", "10.0.1.9", "10.0.1.10"])
+    setMember()
+    try await sidecar.whileStaying { _ in
+      try await sidecar.aws.call("DescribeAutoScalingGroups", number: 3)
+      #expect(sidecar.aws.calls("DescribeAutoScalingInstances").count == 1)
+      sidecar.aws.setGroups([FakeGroup("consul", desired: 2), FakeGroup("other", desired: 1)])
+      sidecar.aws.change("i-0aaa") { $0.group = "other" }
+      // The list in which it is missing, and the first one of its new group.
+      try await sidecar.aws.call("DescribeAutoScalingGroups", number: 6)
+      #expect(sidecar.aws.calls("DescribeAutoScalingInstances").count <= 3)
+    }
+    #expect(sidecar.aws.calls("DescribeAutoScalingGroups").last?.parameters.values.contains("other") == true)
+  }
+
   private func setMember() {
     sidecar.agent.set {
       $0.leader = "10.0.1.8:8300"

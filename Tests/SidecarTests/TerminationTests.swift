@@ -1,5 +1,6 @@
 import AWS
 import Base
+import Execution
 import Model
 import TestSupport
 import Testing
@@ -49,8 +50,9 @@ import Testing
   }
 
   /// Watches the metadata only: each part of a sidecar takes the test clock's time.
-  private func whileWatching(_ body: () async throws -> Void) async throws {
+  private func whileWatching(_ supervisor: Supervisor? = nil, _ body: () async throws -> Void) async throws {
     let sidecar = fixture.sidecar(), instance = try await fixture.instance()
+    if let supervisor { sidecar.monitors(supervisor) }
     let task = Task { await sidecar.watchNotices(at: instance) }
     defer { task.cancel() }
     try await body()
@@ -72,6 +74,23 @@ import Testing
       #expect(completed == "ending consul i-0aaa CONTINUE")
     }
     #expect(agent.changes == ["leave"] && aws.heartbeats >= 1 && context.clock.uptime() < .seconds(70))
+  }
+
+  /// A new agent would join again, and its vote would die with the machine.
+  @Test func `an agent that is killed between its removal and its end is not started again`() async throws {
+    let processes = Watched<[FakeProcess]>([])
+    context.launcher.start("/usr/bin/consul") { process in processes.update { $0.append(process) } }
+    let supervisor = Supervisor(
+      Command("/usr/bin/consul", []), owner: nil, mayBindLowPorts: false, copy: nil, context: context.context)
+    let task = Task { try await supervisor.run() }
+    terminate()
+    try await whileWatching(supervisor) {
+      let completed = try await completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+      processes.value[0].finish(.signalled(9))
+      #expect(try await task.value == .exited(0))
+    }
+    #expect(processes.value.count == 1)
   }
 
   @Test func `nothing else in the group's states is a departure`() async throws {
@@ -114,6 +133,31 @@ import Testing
       try await time(60)
     }
     #expect(agent.changes.isEmpty)
+  }
+
+  /// The documents of another service, or a proxy's error page.
+  @Test(arguments: [Self.state, Self.spot, InstanceNoticesTests.rebalance, InstanceNoticesTests.scheduled])
+  func `a document that cannot be read is logged, and hides no notice in another`(_ path: String) async throws {
+    try await whileWatching {
+      try await time(2)
+      fixture.metadata.set(path, "<html>\u{0}no such thing</html>")
+      try await time(200)
+      #expect(agent.changes.isEmpty && fixture.log(.warning).count == 1)
+      if path == Self.state { interrupt(in: 120) } else { terminate() }
+      try await agent.changed("leave")
+    }
+  }
+
+  /// In another region a group of the same name may want no server.
+  @Test func `an answer about a group without this instance is no word of a teardown`() async throws {
+    agent.setCluster([("own", "10.0.1.10")])
+    terminate()
+    aws.setInstances([])
+    aws.setGroups([FakeGroup("consul", desired: 0, hooks: ["ending"])])
+    try await whileWatching {
+      try await time(900)
+      #expect(aws.completedHooks.isEmpty && agent.changes.isEmpty)
+    }
   }
 
   @Test func `the completion is retried for as long as AWS refuses it`() async throws {
@@ -165,10 +209,42 @@ import Testing
     #expect(context.launcher.commands.contains("/bin/systemctl poweroff"))
   }
 
+  /// The hook lasts as long as before, and so does the wait for a replacement.
+  @Test func `a process that goes on counts from the notice`() async throws {
+    agent.set { for index in [2, 3] { $0.members[index].status = 4 } }
+    var group = FakeGroup("consul", desired: 4, hooks: ["ending"])
+    (group.heartbeatTimeout, group.globalTimeout) = (60, 180)
+    aws.setGroups([group])
+    terminate()
+    try await whileWatching { try await time(80) }
+    // For 20 s none runs.
+    try await time(20)
+    try await whileWatching {
+      let completed = try await completion()
+      #expect(completed == "ending consul i-0aaa ABANDON")
+    }
+    #expect(context.clock.uptime() >= .seconds(110) && context.clock.uptime() <= .seconds(130))
+  }
+
+  /// Its hook is over: the next process left, and the machine ran on.
+  @Test(arguments: [true, false])
+  func `a retained instance whose process was killed ends, too`(_ isRetained: Bool) async throws {
+    context.system.setBootedBySystemd(true)
+    context.launcher.run("/bin/systemctl")
+    aws.change("i-0aaa") { $0.lifecycle = isRetained ? "Terminating:Retained" : "Terminating:Proceed" }
+    fixture.metadata.set(Self.state, "Terminated")
+    try await whileWatching {
+      try await agent.changed("leave")
+      try await time(60)
+    }
+    #expect(context.launcher.commands.contains("/bin/systemctl poweroff") == isRetained)
+    #expect(aws.completedHooks.isEmpty)
+  }
+
   // MARK: Spot
 
-  private func interrupt(in seconds: Int64) {
-    let time = context.context.now() + .seconds(seconds)
+  private func interrupt(in seconds: Int64, from now: Timestamp? = nil) {
+    let time = (now ?? context.context.now()) + .seconds(seconds)
     fixture.metadata.set(Self.spot, #"{"action": "terminate", "time": "\#(time.iso8601)"}"#)
   }
 
@@ -176,6 +252,8 @@ import Testing
     interrupt(in: 120)
     try await whileWatching { try await agent.changed("leave") }
     #expect(context.clock.uptime() < .seconds(10) && aws.completedHooks.isEmpty)
+    // The hook that does not hold it is no problem.
+    #expect(!context.sink.lines.contains { $0.contains("cannot hold") })
   }
 
   /// The machine's clock may be wrong by minutes.
@@ -190,6 +268,23 @@ import Testing
       try await time(20)
       let after = try report
       #expect(after?["phase"] == "kept")
+    }
+    #expect(agent.changes.isEmpty)
+  }
+
+  /// It comes to the notice late: the time that is left counts, by the service's clock.
+  @Test(arguments: [-31_536_000, -600, 60, 600, 31_536_000] as [Int64])
+  func `a clock that is wrong does not move the deadline`(_ offset: Int64) async throws {
+    agent.set { for index in [2, 3] { $0.members[index].status = 4 } }
+    let now = context.clock.wall()
+    fixture.metadata.setTime(now)
+    context.clock.setWall(by: .seconds(offset))
+    interrupt(in: 60, from: now)
+    try await whileWatching {
+      try await time(35)
+      #expect(try report?["phase"] == "waiting")
+      try await time(10)
+      #expect(try report?["phase"] == "kept")
     }
     #expect(agent.changes.isEmpty)
   }
@@ -224,25 +319,6 @@ import Testing
     }
   }
 
-  @Test func `a scheduled event, and a recommendation to replace the instance, are logged once`() async throws {
-    fixture.metadata.set(
-      "/latest/meta-data/events/maintenance/scheduled",
-      #"[{"EventId": "e-1", "Code": "instance-retirement", "NotBefore": "21 Jan 2026 09:00:43 GMT", "#
-        + #""State": "active"},"#
-        + #"{"EventId": "e-2", "Code": "instance-stop", "NotBefore": "soon", "State": "completed"}]"#)
-    fixture.metadata.set(
-      "/latest/meta-data/events/recommendations/rebalance", #"{"noticeTime": "2026-01-01T00:00:00Z"}"#)
-    try await whileWatching { try await time(200) }
-    #expect(
-      fixture.log(.warning) == [
-        "warning EC2 has scheduled an event for this instance event=\"instance-retirement\" "
-          + #"not_before="21 Jan 2026 09:00:43 GMT" "#
-          + #"hint="terminate the instance in its Auto Scaling group before, which replaces it""#,
-        "warning EC2 recommends to replace this spot instance; it may be interrupted soon",
-      ])
-    #expect(agent.changes.isEmpty)
-  }
-
   // MARK: The rest of the sidecar
 
   @Test func `nothing joins or restarts an agent that leaves`() async throws {
@@ -256,5 +332,64 @@ import Testing
       try await time(120)
     }
     #expect(agent.joins.isEmpty && agent.changes == ["leave"])
+  }
+
+  // MARK: Where tags find the servers
+
+  /// The last server, of a group that is to be empty, and found by a tag.
+  private func last(beside others: [FakeInstance] = []) -> TerminationTests {
+    var last = self
+    last.fixture.settings.membership = .tags([.init(key: "Name", value: "consul")])
+    agent.setCluster([("own", "10.0.1.10")])
+    var groups = ["consul", "green"].map { FakeGroup($0, desired: $0 == "green" ? 3 : 0, hooks: ["ending"]) }
+    (groups[0].heartbeatTimeout, groups[0].globalTimeout) = (30, 300)
+    aws.setGroups(groups)
+    aws.setInstances(
+      [FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul", tags: ["Name": "consul"])] + others)
+    return last
+  }
+
+  /// It waited until Auto Scaling took no more heartbeats, and was abandoned.
+  @Test func `the last server of a teardown keeps its data, and goes`() async throws {
+    let last = last()
+    terminate()
+    try await last.whileWatching {
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+    }
+    #expect(agent.changes.isEmpty && context.clock.uptime() > .seconds(15) && context.clock.uptime() < .seconds(60))
+  }
+
+  @Test func `a second group that wants servers is no teardown`() async throws {
+    let last = last(beside: [FakeInstance("i-0eee", ip: "10.0.1.14", group: "green", tags: ["Name": "consul"])])
+    terminate()
+    try await last.whileWatching {
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa ABANDON")
+    }
+    #expect(agent.changes.isEmpty && context.clock.uptime() > .seconds(200))
+  }
+
+  @Test func `servers that have joined and do not vote yet are waited for`() async throws {
+    let last = last()
+    agent.set { $0.members.append(.init("green", "10.0.1.14")) }
+    terminate()
+    try await last.whileWatching {
+      try await last.time(60)
+      #expect(aws.completedHooks.isEmpty && agent.changes.isEmpty)
+      agent.setCluster([("own", "10.0.1.10")])
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa CONTINUE")
+    }
+  }
+
+  @Test func `groups that cannot be asked for are no teardown`() async throws {
+    let last = last()
+    aws.refuse("DescribeAutoScalingGroups", .accessDenied)
+    terminate()
+    try await last.whileWatching {
+      let completed = try await last.completion()
+      #expect(completed == "ending consul i-0aaa ABANDON")
+    }
   }
 }

@@ -114,12 +114,22 @@ extension Timestamp {
   /// Reads HTTP's `Tue, 15 Nov 1994 08:12:31 GMT` (RFC 9110 section 5.6.7, the preferred form); nil for anything else.
   package init?(httpDate text: String) {
     let words = text.split(separator: " ")
-    guard words.count == 6, words[5] == "GMT" else { return nil }
-    guard let month = Self.months.firstIndex(of: String(words[2])) else { return nil }
-    let clock = Self.numbers(words[4], separator: ":")
+    guard words.count == 6 else { return nil }
+    self.init(words: words.dropFirst())
+  }
+
+  /// Reads `15 Nov 1994 08:12:31 GMT`, as EC2 writes the time of a scheduled event; nil for anything else.
+  package init?(eventDate text: String) { self.init(words: text.split(separator: " ")[...]) }
+
+  private init?(words: ArraySlice<Substring>) {
+    let words = Array(words)
+    guard words.count == 5, words[4] == "GMT", let month = Self.months.firstIndex(of: String(words[1])) else {
+      return nil
+    }
+    let clock = Self.numbers(words[3], separator: ":")
     guard clock.count == 3 else { return nil }
     self.init(
-      year: Self.number(words[3]), month: Int64(month + 1), day: Self.number(words[1]), hour: clock[0],
+      year: Self.number(words[2]), month: Int64(month + 1), day: Self.number(words[0]), hour: clock[0],
       minute: clock[1], second: clock[2])
   }
 

@@ -10,7 +10,7 @@ import time
 
 from ..sandbox import ROOT, ZONES
 from ..waiting import TIMEOUT, until
-from . import checker, history, report
+from . import checker, footprints, history, report
 
 USER_DATA = "#!/bin/sh\nexec consul-bootstrap --expect {expect} {options}\n"
 CLIENT = "#!/bin/sh\nexec consul-bootstrap --role client --group consul --start-jitter 1ms --sidecar-interval 5s\n"
@@ -85,14 +85,20 @@ class Watch:
 
 
 class Chaos:
-    """- through: `clients` or `servers`: where the load enters."""
+    """- through: `clients` or `servers`: where the load enters.
+    - systemd: whether the servers boot it, with cloud-init and a sidecar of their own."""
 
-    def __init__(self, sandbox, directory, seed, servers=5, clients=2, through="clients", options="", rate=6):
+    def __init__(
+        self, sandbox, directory, seed, servers=5, clients=2, through="clients", options="", rate=6, systemd=False
+    ):
         self.sandbox, self.directory, self.seed, self.count = sandbox, str(directory), seed, servers
         self.through, self.rate, self.client_count = through, rate, clients
+        # As keywords of `sandbox.launch`.
+        self.machine = {"systemd": systemd}
         self.random = random.Random(seed)
-        self.user_data = USER_DATA.format(expect=servers, options=options)
+        self.user_data, self.client_data = USER_DATA.format(expect=servers, options=options), CLIENT
         self.events, self.measured, self.bounds = [], [], []
+        self.footprints = footprints.Footprints(self.members)
         self.servers, self.clients = [], []
         self._processes = []
         os.makedirs(self.directory, exist_ok=True)
@@ -115,15 +121,18 @@ class Chaos:
         self._end()
 
     def _start(self):
+        self.sandbox.kept_logs = self.directory
         self.sandbox.aws.create_group(GROUP, desired=self.count)
         self._prepare()
-        self.servers = [self.sandbox.launch(group=GROUP, boot=False) for _ in range(self.count)]
+        self.servers = [self.sandbox.launch(group=GROUP, boot=False, **self.machine) for _ in range(self.count)]
         for server in self.servers:
-            server.boot(self.user_data)
+            self._boot(server)
         self.sampler = self._run("sampler", output=self.watch.path, datacenter="dc1", interval=0.1)
         self._retarget()
+        self.footprints.start()
         until(self.is_settled, self.describe)
-        self.clients = [self.sandbox.launch(user_data=CLIENT) for _ in range(self.client_count)]
+        tags = {"Name": "client"}
+        self.clients = [self.sandbox.launch(user_data=self.client_data, tags=tags) for _ in range(self.client_count)]
         until(lambda: all(" healthy leader=" in c.log for c in self.clients), lambda: self.clients[0].log[-3000:])
         self.load = self._run(
             "workload",
@@ -139,6 +148,9 @@ class Chaos:
     def _prepare(self):
         """Before the first launch."""
 
+    def _boot(self, server):
+        server.boot(self.user_data)
+
     def _run(self, module, **options):
         process = Process(module, **options)
         self._processes.append(process)
@@ -146,10 +158,10 @@ class Chaos:
 
     def _end(self):
         for server in self.members():
-            with open(self.path(f"{server.address}.log"), "w") as file:
-                file.write(server.log)
+            server.keep_log(self.directory)
         for process in self._processes:
             process.kill()
+        self.footprints.finish()
         self.watch.close()
 
     def _recorded(self):
@@ -276,7 +288,7 @@ class Chaos:
         fresh = []
         for _ in range(count):
             zones = [member.zone for member in [*self.servers, *fresh]]
-            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False))
+            fresh.append(self.sandbox.launch(zone=min(ZONES, key=zones.count), group=GROUP, boot=False, **self.machine))
         with self.event("launch", *fresh):
             for member in fresh:
                 member.boot(self.user_data)
@@ -284,21 +296,22 @@ class Chaos:
         self._retarget()
         return fresh
 
-    def measure(self, what, condition, since, timeout=TIMEOUT):
+    def measure(self, what, condition, since, timeout=TIMEOUT, describe=None):
         """Waits for a condition, and notes after what time it held."""
-        until(condition, self.describe, timeout=timeout)
+        until(condition, describe or self.describe, timeout=timeout)
         seconds = time.monotonic() - since
         self.measured.append({"what": what, "seconds": round(seconds, 2)})
         print(f"{'':8}   {what} after {seconds:.2f} s", flush=True)
         return seconds
 
-    def finish(self, name, limits=None, is_whole=True):
+    def finish(self, name, limits=None, is_whole=True, readers=()):
         """Ends the load, reads every key through every server, checks, and writes the report. Returns the verdict.
 
-        - is_whole: whether the cluster can be read, and is waited for."""
+        - is_whole: whether the cluster can be read, and is waited for.
+        - readers: servers to read from where it is not."""
         if is_whole:
             until(self.is_settled, self.describe)
-        self.load.tell(finish=self._targets(self.servers) if is_whole else [])
+        self.load.tell(finish=self._targets(self.servers if is_whole else readers))
         self.load.finish()
         self.sampler.finish()
         self.name = name

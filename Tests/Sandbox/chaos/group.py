@@ -10,7 +10,7 @@ from ..refresh import Refresh
 from . import history
 from .cluster import GROUP, USER_DATA, Chaos
 
-HOOK = "terminating"
+HOOK, LAUNCH_HOOK = "terminating", "launching"
 SPOT = "/latest/meta-data/spot/instance-action"
 
 
@@ -20,23 +20,33 @@ class GroupChaos(Chaos):
         # Those that the group terminates, to their end.
         self.leaving = []
         self.engine, self.heartbeat = sandbox.lifecycle, heartbeat
+        # Those of this datacenter's servers.
+        self.groups = [GROUP]
         # All times of the engine are those of the wall clock.
         self.offset = time.monotonic() - time.time()
 
     def _prepare(self):
-        self.engine.manage(GROUP, self.user_data)
-        self.engine.put_hook(GROUP, heartbeat=self.heartbeat, name=HOOK)
-        self.engine.retain(GROUP)
+        self._manage(GROUP, self.user_data)
 
-    # The group.
+    def _manage(self, group, user_data):
+        self.engine.manage(group, user_data, **self.machine)
+        self.engine.put_hook(group, heartbeat=self.heartbeat, name=HOOK)
+        if "--lifecycle-hook" in user_data:
+            self.engine.put_hook(group, LAUNCHING, heartbeat=self.heartbeat, name=LAUNCH_HOOK)
+        self.engine.retain(group)
+
+    # The groups.
 
     def follow(self):
         """Takes over what the engine has launched and terminated."""
         before = self.members()
-        self.servers = self.engine.members(GROUP, "Pending", "InService")
-        self.leaving = [member for member in self.engine.members(GROUP, "") if member not in self.servers]
+        self.servers = self._of_all_groups("Pending", "InService")
+        self.leaving = [member for member in self._of_all_groups("") if member not in self.servers]
         if self.members() != before:
             self._retarget()
+
+    def _of_all_groups(self, *states):
+        return [member for group in self.groups for member in self.engine.members(group, *states)]
 
     def members(self):
         return [*self.servers, *self.leaving]
@@ -48,7 +58,7 @@ class GroupChaos(Chaos):
     def is_settled(self):
         self.follow()
         # A hook holds the entry of a machine that EC2 has ended, too, to its time-out.
-        wanted = self.sandbox.aws.group(GROUP).desired_capacity
+        wanted = sum(self.sandbox.aws.group(group).desired_capacity for group in self.groups)
         return len(self.servers) == wanted and not self.leaving and super().is_settled()
 
     def have_left(self, *members):
@@ -59,9 +69,21 @@ class GroupChaos(Chaos):
 
     # What happens to it.
 
-    def scale(self, desired):
-        with self.event(f"desired {desired}"):
-            self.engine.set_desired(GROUP, desired)
+    def scale(self, desired, group=GROUP):
+        with self.event(f"desired {desired} of {group}"):
+            self.engine.set_desired(group, desired)
+
+    def create_group(self, group, count, user_data):
+        """A second group, which launches its servers."""
+        self.sandbox.aws.create_group(group)
+        self._manage(group, user_data)
+        self.groups.append(group)
+        self.scale(count, group)
+
+    def delete_group(self, group):
+        with self.event(f"delete {group}"):
+            self.groups.remove(group)
+            self.sandbox.aws.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName=group)
 
     def terminate_in_group(self, *members, decrement=False):
         with self.event("terminate in group", *members):
@@ -100,12 +122,23 @@ class GroupChaos(Chaos):
         with self.event("AWS back"):
             self.sandbox.faults.end_aws(self.fault)
 
-    def refresh(self):
-        """A new template, whose instances a launch hook holds until they are healthy."""
-        self.engine.put_hook(GROUP, LAUNCHING, heartbeat=self.heartbeat, name="launching")
-        user_data = self.user_data.rstrip("\n") + " --lifecycle-hook launching\n"
+    def unhealthy(self, *members):
+        """A failed health check: the maintenance policy decides whether the replacement launches first."""
+        with self.event("unhealthy", *members):
+            for member in members:
+                self.engine.unhealthy(member)
+
+    def refresh(self, user_data=None, **preferences):
+        """A new template, whose instances a launch hook holds until they are healthy.
+
+        - user_data: of the new template; of the old one, with the hook, without any."""
+        for member in self.servers:
+            self.engine.versions.setdefault(member.id, 1)
+        if "--lifecycle-hook" not in self.user_data:
+            self.engine.put_hook(GROUP, LAUNCHING, heartbeat=self.heartbeat, name=LAUNCH_HOOK)
+            user_data = user_data or self.user_data.rstrip("\n") + f" --lifecycle-hook {LAUNCH_HOOK}\n"
         with self.event("instance refresh"):
-            return Refresh(self.engine, GROUP, user_data)
+            return Refresh(self.engine, GROUP, user_data or self.user_data, **preferences)
 
     def results(self, *members, hook=None):
         """Of the hooks of these instances; of all, without any."""
@@ -113,12 +146,12 @@ class GroupChaos(Chaos):
         actions = [a for a in aws.lifecycle_actions if a.get("result") and hook in (None, a["hook"])]
         return [action["result"] for action in actions if not ids or action["instance"] in ids]
 
-    def finish(self, name, limits=None, is_whole=True):
+    def finish(self, name, limits=None, is_whole=True, readers=()):
         for event in self.engine.events:
             at = event["time"] + self.offset
             self.events.append(history.Event(at, at, event["event"], event["instance"] or ""))
         self.events.sort(key=lambda event: event.begun)
-        return super().finish(name, limits, is_whole)
+        return super().finish(name, limits, is_whole, readers)
 
 
 class PlainGroup(GroupChaos):

@@ -4,7 +4,7 @@ import json
 import os
 from xml.sax.saxutils import escape
 
-from . import checker
+from . import checker, footprints
 from .history import CHANGES, OK
 
 # A gap without an acknowledged write that is shorter is no event of its own.
@@ -22,6 +22,7 @@ def write(run, name, operations, samples, verdict):
         "figures": verdict.figures,
         "measured": run.measured,
         "bounds": run.bounds,
+        "sidecars": footprints.summaries(run.footprints.samples),
         "gaps": [{"seconds": round(length, 3), "at": round(at, 3)} for length, at in checker.gaps(operations, GAP)],
         "events": [
             {"begun": round(e.begun, 3), "ended": round(e.ended, 3), "kind": e.kind, "server": e.server}

@@ -10,7 +10,7 @@ import os
 import time
 
 from ..waiting import until
-from . import checker, history, report
+from . import checker, footprints, history, report
 
 SLACK = float(os.environ.get("CHAOS_SLACK", "3"))
 
@@ -142,6 +142,7 @@ def s4_random(run, minutes):
     bounds.check("without a leader, % of an hour", (100 - verdict.figures["leader present %"]) * minutes / 60, 1)
     leaves_nothing(run)
     finish(run, bounds, verdict)
+    does_not_grow(run)
 
 
 def s5_all_with_their_data(run):
@@ -189,11 +190,28 @@ def finish(run, bounds, verdict):
     bounds.end()
 
 
-def leaves_nothing(run):
-    """At the end of a long run: no dead member, session or recovery file is left."""
+def does_not_grow(run):
+    """The sidecars that live on use as much memory, and as many descriptors, as at their beginning."""
+    judged = footprints.summaries(run.footprints.samples)
+    for summary in judged:
+        print(f"{'':8}   sidecar {summary}", flush=True)
+    assert not footprints.growing(judged), footprints.growing(judged)
+
+
+def left_over(run):
+    """What a run must not leave behind: dead members, sessions, a lock, recovery files."""
+    found = []
     for server in run.servers:
-        failed = [m["Name"] for m in server.consul("/v1/agent/members") if m["Status"] == 4]
-        assert not failed, f"{server.address} still lists {failed}"
-        assert not server.exists("/opt/consul/raft/peers.json")
+        failed = [m["Name"] for m in server.consul("/v1/agent/members") or [] if m["Status"] == 4]
+        found += [f"{server.address} lists {name} as failed" for name in failed]
+        found += [f"{server.address} has a peers.json"] * server.exists("/opt/consul/raft/peers.json")
     sessions = run.servers[0].consul("/v1/session/list?consistent")
-    assert not sessions, sessions
+    found += [f"session {session['ID']} {session['Name']} of {session['Node']}" for session in sessions or []]
+    locks = run.servers[0].consul("/v1/kv/consul-bootstrap/leave?consistent")
+    return found + [f"lock {lock['Key']} of session {lock['Session']}" for lock in locks or [] if lock.get("Session")]
+
+
+def leaves_nothing(run, timeout=180):
+    """A session ends within twice its time of 30 s, and a dead member is removed within 90 s."""
+    begun = run.events[-1].ended
+    return run.measure("nothing is left", lambda: not left_over(run), begun, timeout, lambda: "\n".join(left_over(run)))

@@ -11,9 +11,10 @@ import shutil
 import pytest
 
 from ..sandbox import BUILD
-from . import departures, scenarios
+from . import clients, departures, kills, outages, scenarios
 from .cluster import Chaos
 from .group import GroupChaos
+from .nemesis import OPTIONS, NemesisChaos, s18
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 MINUTES = float(os.environ.get("CHAOS_MINUTES") or 60)
@@ -99,3 +100,48 @@ def test_s9_spot_instances_are_taken_back(chaos, count):
 def test_s10_the_network_is_cut(chaos, leader_in):
     with chaos() as run:
         scenarios.s10_partition(run, leader_in)
+
+
+def test_s12_the_sidecar_is_killed_at_every_line_of_a_departure(chaos):
+    with chaos(kills.SystemdGroup) as run:
+        kills.s12_departure(run)
+
+
+@pytest.mark.parametrize("depart", [kills.by_hand, kills.by_stop])
+def test_s12_leave_is_killed_at_every_line(chaos, depart):
+    with chaos(kills.SystemdGroup) as run:
+        kills.s12_leave(run, depart)
+
+
+def test_s12_the_sidecar_of_a_client_is_killed_at_every_line(chaos):
+    with chaos(GroupChaos) as run:
+        clients.s12_client(run)
+
+
+def test_s13_half_of_a_fleet_of_clients_is_to_go_and_the_other_half_is_killed(chaos):
+    with chaos(GroupChaos) as run:
+        clients.s13_clients(run)
+
+
+def test_s14_a_load_balancer_calls_the_survivors_of_an_outage_unhealthy(chaos):
+    with chaos(GroupChaos) as run:
+        outages.s14_health_check(run)
+
+
+def test_s15_aws_lies(chaos):
+    with chaos(GroupChaos, options="--cleanup-dead-servers false") as run:
+        outages.s15_lies(run)
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["of-a-minority", "of-any"])
+def test_s18_a_nemesis_breaks_random_parts(chaos, limited):
+    """For 20 minutes of 60, and for 10 those of a majority, too."""
+    with chaos(NemesisChaos, options=OPTIONS) as run:
+        s18(run, MINUTES / 3 if limited else MINUTES / 6, limited)
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["of-a-minority", "of-any"])
+def test_s18_on_machines_with_systemd(chaos, limited):
+    """Where the sidecar and the agent are units, which live and die on their own. For 10 minutes of 60."""
+    with chaos(NemesisChaos, options=OPTIONS, systemd=True) as run:
+        s18(run, MINUTES / 6, limited)

@@ -1,15 +1,17 @@
 """The parts of the chaos suite that need no cluster: what an answer means, Consul's RPC, and the report."""
 
+import itertools
 import json
 from types import SimpleNamespace
 from xml.dom import minidom
 
 import pytest
 
-from . import report, rpc, workload
+from . import footprints, report, rpc, workload
 from .checker import check
 from .forged_histories import FORGED, history
 from .history import ACQUIRE, FAIL, OK, REFUSED, UNKNOWN, WRITE, Event, Operation, Sample, read, write
+from .schedule import KINDS, PAUSE, schedule
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,7 @@ def test_the_report_shows_gaps_events_and_violations(tmp_path):
         through="clients",
         measured=[],
         bounds=[],
+        footprints=SimpleNamespace(samples={}),
         events=[Event(1.0, 1.5, "kill <-9>", "i-1")],
     )
     report.write(run, "S0", operations, samples, verdict)
@@ -98,3 +101,40 @@ def test_the_report_shows_gaps_events_and_violations(tmp_path):
     assert "no acknowledged write for 1.50 s" in picture and "10.0.1.9" in picture
     text = report.violations(verdict, operations)
     assert "linearizable: shared: a read is stale" in text and text.count("  > ") == 2
+
+
+def test_the_faults_of_a_random_run_depend_on_the_seed_alone():
+    faults = schedule(7, 1200)
+    assert schedule(7, 1200) == faults and schedule(7, 300) == [f for f in faults if f.at < 300]
+    assert schedule(8, 1200) != faults
+    # Each kind is among the first; none waits for longer than the longest pause.
+    assert {fault.kind for fault in faults[: len(KINDS)]} == set(KINDS)
+    times = [0.0, *(fault.at for fault in faults), 1200.0]
+    pauses = [b - a for a, b in itertools.pairwise(times)]
+    assert min(pauses[:-1]) >= PAUSE[0] and max(pauses) <= PAUSE[1]
+
+
+def test_a_fault_chooses_as_many_as_there_are_and_none_twice():
+    for fault in schedule(7, 1200):
+        for most in (1, 2, 5):
+            chosen = fault.choose("abcde", most)
+            assert 1 <= len(chosen) <= most and len(set(chosen)) == len(chosen)
+        assert fault.choose([], 2) == [] and fault.choose("a", 5) == ["a"]
+
+
+def test_a_sidecar_that_grows_is_found():
+    def judged(memory, descriptors=lambda _: 20, seconds=600):
+        samples = [(float(at), memory(at), descriptors(at), memory(at)) for at in range(0, seconds, 5)]
+        summaries = footprints.summaries({("10.0.1.9", 1): samples})
+        return summaries and bool(footprints.growing(summaries))
+
+    flat = lambda _: 17.0
+    assert judged(flat) is False
+    # At its start, and in single calls.
+    assert judged(lambda at: 10.0 if at < 50 else 17.0) is False
+    assert judged(lambda at: 23.0 if at % 50 == 0 else 17.0, lambda at: 26 if at % 50 == 0 else 20) is False
+    assert judged(lambda at: 17 + at / 100) is True
+    assert judged(flat, lambda at: 20 + at // 60) is True
+    assert judged(lambda _: 25.0) is True
+    # Too short a life.
+    assert judged(lambda at: 17 + at / 100, seconds=120) == []

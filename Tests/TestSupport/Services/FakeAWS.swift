@@ -237,7 +237,7 @@ struct RefusalError: Error {
 }
 
 /// `Thu, 01 Jan 2026 00:00:00 GMT`.
-private func httpDate(_ time: Timestamp) -> String {
+func httpDate(_ time: Timestamp) -> String {
   let formatter = DateFormatter()
   formatter.locale = Locale(identifier: "en_US_POSIX")
   formatter.timeZone = TimeZone(identifier: "GMT")

@@ -21,14 +21,15 @@ extension FakeConsulAgent.State {
       }
       return HTTPResponse(status: 200, body: Array("\(leaveLock?.session == value)".utf8))
     case ("GET", "/v1/kv/consul-bootstrap/leave"):
-      guard let lock = leaveLock else { return HTTPResponse(status: 404, body: []) }
-      let body = JSONValue.object(["instance": .string(lock.instance), "pid": .integer(leavePID)]).compactText
-      return Self.answer([
-        [
-          "Key": "consul-bootstrap/leave", "Session": .string(lock.session),
-          "Value": .string(Base64.encode(Array(body.utf8))),
-        ]
-      ])
+      guard leaveLock != nil || leaveIndex > 0 else { return HTTPResponse(status: 404, body: []) }
+      let instance = leaveLock?.instance ?? "i-0bbb"
+      let body = JSONValue.object(["instance": .string(instance), "pid": .integer(leavePID)]).compactText
+      var entry: [String: JSONValue] = [
+        "Key": "consul-bootstrap/leave", "Value": .string(Base64.encode(Array(body.utf8))),
+        "ModifyIndex": .integer(leaveIndex),
+      ]
+      if let lock = leaveLock { entry["Session"] = .string(lock.session) }
+      return Self.answer([.object(entry)])
     case ("POST", "/v1/operator/raft/transfer-leader"):
       guard handsOver else { return HTTPResponse(status: 404, body: []) }
       changes.append("transfer \(value)")
@@ -36,6 +37,7 @@ extension FakeConsulAgent.State {
     case ("PUT", "/v1/agent/leave"):
       changes.append("leave")
       leaveLock = nil
+      for index in members.indices where leavesGossip && members[index].name == "own" { members[index].status = 3 }
       onLeave?()
     case ("PUT", "/v1/agent/maintenance"): changes.append("maintenance")
     default: forgotten("an answer of the Consul agent to \(request.method) \(path)")

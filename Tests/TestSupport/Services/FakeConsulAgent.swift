@@ -68,6 +68,8 @@ package final class FakeConsulAgent: Sendable {
     package var leaveLock: (session: String, instance: String)?
     /// Of the process that the holder names.
     package var leavePID: Int64 = 4711
+    /// Of the last change of the lock.
+    package var leaveIndex: Int64 = 0
     /// Sessions that live.
     package var sessions: Set<String> = []
     /// Autopilot's word by raft's ID; a server that is missing here is healthy unless this is empty.
@@ -76,6 +78,8 @@ package final class FakeConsulAgent: Sendable {
     package var stableSince = "2020-01-01T00:00:00Z"
     /// Whether the release can hand leadership over; to the server with the ID.
     package var handsOver = false
+    /// Whether member `own` has left gossip as soon as the agent leaves.
+    package var leavesGossip = true
     /// What happens when the agent leaves.
     package var onLeave: (@Sendable () -> Void)?
     /// Calls that change something, in order: `leave`, `transfer ID`, `maintenance`.

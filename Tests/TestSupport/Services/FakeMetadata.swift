@@ -8,11 +8,14 @@ package final class FakeMetadata: Sendable {
     var token = 0
     var demandsToken = true
     var tokenStatus = 200
+    /// At uptime 0; nil: answers have no date.
+    var start: Timestamp?
   }
 
   package static let base = "http://169.254.169.254"
   private let state = Watched(State())
   private let transport: FakeTransport
+  private let clock: TestClock
 
   /// An instance with one network interface and no role, known under `transport` at once.
   /// - Parameter vpcID: nil omits the interface's paths.
@@ -21,6 +24,7 @@ package final class FakeMetadata: Sendable {
     ip: String = "10.0.1.10", account: String? = "123456789012", vpcID: String? = "vpc-1", base: String = base
   ) {
     transport = context.transport
+    clock = context.clock
     setIdentity(instanceID: instanceID, region: region, zone: zone, ip: ip, account: account)
     if let vpcID {
       let mac = "02:00:00:00:00:01"
@@ -59,6 +63,9 @@ package final class FakeMetadata: Sendable {
   /// Any other path, for example `/latest/meta-data/spot/instance-action`; nil answers 404.
   package func set(_ path: String, _ text: String?) { state.update { $0.values[path] = text } }
 
+  /// The service's own clock, which it tells from now on in each answer.
+  package func setTime(_ now: Timestamp) { state.update { $0.start = now + (.zero - clock.uptime()) } }
+
   /// Makes every token invalid, as a restart of the service does.
   package func forgetTokens() { state.update { $0.token += 1 } }
 
@@ -80,6 +87,7 @@ package final class FakeMetadata: Sendable {
     let given = request.header("X-aws-ec2-metadata-token")
     guard given == token || given == nil && !state.demandsToken else { return HTTPResponse(status: 401, body: []) }
     guard let text = state.values[path] else { return HTTPResponse(status: 404, body: []) }
-    return HTTPResponse(status: 200, body: Array(text.utf8))
+    let date = state.start.map { ["date": httpDate($0 + clock.uptime())] } ?? [:]
+    return HTTPResponse(status: 200, headers: date, body: Array(text.utf8))
   }
 }
