@@ -20,6 +20,8 @@ extension Sidecar {
   }
 
   private static let outageTick = Duration.seconds(1)
+  /// While there is a leader.
+  private static let peaceTick = Duration.seconds(5)
   /// Between two answers of EC2.
   private static let outagePause = Duration.seconds(15)
   private static let outageLogPause = Duration.seconds(60)
@@ -31,13 +33,14 @@ extension Sidecar {
     guard settings.role == .server, settings.lostOptions == nil else { return }
     var outage = OutageState(), pollState = PollState()
     while !Task.isCancelled {
-      do { try await context.clock.sleep(for: Self.outageTick) } catch { return }
+      let tick = outage.since == nil ? Self.peaceTick : Self.outageTick
+      do { try await context.clock.sleep(for: tick) } catch { return }
       await attempt(Self.outagePurpose, &pollState) { _ in try await look(instance, &outage) }
     }
   }
 
   private func look(_ instance: LocatedInstance, _ outage: inout OutageState) async throws {
-    guard try await agent().clusterStatus().leader == nil else {
+    guard try await agent().leader() == nil else {
       let hasReport = outage.hasReport
       outage = OutageState()
       outage.hasReport = false

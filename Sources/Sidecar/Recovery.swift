@@ -74,7 +74,7 @@ extension Sidecar {
     while context.uptime() < end {
       try await context.clock.sleep(for: Self.recoveryPause)
       do {
-        if let leader = try await agent().clusterStatus().leader { return names.names.contains(leader) }
+        if let leader = try await agent().leader() { return names.names.contains(leader) }
       } catch is AgentError {
         // It is starting.
       }
