@@ -157,6 +157,7 @@ import Testing
     try await whileWatching {
       try await time(900)
       #expect(aws.completedHooks.isEmpty && agent.changes.isEmpty)
+      #expect(try report?["phase"] == "waiting")
     }
   }
 

@@ -75,10 +75,11 @@ class Point:
 SAMPLE = tuple(map(Point, ("leaving the cluster", "this server leaves", "leaving the cluster", "this server has left")))
 
 
-def points(lines):
+def points(lines, last=LAST):
     """Every line to the end of the departure, and the middle of every silence.
 
-    - lines: each with its time."""
+    - lines: each with its time.
+    - last: how the line begins at which the departure ends."""
     counts, found = {}, []
     for (at, text), (later, _) in itertools.pairwise([*lines, lines[-1]]):
         counts[text] = counts.get(text, 0) + 1
@@ -86,7 +87,7 @@ def points(lines):
             found.append(Point(text, counts[text]))
             if later - at >= SILENCE:
                 found.append(Point(text, counts[text], round((later - at) / 2, 1)))
-        if text.startswith(LAST):
+        if text.startswith(last):
             break
     return found
 

@@ -6,9 +6,11 @@ import time
 from ..conftest import healthy
 from ..lies import OF_ALL, reuse
 from ..waiting import until
+from . import kills
 from .checker import Limits, leads
 from .clients import catalog
 from .cluster import CLIENT, GROUP
+from .departures import await_failed
 from .group import HOOK
 from .scenarios import Bounds, finish
 
@@ -51,6 +53,45 @@ def s14_health_check(run):
     run.measure("all voters", run.is_settled, run.events[-1].ended)
     assert run.results(*survivors) == ["ABANDON"] * len(survivors), run.results()
     finish(run, bounds, run.finish("S14", Limits(shrink=1)))
+
+
+def s12_retained(run):
+    """A server that may not leave is abandoned and retained, leaves once it may, and powers itself off: a recorded
+    departure, then one for each point of it."""
+    run.engine.put_hook(GROUP, heartbeat=30, global_timeout=ABANDONED, name=HOOK)
+    found = kills.points(retain(run), last="this instance has left")
+    print(f"{'':8}   {len(found)} points", flush=True)
+    for point in found:
+        retain(run, point)
+    finish(run, Bounds(run), run.finish("S12", Limits(shrink=1)))
+
+
+def retain(run, point=None):
+    """Returns what its sidecar has logged since the notice."""
+    member, *paused = run.random.sample(run.followers(), run.count // 2 + 1)
+    sidecar = run.listen(member)["sidecar"]
+    with run.event("pause", *paused, stops=True):
+        for other in paused:
+            run.sandbox.faults.pause_agent(other)
+        await_failed(run, paused)
+    mark = len(sidecar.lines)
+    sidecar.kill_at(*[point] if point else [])
+    run.terminate_in_group(member, decrement=True)
+    begun = run.events[-1].begun
+    run.measure("it is retained", lambda: run.engine.state(member) == "Terminating:Retained", begun)
+    assert run.results(member) == ["ABANDON"] and member.address in run.voters(), run.results(member)
+    with run.event("resume", *paused):
+        for other in paused:
+            run.sandbox.faults.resume(other)
+    run.measure("it has left", lambda: run.have_left(member), run.events[-1].begun)
+    run.measure("it has ended", lambda: run.engine.state(member) is None, run.events[-1].begun)
+    assert run.results(member) == ["ABANDON"], run.results(member)
+    if point:
+        kills.note_kills(run, member, "retained", [point], sidecar.kills)
+    run.scale(run.count)
+    run.measure("settled", run.is_settled, run.events[-1].begun)
+    until(lambda: kills.is_free(run), run.describe, every=0.5)
+    return sidecar.lines[mark:]
 
 
 def removed(members):

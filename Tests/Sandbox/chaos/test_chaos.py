@@ -113,6 +113,11 @@ def test_s12_leave_is_killed_at_every_line(chaos, depart):
         kills.s12_leave(run, depart)
 
 
+def test_s12_the_sidecar_of_a_retained_server_is_killed_at_every_line(chaos):
+    with chaos(kills.SystemdGroup, options="--cleanup-dead-servers false") as run:
+        outages.s12_retained(run)
+
+
 def test_s12_the_sidecar_of_a_client_is_killed_at_every_line(chaos):
     with chaos(GroupChaos) as run:
         clients.s12_client(run)
