@@ -80,8 +80,8 @@ extension Plan {
     return
       "the cluster has lost its quorum: \(list) \(survivors.count == 1 ? "has" : "have") raft state but no leader. "
       + "This server forms no second cluster: it joins without bootstrapping and becomes a voter once the cluster is "
-      + "recovered. Restore the missing servers with their data, or recover the survivors with peers.json "
-      + "(Consul documentation, \"Outage Recovery\")"
+      + "recovered. Bring the missing servers back with their data; if they are lost, run consul-bootstrap recover "
+      + "on a server that has data"
   }
 
   private static func otherZoneWarnings(_ readiness: Readiness, _ settings: Settings) -> [String] {

@@ -39,8 +39,8 @@ package struct OutageServer: Sendable, Equatable {
 /// Whether a cluster without a leader has lost its quorum for ever, and which server then leads it again.
 ///
 /// A server that is gone never votes again. With fewer than a quorum of each known configuration left, none of them can
-/// elect a leader any more: whoever recovers makes no second cluster. Every server that may hold data is either gone or
-/// has shown its log: whoever recovers has the longest.
+/// elect a leader any more: a recovery makes no second cluster. Every server that may hold data is either gone or has
+/// shown its log: the one that recovers has the longest.
 package enum RecoveryDecision: Sendable, Equatable {
   /// A server follows or is a leader.
   case noOutage(leader: String)
@@ -51,8 +51,8 @@ package enum RecoveryDecision: Sendable, Equatable {
   /// No server has data, and all that had are gone.
   case totalLoss(gone: [OutageServer])
 
-  /// - Parameter servers: the voters of this server's raft configuration, this one among them; those of the newest entry
-  ///   of the cluster's record; and every running instance that counts as a server.
+  /// - Parameter servers: the voters of this server's raft configuration, this one among them; those of the newest
+  ///   entry of the cluster's record; and every running instance that counts as a server.
   package init(_ servers: [OutageServer]) {
     if let leader = servers.lazy.compactMap({ $0.status?.leader }).first {
       self = .noOutage(leader: leader)

@@ -53,13 +53,14 @@ struct NodeObserver: Sendable {
     let record = RememberedRecord.problems(at: settings.rememberedRecordPath, context.files).map { message in
       Problem(message, hint: ClusterIdentityReport.hint)
     }
+    let outage = agent.leader == nil ? OutageReport.problems(at: settings.outageReportPath, context.files) : []
     return NodeStatus(
       agent: agent,
       sidecar: SidecarStatus(
         unit: await unit, isExpected: exists(settings.sidecarConfigurationPath), report: sidecarReport),
       report: report(), expectsForwarding: !settings.logs.isEmpty, time: context.now(),
       lostOptions: settings.lostOptions, departure: departure(), leaver: await leaver,
-      identityProblems: reported + record)
+      identityProblems: reported + record + outage)
   }
 
   // MARK: The departure

@@ -192,7 +192,7 @@ package struct HealthCheck: Sendable {
         return "allow 8301 tcp and udp and 8300 tcp to the servers in the security groups"
       }
       return "allow 8300 tcp and 8301 tcp and udp between the servers in the security groups; "
-        + "if the cluster has lost its quorum, follow \"Outage Recovery\" in the Consul documentation"
+        + "if the cluster has lost its quorum, run consul-bootstrap recover on a server that has data"
     }
     if let reason = health.divergence { return AgentProblem.diverged(reason: reason).hint }
     let raftIsComplete =

@@ -47,8 +47,8 @@ struct LeaderWait {
   var hint: String? {
     if !conflict.isEmpty { return "start all servers with the same --expect" }
     guard survivors.isEmpty else {
-      return "bring back the missing servers with their data, or recover the cluster: \"Outage Recovery\" in the "
-        + "Consul documentation"
+      return "bring back the missing servers with their data, or if they are lost, run consul-bootstrap "
+        + "recover on a server that has data"
     }
     guard !waitsFor.isEmpty else { return nil }
     return "repair the servers that the error names, or terminate them: once EC2 reports them as terminated and the "

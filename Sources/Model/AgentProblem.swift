@@ -114,7 +114,7 @@ package enum AgentProblem: Sendable, Equatable {
     case .noLeader(nil):
       "allow 8300 tcp and 8301 tcp and udp between the servers in the security groups, and check the log of each server"
     case .noLeader(.lostMajority?), .lostMajority:
-      "start these servers again with their data; if it is lost, follow \"Outage Recovery\" in the Consul documentation"
+      "start these servers again with their data; if it is lost, run consul-bootstrap recover on a server that has data"
     case .noLeader(.conflictingExpect?): "run consul-bootstrap on every server with the same --expect"
     case .deadServers: "start these servers again, or replace them; then `consul operator raft list-peers` is complete"
     case .fewServers(_, _, .option): "start the missing servers, or run consul-bootstrap again with the right --expect"

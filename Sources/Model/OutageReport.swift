@@ -41,6 +41,24 @@ package struct OutageReport: Sendable, Equatable {
     ]
   }
 
+  /// What needs attention, while the agent knows no leader.
+  /// - Parameter path: of the report.
+  package static func problems(at path: String, _ files: any FileReader) -> [Problem] {
+    do {
+      guard let bytes = try files.readIfPresent(path, limit: sizeLimit),
+        let report = OutageReport(json: try JSONValue(parsing: bytes))
+      else { return [] }
+      let details = report.details.isEmpty ? "" : ": " + report.details.joined(separator: "; ")
+      return [Problem("the outage: \(report.reason)\(details)", hint: "consul-bootstrap recover --dry-run explains it")]
+    } catch {
+      return [
+        Problem(
+          "cannot read the sidecar's report on the outage: \(error.explained)",
+          hint: "the next report replaces it: check the sidecar's log")
+      ]
+    }
+  }
+
   /// Nil if it is no such report.
   package init?(json: JSONValue) {
     guard let decision = json["decision"]?.string.flatMap(Decision.init), let reason = json["reason"]?.string,

@@ -4,7 +4,7 @@ package import Decisions
 package import Model
 
 /// Looks at every server that may hold data of a cluster without a leader: those of this server's raft configuration,
-/// those that the cluster's record names, and those that AWS lists. A look needs two answers of EC2, some seconds apart.
+/// those that the cluster's record names, and those that AWS lists. A proof needs two looks, some seconds apart.
 package struct OutageObserver: Sendable {
   private let settings: Settings
   private let context: RuntimeContext
@@ -104,8 +104,11 @@ package struct OutageObserver: Sendable {
           standing: assumedDead.contains(asked.instanceID)
             ? .gone(evidence: "--assume-dead") : .unknown(reason: asked.standing ?? "it has no address"))
       }
+    // It is a candidate.
     guard let mine = servers.first(where: { $0.instance == instance.identity.instanceID }) else {
-      preconditionFailure("this server is a candidate")
+      throw Failure(
+        .agentUnhealthy, "this server, \(instance.identity.instanceID), is not among the servers that may hold data",
+        hint: "consul-bootstrap status --check names what is wrong")
     }
     return Look(servers: servers + unseen, own: mine, answer: second)
   }

@@ -4,8 +4,8 @@ internal import Decisions
 internal import Model
 internal import Observers
 
-/// Notices that the cluster has no leader, finds out whether it has lost its quorum for good, and recovers it where that
-/// is wanted and this server has the longest log.
+/// Notices that the cluster has no leader, finds out whether it has lost its quorum for good, and recovers it where
+/// that is wanted and this server has the longest log.
 extension Sidecar {
   /// What a look leaves for the next.
   private struct OutageState {

@@ -109,7 +109,7 @@ import Testing
     #expect(
       failure?.message == "the Consul agent is not healthy after 5 min: the agent knows no leader; "
         + "10.0.1.11 has raft data and no leader")
-    #expect(failure?.hint?.contains("Outage Recovery") == true)
+    #expect(failure?.hint?.contains("consul-bootstrap recover") == true)
     #expect(fixture.aws.completedHooks.isEmpty && fixture.test.clock.uptime() < .seconds(310))
   }
 

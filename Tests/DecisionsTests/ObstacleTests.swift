@@ -222,8 +222,8 @@ import Testing
       try warnings(observation(peers: peers, over: true)) == [
         "the cluster has lost its quorum: 10.0.1.9, 10.0.2.100 have raft state but no leader. "
           + "This server forms no second cluster: it joins without bootstrapping and becomes a voter once the cluster "
-          + "is recovered. Restore the missing servers with their data, or recover the survivors with peers.json "
-          + "(Consul documentation, \"Outage Recovery\")"
+          + "is recovered. Bring the missing servers back with their data; if they are lost, run "
+          + "consul-bootstrap recover on a server that has data"
       ])
   }
 

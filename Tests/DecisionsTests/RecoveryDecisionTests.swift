@@ -44,7 +44,7 @@ import Testing
     #expect(actor([survivor(1)] + gone(2, 3, 4, 5) + [empty(6), empty(7)]) == 1)
   }
 
-  @Test func `whoever knows a leader ends it`() {
+  @Test func `a server that knows a leader ends it`() {
     #expect(
       RecoveryDecision([survivor(1), survivor(2, leader: "10.0.1.9:8300")] + gone(3, 4, 5))
         == .noOutage(leader: "10.0.1.9:8300"))

@@ -41,8 +41,8 @@ extension NodeProblemTests {
     "hint: allow 8300 tcp and 8301 tcp and udp between the servers in the security groups, and check the log of each "
     + "server"
   static let startServers =
-    "hint: start these servers again with their data; if it is lost, follow \"Outage Recovery\" in the Consul "
-    + "documentation"
+    "hint: start these servers again with their data; if it is lost, run consul-bootstrap recover "
+    + "on a server that has data"
   static let replace =
     "hint: start these servers again, or replace them; then `consul operator raft list-peers` is complete"
 

@@ -44,7 +44,7 @@ import Testing
 
   private static let leaderHint =
     "allow 8300 tcp and 8301 tcp and udp between the servers in the security groups; if the cluster has lost its "
-    + "quorum, follow \"Outage Recovery\" in the Consul documentation"
+    + "quorum, run consul-bootstrap recover on a server that has data"
   private static let peersHint = "compare `consul operator raft list-peers` with the servers, and check the agent's log"
 
   @Test func `a healthy agent is reported at its first answer`() async throws {
@@ -125,7 +125,7 @@ import Testing
     #expect(try await verify(founder).divergence == nil)
   }
 
-  @Test func `the hint for a server without a leader names ports and Outage Recovery`() async throws {
+  @Test func `the hint for a server without a leader names ports and the recovery`() async throws {
     agent.set { $0.leader = nil }
     await #expect(throws: unhealthy("the agent knows no leader", hint: Self.leaderHint)) {
       try await verify(requirements(wan: wan(isRequired: true)))

@@ -124,7 +124,7 @@ def test_no_second_cluster_beside_a_survivor_that_has_lost_its_quorum(sandbox):
         assert member.status == 16
         decisions = [line for line in member.log.splitlines() if "decision:" in line]
         assert "decision: join without a leader" in decisions[0] and "lost its quorum" in member.log, decisions
-        assert "Outage Recovery" in member.log and "the agent knows no leader" in member.log
+        assert "consul-bootstrap recover" in member.log and "the agent knows no leader" in member.log
         assert "bootstrap_expect" not in member.configuration
     # Nothing was lost: the survivor still has the data.
     assert members[0].run(*stale).stdout.strip() == "data"

@@ -45,7 +45,8 @@ def test_the_survivor_of_five_leads_five_again(sandbox, start):
     report = json.loads(shown.stdout)
     assert report["decision"] == "recover" and sum(s["is_gone"] for s in report["servers"]) == 4, report
     elsewhere = fresh[0].bootstrap("recover")
-    assert elsewhere.returncode == 16 and f"recover on {survivor.id} ({survivor.address}), which has" in elsewhere.stderr, elsewhere.stderr
+    assert elsewhere.returncode == 16, elsewhere
+    assert f"recover on {survivor.id} ({survivor.address}), which has" in elsewhere.stderr, elsewhere.stderr
     recovered = survivor.bootstrap("recover")
     assert recovered.returncode == 0, recovered.stderr + survivor.log[-3000:]
     until(lambda: voters(survivor) == addresses(survivor, *fresh), lambda: survivor.log[-3000:])

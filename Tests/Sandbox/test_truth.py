@@ -130,7 +130,8 @@ def test_the_cluster(sandbox):
     # Two are dead at once: the majority is lost. (Of one, autopilot soon removes the vote.)
     for member in (second, third):
         member.kill()
-    fails(first, "the agent knows no leader", "1 of 3 servers are alive, a quorum is 2; not alive: ", "Outage Recovery")
+    lost = "1 of 3 servers are alive, a quorum is 2; not alive: "
+    fails(first, "the agent knows no leader", lost, "consul-bootstrap recover")
     assert all(f"({member.address})" in check(first) for member in (second, third))
 
     # Back with their data, all is well again.

@@ -76,7 +76,7 @@ import Testing
 
   @Test func `the survivor of five recovers by itself`() async throws {
     try await watch {
-      try await time(45)
+      try await time(48)
       #expect(!hasRecovered)
       #expect(try report?.decision == .wait)
       try await time(60)
@@ -94,8 +94,6 @@ import Testing
   @Test func `by hand it waits for a person, whose request is used once`() async throws {
     var fixture = fixture
     fixture.settings.recovery = .manual
-    let tests = self
-    _ = tests
     let sidecar = fixture.sidecar(), instance = try await fixture.instance()
     let task = Task { await sidecar.watchOutage(at: instance) }
     defer { task.cancel() }
