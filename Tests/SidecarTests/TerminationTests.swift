@@ -1,6 +1,5 @@
 import AWS
 import Base
-import Consul
 import Execution
 import Model
 import TestSupport
@@ -92,30 +91,6 @@ import Testing
       #expect(try await task.value == .exited(0))
     }
     #expect(processes.value.count == 1)
-  }
-
-  /// The sidecar was killed after its agent had left, and the servers that it knew were replaced meanwhile. Found by the
-  /// random nemesis: the hook was held to its end.
-  @Test(arguments: [true, false])
-  func `a server that has left finds the present servers of its cluster`(_ isSame: Bool) async throws {
-    agent.set { $0.failure = .refused }
-    for address in ["10.0.1.11", "10.0.1.12", "10.0.1.13"] {
-      FakeConsulAgent(context, at: "\(address):8500").set { $0.failure = .refused }
-    }
-    FakeConsulAgent(context, at: "10.0.1.21:8500").setCluster([("i-0eee", "10.0.1.21")])
-    aws.setInstances([
-      FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul"),
-      FakeInstance("i-0eee", ip: "10.0.1.21", group: "consul"),
-    ])
-    context.files.put("/opt/consul/raft/raft.db", "data")
-    let cluster = isSame ? "11111111-2222-4333-8444-555555555555" : "22222222-2222-4333-8444-555555555555"
-    context.files.put(
-      fixture.settings.clusterIdentityPath, ClusterIdentity(cluster: cluster, epoch: 1).json.compactText)
-    terminate()
-    try await whileWatching {
-      try await time(60)
-      #expect(aws.completedHooks == (isSame ? ["ending consul i-0aaa CONTINUE"] : []))
-    }
   }
 
   @Test func `nothing else in the group's states is a departure`() async throws {
