@@ -67,6 +67,33 @@ extension Departure {
     return view
   }
 
+  /// All servers that this one knew may have been replaced since its agent left. Of those that AWS lists now, the
+  /// servers of the same cluster count.
+  func placeByList(
+    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress
+  ) async -> Place {
+    let now = context.uptime()
+    guard progress.listedAt.map({ now - $0 >= Self.cloudPause }) ?? true else { return .unknown }
+    progress.listedAt = now
+    let listed = Set(await listedServers()).subtracting(own.addresses).subtracting(progress.others)
+    for server in listed.sorted() {
+      if await isOfThisCluster(server, configuration) { progress.others.insert(server) }
+    }
+    return await place(configuration, own, progress.others)
+  }
+
+  private func isOfThisCluster(_ server: IPv4Address, _ configuration: CurrentConfiguration) async -> Bool {
+    do {
+      guard let file = try context.files.clusterIdentity(settings) else { return false }
+      let observer = RaftPortObserver(configuration, settings: settings, context: context)
+      return try await observer.clusterIdentity(of: server, configuration)?.cluster == file.cluster
+    } catch {
+      context.log.debug(
+        "no identity of the cluster", ["server": .string(server.description), "reason": .string(error.explained)])
+      return false
+    }
+  }
+
   func askGroups(_ progress: inout Progress) async {
     let now = context.uptime()
     guard progress.desiredAt.map({ now - $0 >= Self.cloudPause }) ?? true else { return }

@@ -24,14 +24,22 @@ package struct Departure: Sendable {
   /// How many servers the groups want; nil if that is not known.
   package typealias DesiredCapacity = @Sendable () async -> Int?
 
+  /// The addresses of the servers that AWS lists now; empty if that is not known.
+  package typealias ListedServers = @Sendable () async -> [IPv4Address]
+
   let settings: Settings
   let context: RuntimeContext
   let desiredCapacity: DesiredCapacity
+  let listedServers: ListedServers
 
-  package init(settings: Settings, context: RuntimeContext, desiredCapacity: @escaping DesiredCapacity = { nil }) {
+  package init(
+    settings: Settings, context: RuntimeContext, desiredCapacity: @escaping DesiredCapacity = { nil },
+    listedServers: @escaping ListedServers = { [] }
+  ) {
     self.settings = settings.besideOtherFiles(context.files)
     self.context = context
     self.desiredCapacity = desiredCapacity
+    self.listedServers = listedServers
   }
 
   static let pause = Duration.seconds(1)
@@ -73,6 +81,8 @@ package struct Departure: Sendable {
     var zeros = 0
     /// Others that have left, and when this one noticed.
     var left: [IPv4Address: Duration] = [:]
+    /// When AWS was asked for the servers.
+    var listedAt: Duration?
     /// Whether the leader can hand over; nil: not tried.
     var handsOver: Bool?
     var failedHandovers = 0
@@ -305,7 +315,7 @@ package struct Departure: Sendable {
     return false
   }
 
-  private enum Place: Equatable {
+  enum Place: Equatable {
     case removed
     /// - Parameters:
     ///   - well: of the others, that know a leader.
@@ -316,7 +326,7 @@ package struct Departure: Sendable {
   }
 
   /// What the others say of this server.
-  private func place(
+  func place(
     _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
   ) async -> Place {
     let answers = await PeerObserver(configuration, settings: settings, context: context).query(
@@ -357,7 +367,7 @@ package struct Departure: Sendable {
     let now = context.uptime(), since = progress.silentSince ?? now
     progress.silentSince = since
     progress.reason = absence.explanation
-    let place = await place(configuration, own, progress.others)
+    var place = await place(configuration, own, progress.others)
     if place == .removed { return .left }
     let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
     switch notice.source {
@@ -371,6 +381,8 @@ package struct Departure: Sendable {
     case .termination, .spot: break
     }
     guard now - since >= Self.silenceLimit else { return nil }
+    if place == .unknown { place = await placeByList(configuration, own, &progress) }
+    if place == .removed { return .left }
     if case .named(let well, let servers) = place {
       let quorum = servers / 2 + 1
       // A process that runs may still vote, however late it answers here.

@@ -1,5 +1,6 @@
 internal import AWS
 internal import Base
+internal import Decisions
 internal import Execution
 internal import Model
 internal import Observers
@@ -37,7 +38,9 @@ extension Sidecar {
         $0, group: word.membership?.group ?? instance.identity.groupName, instanceID: instance.identity.instanceID,
         client: instance.client, context: context)
     }
-    let departure = Departure(settings: settings, context: context, desiredCapacity: desiredCapacity(at: instance))
+    let departure = Departure(
+      settings: settings, context: context, desiredCapacity: desiredCapacity(at: instance),
+      listedServers: listedServers(at: instance))
     let outcome = try await beside(hook, word, instance) { [settings] in
       var notice = Notice(.termination, deadline: nil)
       if let spot = word.spot {
@@ -148,6 +151,22 @@ extension Sidecar {
     guard context.system.isBootedBySystemd else { return }
     context.log.warning("this instance has left, and is shut down")
     _ = try await context.launcher.run(.systemctl("poweroff"), timeout: .seconds(10))
+  }
+
+  /// For a departure whose others may all have been replaced.
+  private func listedServers(at instance: LocatedInstance) -> Departure.ListedServers {
+    let planner = planner, context = context
+    return {
+      do {
+        let readiness = try await context.within(Self.desiredCapacityTimeout) {
+          try await planner.readiness(at: instance)
+        }
+        return readiness?.asked.compactMap(\.address) ?? []
+      } catch {
+        context.log.info("the present servers are not known", ["reason": .string(error.explained)])
+        return []
+      }
+    }
   }
 
   /// For a departure: how many servers the groups want.

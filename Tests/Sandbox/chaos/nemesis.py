@@ -195,6 +195,9 @@ class Nemesis:
         if fault.kind == "partition" and any(a.kind == "partition" for a in self.active):
             return "there is a partition"
         candidates = self._in_service() if destroys else self._running()
+        if fault.kind == "sidecar":
+            # Nothing restarts the boot of a machine with systemd, which starts its sidecar.
+            candidates = [m for m in candidates if not m.systemd or self.run.engine.state(m) not in LAUNCHES]
         touched = {m.id for a in self.active if a.kind in (fault.kind, "pause", "lose") for m in a.members}
         candidates = [m for m in candidates if m.id not in touched]
         # At least one of two sides needs another one.
