@@ -108,8 +108,8 @@ struct OneFile: FileReader {
     (
       ["bootstrap"], "unknown command bootstrap",
       """
-      the commands are sidecar, before-start, leave, recover, status, doctor, iam-policy, install, uninstall, completion, \
-      man; see consul-bootstrap --help
+      the commands are sidecar, before-start, leave, recover, status, doctor, iam-policy, install, uninstall, \
+      completion, man; see consul-bootstrap --help
       """
     ),
     (
