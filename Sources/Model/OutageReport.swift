@@ -23,13 +23,28 @@ package struct OutageReport: Sendable, Equatable {
   /// The instance with the longest log.
   package let best: String?
   package let time: Timestamp
+  package let uptime: Duration
+  package let bootID: String
 
-  package init(_ decision: Decision, reason: String, details: [String], best: String? = nil, time: Timestamp) {
+  package init(
+    _ decision: Decision, reason: String, details: [String], best: String? = nil, time: Timestamp, uptime: Duration,
+    bootID: String
+  ) {
     self.decision = decision
     self.reason = reason
     self.details = details
     self.best = best
     self.time = time
+    self.uptime = uptime
+    self.bootID = bootID
+  }
+
+  /// The sidecar writes one every 15 s.
+  private static let freshness = Duration.seconds(45)
+
+  /// Whether it tells of now.
+  package func isCurrent(uptime now: Duration, bootID: String) -> Bool {
+    self.bootID == bootID && uptime <= now && now - uptime <= Self.freshness
   }
 
   package static let sizeLimit = 64 << 10
@@ -38,6 +53,7 @@ package struct OutageReport: Sendable, Equatable {
     [
       "decision": .string(decision.rawValue), "reason": .string(reason), "details": .strings(details),
       "best": best.map(JSONValue.string) ?? .null, "time": .string(time.iso8601),
+      "uptime_milliseconds": .integer(uptime.wholeMilliseconds), "boot_id": .string(bootID),
     ]
   }
 
@@ -62,11 +78,12 @@ package struct OutageReport: Sendable, Equatable {
   /// Nil if it is no such report.
   package init?(json: JSONValue) {
     guard let decision = json["decision"]?.string.flatMap(Decision.init), let reason = json["reason"]?.string,
-      let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) })
+      let time = json["time"]?.string.flatMap({ Timestamp(iso8601: $0) }),
+      let uptime = json["uptime_milliseconds"]?.integer, let bootID = json["boot_id"]?.string
     else { return nil }
     self.init(
       decision, reason: reason, details: (json["details"]?.array ?? []).compactMap(\.string),
-      best: json["best"]?.string, time: time)
+      best: json["best"]?.string, time: time, uptime: .milliseconds(uptime), bootID: bootID)
   }
 }
 

@@ -105,7 +105,7 @@ extension Sidecar {
   ) throws {
     let report = OutageReport(
       decision, reason: reason, details: details ?? servers.map(\.explanation), best: best?.instance,
-      time: context.now())
+      time: context.now(), uptime: context.uptime(), bootID: context.bootID)
     let now = context.uptime()
     if outage.loggedAt.map({ now - $0 >= Self.outageLogPause }) ?? true {
       outage.loggedAt = now

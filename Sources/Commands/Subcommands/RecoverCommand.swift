@@ -25,8 +25,6 @@ struct RecoverCommand: Sendable {
 
   /// Between two answers of EC2 (`DeathVerdict`).
   private static let pause = Duration.seconds(15)
-  /// The sidecar reports every 15 s.
-  private static let freshness = Duration.seconds(45)
   /// A look takes 15 s, and a recovery at most a minute.
   private static let timeout = Duration.seconds(120)
   private static let agentTimeout = Duration.seconds(2)
@@ -39,7 +37,7 @@ struct RecoverCommand: Sendable {
     let instance = try await planner.locate()
     // What the sidecar has found needs no second proof: it looks once more before it acts.
     if !options.isDryRun, let report = try report(), report.decision == .recoverable,
-      report.best == instance.identity.instanceID, (.zero...Self.freshness).contains(context.now() - report.time)
+      report.best == instance.identity.instanceID, report.isCurrent(uptime: context.uptime(), bootID: context.bootID)
     {
       context.log.info("asking the sidecar to recover the cluster", ["reason": .string(report.reason)])
       return try await recover()
