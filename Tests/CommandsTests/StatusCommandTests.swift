@@ -1,4 +1,5 @@
 import Base
+import Model
 import TestSupport
 import Testing
 
@@ -181,6 +182,22 @@ import Testing
         "the agent knows no leader", Self.noLeaderHint,
         "cannot read the sidecar's report on log forwarding: \(Self.report) is not a report on log forwarding",
         "  hint: restart the sidecar, which writes it: systemctl restart consul-bootstrap.service", "",
+      ])
+  }
+
+  @Test func `what the sidecar knows of an outage is a problem, as long as the agent knows no leader`() async {
+    let report = OutageReport(
+      .recoverable, reason: "i-0aaa (10.0.1.10) has the longest log", details: ["i-0bbb is gone"], best: "i-0aaa",
+      time: command.test.context.now(), uptime: .zero, bootID: "boot")
+    command.test.files.put("/var/lib/consul-bootstrap/outage.json", report.json.prettyText)
+    #expect(await command.run(["status", "--check"]) == 0)
+    agent.set { $0.leader = nil }
+    #expect(await command.run(["status", "--check"]) == 1)
+    #expect(
+      command.output.lines == [
+        "the agent knows no leader", Self.noLeaderHint,
+        "the outage: i-0aaa (10.0.1.10) has the longest log: i-0bbb is gone",
+        "  hint: consul-bootstrap recover --dry-run explains it", "",
       ])
   }
 

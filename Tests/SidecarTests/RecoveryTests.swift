@@ -190,4 +190,22 @@ import Testing
       #expect(fixture.log.contains { $0.contains("No space left on device") })
     }
   }
+
+  // MARK: Files
+
+  @Test func `report and request are read as they were written, and nothing else is one`() throws {
+    let report = OutageReport(
+      .recoverable, reason: "r", details: ["a"], best: "i-1", time: fixture.context.context.now(), uptime: .seconds(9),
+      bootID: "boot")
+    #expect(OutageReport(json: report.json) == report)
+    #expect(report.isCurrent(uptime: .seconds(54), bootID: "boot"))
+    #expect(!report.isCurrent(uptime: .seconds(55), bootID: "boot") && !report.isCurrent(uptime: .zero, bootID: "boot"))
+    #expect(!report.isCurrent(uptime: .seconds(9), bootID: "another"))
+    let request = RecoveryRequest(assumedDead: ["i-1"], bootID: "boot")
+    #expect(RecoveryRequest(json: request.json) == request)
+    for text in ["[]", "{}", #"{"decision": "other"}"#, #"{"boot_id": 1, "assume_dead": []}"#] {
+      let json = try JSONValue(parsing: text)
+      #expect(OutageReport(json: json) == nil && RecoveryRequest(json: json) == nil)
+    }
+  }
 }
