@@ -188,8 +188,9 @@ extension Sidecar {
         for dead in others[start..<min(start + Self.clientsAtATime, others.count)] {
           group.addTask {
             do {
-              try await self.forceLeave(dead, instance)
-              self.log(dead, "removed a dead member from the catalog")
+              if try await self.forceLeave(dead, instance) {
+                self.log(dead, "removed a dead member from the catalog")
+              }
               return nil
             } catch {
               return error
@@ -214,13 +215,24 @@ extension Sidecar {
     try await removing(dead) { try await agent().removeRaftPeer(id: id) }
     log(dead, "removed a dead server from the raft configuration")
     guard dead.suspect.isMember else { return }
-    try await forceLeave(dead, instance)
+    _ = try await forceLeave(dead, instance)
   }
 
-  private func forceLeave(_ dead: ProvenDead, _ instance: LocatedInstance) async throws {
+  /// Consul knows it by its name, and the calls before take minutes in a fleet: a replacement may have the name now.
+  /// - Returns: false if it is not the failed member any more.
+  private func forceLeave(_ dead: ProvenDead, _ instance: LocatedInstance) async throws -> Bool {
+    let suspect = dead.suspect
+    let named = try await agent().members(wan: false).filter { $0.name == suspect.node }
+    guard named.count == 1, named[0].status == .failed, named[0].nodeID == suspect.nodeID,
+      named[0].address == suspect.address
+    else {
+      context.log.info("a dead member has been replaced or removed before", ["node": .string(suspect.node)])
+      return false
+    }
     try await removing(dead) {
       try await agent(timeout: Self.forceLeaveTimeout).forceLeave(dead.suspect.node, instance.binary.version)
     }
+    return true
   }
 
   private func removing(_ dead: ProvenDead, _ call: () async throws -> Void) async throws {
