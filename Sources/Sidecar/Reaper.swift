@@ -20,6 +20,9 @@ extension Sidecar {
     var failedSince: [String: Duration] = [:]
     /// EC2's last two answers.
     var answers: (first: InstanceAnswer?, second: InstanceAnswer?)
+    /// Suspects' instances that EC2 has known. It is lost with the sidecar's process; those that EC2 has forgotten then
+    /// are not removed by it any more.
+    var known: Set<String> = []
     /// Uptime of the next call of EC2.
     var asksAt = Duration.zero
     /// Why each suspect is not removed, as logged.
@@ -86,7 +89,9 @@ extension Sidecar {
   /// - Returns: whether everything that is to be done has been done; false if that is not known yet.
   private func reap(_ instance: LocatedInstance, _ reaper: inout ReaperState) async throws -> Bool {
     guard try await leads(instance) else {
+      let known = reaper.known
       reaper = ReaperState()
+      reaper.known = known
       return true
     }
     let failed = try await permitted("agent:read") { try await agent().failedMembers() }, now = context.uptime()
