@@ -150,7 +150,10 @@ extension Sidecar {
 
   /// Nothing else ends a retained instance that has left.
   private func powerOff() async throws {
-    guard context.system.isBootedBySystemd else { return }
+    guard context.system.isBootedBySystemd else {
+      context.log.error("this instance has left and is retained: without systemd it is not shut down, terminate it")
+      return
+    }
     context.log.warning("this instance has left, and is shut down")
     _ = try await context.launcher.run(.systemctl("poweroff"), timeout: .seconds(10))
   }

@@ -59,4 +59,45 @@ extension TerminationTests {
     #expect(hook.heldUntil(since: .seconds(5)) == start + .seconds(10))
     #expect(hook.heldUntil(since: start) == start + .seconds(240))
   }
+
+  /// Each attempt is an entry in raft.
+  @Test(arguments: [false, true])
+  func `a wait of hours asks for the lock every ten seconds, and ends soon`(isRetained: Bool) async throws {
+    context.system.setBootedBySystemd(false)
+    agent.set { for index in [2, 3] { $0.members[index].status = 4 } }
+    var group = FakeGroup("consul", desired: 4, hooks: ["ending"])
+    (group.heartbeatTimeout, group.globalTimeout) = isRetained ? (30, 90) : (3600, 7200)
+    aws.setGroups([group])
+    let lock = "http://127.0.0.1:8500/v1/kv/consul-bootstrap/leave?acquire"
+    var attempts: Int { context.transport.requests(to: lock).count }
+    terminate()
+    try await whileWatching {
+      try await time(20)
+      #expect((10...30).contains(attempts), "\(attempts)")
+      try await time(30)
+      if isRetained { aws.change("i-0aaa") { $0.lifecycle = "Terminating:Retained" } }
+      try await time(450)
+      let before = attempts
+      try await time(200)
+      #expect((13...30).contains(attempts - before), "\(attempts - before)")
+      agent.set { for index in [2, 3] { $0.members[index].status = 1 } }
+      let safe = context.clock.uptime()
+      try await agent.changed("leave")
+      #expect(context.clock.uptime() - safe <= .seconds(14))
+    }
+  }
+
+  @Test func `without systemd a retained instance that has left says that nothing ends it`() async throws {
+    context.system.setBootedBySystemd(false)
+    aws.change("i-0aaa") { $0.lifecycle = "Terminating:Retained" }
+    fixture.metadata.set("/latest/meta-data/autoscaling/target-lifecycle-state", "Terminated")
+    try await whileWatching {
+      try await agent.changed("leave")
+      try await time(60)
+    }
+    #expect(
+      fixture.log(.error) == [
+        "error this instance has left and is retained: without systemd it is not shut down, terminate it"
+      ])
+  }
 }
