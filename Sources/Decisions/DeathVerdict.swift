@@ -30,12 +30,16 @@ package struct SuspectedNode: Sendable, Equatable {
   package let probe: ProbeResult?
   /// Members that are alive and have its address or its instance ID.
   package let livingTwins: [String]
+  /// EC2 has known its instance, in any state: one of another account or region it never knows.
+  package let wasKnown: Bool
 
   package init(
-    node: String, instanceID: String?, failedFor: Duration?, probe: ProbeResult?, livingTwins: [String] = []
+    node: String, instanceID: String?, failedFor: Duration?, probe: ProbeResult?, livingTwins: [String] = [],
+    wasKnown: Bool
   ) {
     self.node = node
     self.instanceID = instanceID
+    self.wasKnown = wasKnown
     self.failedFor = failedFor
     self.probe = probe
     self.livingTwins = livingTwins
@@ -97,8 +101,8 @@ package enum DeathVerdict: Sendable, Equatable {
       return
     }
     if let doubt = Self.doubt(
-      about: instanceID, own: own, first: first, second: second,
-      mayBeForgotten: failedFor >= rules.absentAfter, rules)
+      about: instanceID, own: own, first: first, second: second, wasKnown: suspect.wasKnown,
+      isOld: failedFor >= rules.absentAfter, rules)
     {
       self = .unknown(reason: doubt)
       return
@@ -125,8 +129,8 @@ package enum DeathVerdict: Sendable, Equatable {
 
   /// Why the two answers do not prove that the instance is terminated; nil if they do.
   private static func doubt(
-    about instanceID: String, own: String, first: InstanceAnswer?, second: InstanceAnswer?, mayBeForgotten: Bool,
-    _ rules: Rules
+    about instanceID: String, own: String, first: InstanceAnswer?, second: InstanceAnswer?, wasKnown: Bool,
+    isOld: Bool, _ rules: Rules
   ) -> String? {
     guard let first, let second, [first, second].allSatisfy({ $0.instances.contains(instanceID) }) else {
       return "EC2 has not answered twice"
@@ -140,7 +144,9 @@ package enum DeathVerdict: Sendable, Equatable {
     for answer in [first, second] {
       switch answer.states[instanceID] {
       case "terminated"?: continue
-      case nil where mayBeForgotten: continue
+      case nil where !wasKnown:
+        return "EC2 has never known \(instanceID): it may be of another account or region"
+      case nil where isOld: continue
       case nil:
         return "EC2 does not know \(instanceID), which counts once it has failed for "
           + "\(rules.absentAfter.components.seconds / 3600) h"

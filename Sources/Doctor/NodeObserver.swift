@@ -59,18 +59,21 @@ struct NodeObserver: Sendable {
       sidecar: SidecarStatus(
         unit: await unit, isExpected: exists(settings.sidecarConfigurationPath), report: sidecarReport),
       report: report(), expectsForwarding: !settings.logs.isEmpty, time: context.now(),
-      lostOptions: settings.lostOptions, departure: departure(), leaver: await leaver,
+      lostOptions: settings.lostOptions, departure: departure(isAnswering: agent.silence == nil), leaver: await leaver,
       identityProblems: reported + record + outage)
   }
 
   // MARK: The departure
 
-  private func departure() -> DepartureReport? {
+  private func departure(isAnswering: Bool) -> DepartureReport? {
     do {
       let path = settings.departureReportPath
       guard let bytes = try context.files.readIfPresent(path, limit: DepartureReport.sizeLimit) else { return nil }
-      let report = DepartureReport(json: try JSONValue(parsing: bytes))
-      return report.flatMap { $0.isCurrent(uptime: context.uptime(), bootID: context.bootID) ? $0 : nil }
+      let uptime = context.uptime()
+      guard let report = DepartureReport(json: try JSONValue(parsing: bytes)),
+        report.isCurrent(uptime: uptime, bootID: context.bootID), !(isAnswering && report.isPast(uptime: uptime))
+      else { return nil }
+      return report
     } catch {
       // The next report replaces it.
       return nil

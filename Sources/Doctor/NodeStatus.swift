@@ -96,7 +96,7 @@ package struct NodeStatus: Sendable {
   }
 
   private var departureProblems: [Problem] {
-    guard let departure, departure.phase == .kept else { return [] }
+    guard let departure, departure.isProblem else { return [] }
     return [
       Problem(
         "this machine has not left its cluster: \(departure.reason)",

@@ -140,7 +140,7 @@ package struct OutageObserver: Sendable {
     let verdict = DeathVerdict(
       of: SuspectedNode(
         node: candidate.instance ?? candidate.address.description, instanceID: candidate.instance,
-        failedFor: isAlive ? nil : .zero, probe: probe),
+        failedFor: isAlive ? nil : .zero, probe: probe, wasKnown: false),
       own: instance.identity.instanceID, first: first, second: second, lifecycleStates: states, rules: Self.rules)
     if case .gone(let evidence) = verdict { return .gone(evidence: evidence) }
     switch answer {

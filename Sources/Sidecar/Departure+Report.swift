@@ -86,3 +86,16 @@ extension Departure {
     }
   }
 }
+
+/// How often a departure that waits looks again.
+extension Departure {
+  /// At first as often as others need to take turns; some minutes later so rarely. A session lasts longer.
+  private static let promptTime = Duration.seconds(120), longestPause = Duration.seconds(10)
+
+  /// Each attempt at the lock is an entry in raft, and a termination may wait for days.
+  func pause(_ notice: Notice, _ progress: Progress) -> Duration {
+    guard notice.source == .termination else { return Self.pause }
+    let late = context.uptime() - progress.start - Self.promptTime
+    return min(Self.longestPause, Self.pause + max(.zero, late) / 30)
+  }
+}

@@ -120,9 +120,9 @@ package struct Departure: Sendable {
         return outcome
       }
       var generator = SystemRandomNumberGenerator()
-      let rest = notice.deadline.map { $0 - context.uptime() } ?? Self.pause * 2
-      try await context.clock.sleep(
-        for: min(max(.milliseconds(1), rest), Self.pause * Double.random(in: 0.7...1.3, using: &generator)))
+      let pause = pause(notice, progress) * Double.random(in: 0.7...1.3, using: &generator)
+      let rest = notice.deadline.map { $0 - context.uptime() } ?? pause
+      try await context.clock.sleep(for: min(max(.milliseconds(1), rest), pause))
     }
   }
 

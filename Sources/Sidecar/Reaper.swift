@@ -20,6 +20,9 @@ extension Sidecar {
     var failedSince: [String: Duration] = [:]
     /// EC2's last two answers.
     var answers: (first: InstanceAnswer?, second: InstanceAnswer?)
+    /// Suspects' instances that EC2 has known. It is lost with the sidecar's process; those that EC2 has forgotten then
+    /// are not removed by it any more.
+    var known: Set<String> = []
     /// Uptime of the next call of EC2.
     var asksAt = Duration.zero
     /// Why each suspect is not removed, as logged.
@@ -86,7 +89,9 @@ extension Sidecar {
   /// - Returns: whether everything that is to be done has been done; false if that is not known yet.
   private func reap(_ instance: LocatedInstance, _ reaper: inout ReaperState) async throws -> Bool {
     guard try await leads(instance) else {
+      let known = reaper.known
       reaper = ReaperState()
+      reaper.known = known
       return true
     }
     let failed = try await permitted("agent:read") { try await agent().failedMembers() }, now = context.uptime()
@@ -188,8 +193,9 @@ extension Sidecar {
         for dead in others[start..<min(start + Self.clientsAtATime, others.count)] {
           group.addTask {
             do {
-              try await self.forceLeave(dead, instance)
-              self.log(dead, "removed a dead member from the catalog")
+              if try await self.forceLeave(dead, instance) {
+                self.log(dead, "removed a dead member from the catalog")
+              }
               return nil
             } catch {
               return error
@@ -214,13 +220,24 @@ extension Sidecar {
     try await removing(dead) { try await agent().removeRaftPeer(id: id) }
     log(dead, "removed a dead server from the raft configuration")
     guard dead.suspect.isMember else { return }
-    try await forceLeave(dead, instance)
+    _ = try await forceLeave(dead, instance)
   }
 
-  private func forceLeave(_ dead: ProvenDead, _ instance: LocatedInstance) async throws {
+  /// Consul knows it by its name, and the calls before take minutes in a fleet: a replacement may have the name now.
+  /// - Returns: false if it is not the failed member any more.
+  private func forceLeave(_ dead: ProvenDead, _ instance: LocatedInstance) async throws -> Bool {
+    let suspect = dead.suspect
+    let named = try await agent().members(wan: false).filter { $0.name == suspect.node }
+    guard named.count == 1, named[0].status == .failed, named[0].nodeID == suspect.nodeID,
+      named[0].address == suspect.address
+    else {
+      context.log.info("a dead member has been replaced or removed before", ["node": .string(suspect.node)])
+      return false
+    }
     try await removing(dead) {
       try await agent(timeout: Self.forceLeaveTimeout).forceLeave(dead.suspect.node, instance.binary.version)
     }
+    return true
   }
 
   private func removing(_ dead: ProvenDead, _ call: () async throws -> Void) async throws {

@@ -30,8 +30,11 @@ extension Sidecar {
     reaper.asksAt = context.uptime() + Self.pauseAfterError
     let asked = Set(view.suspects.compactMap { $0.instanceID(view.catalog) }).subtracting([own])
     if !asked.isEmpty {
-      reaper.answers = (reaper.answers.second, try await proof.ask(about: asked.sorted()))
+      let answer = try await proof.ask(about: asked.sorted())
+      reaper.answers = (reaper.answers.second, answer)
+      reaper.known = reaper.known.union(answer.states.keys).intersection(asked)
     }
+    let known = reaper.known
     let (first, second) = reaper.answers
     func judge(_ view: ReaperView, _ states: [String: String], _ probes: [String: ProbeResult]?) -> [JudgedSuspect] {
       view.suspects.map { suspect in
@@ -40,7 +43,8 @@ extension Sidecar {
           node: suspect.node, instanceID: instanceID,
           failedFor: reaper.failedSince[suspect.key].map { context.uptime() - $0 } ?? .zero,
           probe: probes.map { $0[suspect.key] } ?? .silent,
-          livingTwins: suspect.livingTwins(view.members, view.catalog))
+          livingTwins: suspect.livingTwins(view.members, view.catalog),
+          wasKnown: instanceID.map(known.contains) ?? false)
         let verdict = DeathVerdict(
           of: node, own: own, first: first, second: second, lifecycleStates: states, rules: reaper.rules)
         return (suspect, instanceID, verdict)

@@ -42,16 +42,18 @@ extension Sidecar {
       settings: settings, context: context, desiredCapacity: desiredCapacity(at: instance),
       listedServers: listedServers(at: instance))
     let outcome = try await beside(hook, word, instance) { [settings] in
-      var notice = Notice(.termination, deadline: nil)
-      if let spot = word.spot {
-        notice = self.notice(of: spot)
-      } else if let hook {
-        let since = departure.startOfTermination()
-        await self.readTimeouts(of: hook)
-        notice = Notice(
-          .termination, since: since, deadline: since + hook.patience, patientUntil: since + settings.leaveWait)
+      let spot = { @Sendable in self.state.withLock { $0.spotNotice } }
+      if let interruption = word.spot { return try await departure.run(self.notice(of: interruption), changed: spot) }
+      guard let hook else { return try await departure.run(Notice(.termination, deadline: nil), changed: spot) }
+      let since = departure.startOfTermination()
+      await self.readTimeouts(of: hook)
+      let deadline = since + hook.patience
+      let notice = { @Sendable in
+        Notice(
+          .termination, since: since, deadline: deadline,
+          patientUntil: min(since + settings.leaveWait, hook.heldUntil(since: since)))
       }
-      return try await departure.run(notice, changed: { self.state.withLock { $0.spotNotice } })
+      return try await departure.run(notice(), changed: { spot() ?? notice() })
     }
     try await conclude(outcome, hook, departure)
   }
@@ -148,7 +150,10 @@ extension Sidecar {
 
   /// Nothing else ends a retained instance that has left.
   private func powerOff() async throws {
-    guard context.system.isBootedBySystemd else { return }
+    guard context.system.isBootedBySystemd else {
+      context.log.error("this instance has left and is retained: without systemd it is not shut down, terminate it")
+      return
+    }
     context.log.warning("this instance has left, and is shut down")
     _ = try await context.launcher.run(.systemctl("poweroff"), timeout: .seconds(10))
   }

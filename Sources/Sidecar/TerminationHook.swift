@@ -10,12 +10,16 @@ final class TerminationHook: Sendable {
   private let instanceID: String
   private let client: AWSClient
   private let context: RuntimeContext
+  /// Of this process's part, by uptime.
+  private let start: Duration
   private let state: Mutex<State>
 
   private struct State {
     /// Nil until AWS has told it.
     var group: String?
     var timeouts: HookTimeouts?
+    /// Uptime of the last heartbeat that AWS has recorded.
+    var heldAt: Duration?
     var isComplete = false
   }
 
@@ -30,6 +34,7 @@ final class TerminationHook: Sendable {
   init(_ name: String, group: String?, instanceID: String, client: AWSClient, context: RuntimeContext) {
     (self.name, self.instanceID) = (name, instanceID)
     (self.client, self.context) = (client, context)
+    start = context.uptime()
     state = Mutex(State(group: group))
   }
 
@@ -53,6 +58,16 @@ final class TerminationHook: Sendable {
   /// So long the instance can be held, less a margin in which to complete the hook.
   var patience: Duration { .seconds(max(Self.shortestTimeout / 2, timeouts.longest - Self.margin)) }
 
+  /// Until when, by uptime, the hook certainly holds the instance, less a margin: where AWS refuses heartbeats, it ends
+  /// after one time-out, and the instance with it, as a voter.
+  /// - Parameter notice: when the hook began.
+  func heldUntil(since notice: Duration) -> Duration {
+    let (heldAt, heartbeat) = (state.withLock { $0.heldAt }, timeouts.heartbeat)
+    let end = (heldAt ?? notice) + .seconds(max(heartbeat / 2, heartbeat - Self.margin))
+    // The first heartbeat of a process that goes on has not been answered yet.
+    return max(end, start + Self.shortestPause)
+  }
+
   /// Asks for the hook's time-outs.
   /// - Throws: `AWSError` and the like, or `Failure`.
   func readTimeouts() async throws {
@@ -73,6 +88,8 @@ final class TerminationHook: Sendable {
       do {
         try await autoScaling.recordLifecycleActionHeartbeat(
           hook: name, group: try await group(), instanceID: instanceID)
+        let now = context.uptime()
+        state.withLock { $0.heldAt = now }
         context.log.debug("recorded a heartbeat of lifecycle hook \(name)")
         try await readTimeouts()
         _ = reported.isNew(nil)

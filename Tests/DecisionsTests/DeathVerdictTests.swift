@@ -9,6 +9,7 @@ import Testing
     var instanceID: String? = "i-0dead"
     var probe: ProbeResult? = .silent
     var twins: [String] = []
+    var wasKnown = true
     var first: [String: String]? = ["i-0own": "running", "i-0dead": "terminated"]
     var second: [String: String]? = ["i-0own": "running", "i-0dead": "terminated"]
     /// In the first call.
@@ -21,7 +22,8 @@ import Testing
     var verdict: DeathVerdict {
       DeathVerdict(
         of: SuspectedNode(
-          node: "s9", instanceID: instanceID, failedFor: failedFor, probe: probe, livingTwins: twins),
+          node: "s9", instanceID: instanceID, failedFor: failedFor, probe: probe, livingTwins: twins,
+          wasKnown: wasKnown),
         own: "i-0own",
         first: first.map {
           InstanceAnswer(askedAt: .seconds(100), answeredAt: .seconds(101), instances: asked, states: $0)
@@ -145,6 +147,17 @@ import Testing
         ($0.first, $0.second, $0.failedFor) = (control, control, .seconds(7200))
         $0.lifecycleStates = ["i-0dead": "Terminating"]
       } == .unknown(reason: "Auto Scaling lists i-0dead as Terminating"))
+  }
+
+  /// One of another account or region is absent from every answer, however long it has failed.
+  @Test func `an instance that EC2 has never known is unknown`() {
+    let control = ["i-0own": "running"], doubt = "EC2 has never known i-0dead: it may be of another account or region"
+    for failedFor in [Duration.seconds(60), .seconds(7200), .seconds(864_000)] {
+      #expect(
+        verdict { ($0.first, $0.second, $0.failedFor, $0.wasKnown) = (control, control, failedFor, false) }
+          == .unknown(reason: doubt))
+    }
+    #expect(verdict { $0.wasKnown = false }.isGone)
   }
 
   @Test func `where Auto Scaling has not answered, nothing is proven`() {

@@ -86,6 +86,14 @@ struct NodeFixture {
     context.files.put(Self.forwarding, report.json.prettyText)
   }
 
+  /// - Parameter age: by the monotonic clock.
+  func putDeparture(_ source: Notice.Source, _ phase: DepartureReport.Phase, age: Duration) {
+    let report = DepartureReport(
+      source: source, phase: phase, reason: "a reason", time: context.clock.wall() + (.zero - age),
+      uptime: context.clock.uptime() - age, bootID: Self.bootID)
+    context.files.put("/var/lib/consul-bootstrap/departure.json", report.json.prettyText)
+  }
+
   /// The sidecar's report on the identity of the cluster.
   func putIdentity(_ divergence: String?) {
     let report = ClusterIdentityReport(divergence: divergence, time: context.clock.wall())

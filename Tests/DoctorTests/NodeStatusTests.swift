@@ -52,6 +52,28 @@ import Testing
     #expect(await messages().first?.hasPrefix("cannot read what the sidecar knows of the cluster's record: ") == true)
   }
 
+  /// A restart of the agent asks whether it may leave, and a person's call ends with its own status.
+  @Test(arguments: [(Notice.Source.stopping, 0), (.manual, 0), (.termination, 1), (.spot, 1)])
+  func `what could not leave is a problem only where the instance ends`(source: Notice.Source, problems: Int) async {
+    node.putDeparture(source, .kept, age: .seconds(3))
+    let first = await status()
+    #expect(first.problems.count == problems && first.departure?.phase == .kept)
+    node.putDeparture(source, .kept, age: .seconds(31))
+    let later = await status()
+    #expect(later.problems.count == problems && later.departure?.phase == (problems == 0 ? nil : .kept))
+  }
+
+  @Test func `an agent that answers again has not left`() async {
+    for source in [Notice.Source.stopping, .manual, .termination] {
+      node.putDeparture(source, .left, age: .seconds(10))
+      #expect(await status().departure?.phase == .left)
+      node.putDeparture(source, .left, age: .seconds(31))
+      #expect(await status().departure == nil)
+    }
+    agent.set { $0.failure = .refused }
+    #expect(await status().departure?.phase == .left)
+  }
+
   @Test func `an agent that does not answer is a problem`() async {
     agent.set { $0.failure = .refused }
     let status = await status()

@@ -164,10 +164,10 @@ def test_false_answers_about_an_instance_remove_nothing(sandbox):
         now,
         {
             paused: "its gossip port accepts connections",
-            unknown: f"EC2 does not know {unknown.id}, which counts once it has failed for 2 h",
+            unknown: f"EC2 has never known {unknown.id}: it may be of another account or region",
             listed: f"Auto Scaling lists {listed.id} as InService",
             dead: f"EC2 reports {dead.id} as running",
-            forgotten: f"EC2 does not know {forgotten.id}, which counts once it has failed for 2 h",
+            forgotten: f"EC2 has never known {forgotten.id}: it may be of another account or region",
             replaced: f"{new.id} is alive and has its address or its instance ID",
         },
     )

@@ -7,7 +7,7 @@ import Testing
 
 /// The leader, 10.0.1.10, with servers 10.0.1.11 and 10.0.1.12 and client 10.0.1.20; s12 or c20 fails.
 @Suite(.timeLimit(.minutes(5))) struct ReaperTests {
-  private var fixture = SidecarFixture()
+  var fixture = SidecarFixture()
 
   init() {
     fixture.settings.reapsDeadMembers = true
@@ -27,18 +27,18 @@ import Testing
   }
 
   /// Gossip knows it as failed.
-  private func fail(_ node: String) {
+  func fail(_ node: String) {
     fixture.agent.set { state in
       for index in state.members.indices where state.members[index].name == node { state.members[index].status = 4 }
     }
   }
 
   /// Auto Scaling forgets it at once.
-  private func terminate(_ instance: String) {
+  func terminate(_ instance: String) {
     fixture.aws.change(instance) { ($0.state, $0.group) = ("terminated", nil) }
   }
 
-  private func whileLeading(_ body: () async throws -> Void) async throws {
+  func whileLeading(_ body: () async throws -> Void) async throws {
     let sidecar = fixture.sidecar(), instance = try await fixture.instance()
     // The other parts of the sidecar have tests of their own, and each takes the test clock's time.
     let task = Task {
@@ -50,7 +50,7 @@ import Testing
     try await body()
   }
 
-  private func time(_ seconds: Int) async throws { try await fixture.context.clock.sleep(for: .seconds(seconds)) }
+  func time(_ seconds: Int) async throws { try await fixture.context.clock.sleep(for: .seconds(seconds)) }
 
   /// Calls of EC2 about suspects: other parts of the sidecar list the group.
   private var proofCalls: Int {

@@ -10,15 +10,15 @@ import Testing
 /// What the sidecar of 10.0.1.10 does once the metadata says that its instance is to go. The others are 10.0.1.11, the
 /// leader, 10.0.1.12 and 10.0.1.13.
 @Suite(.timeLimit(.minutes(5))) struct TerminationTests {
-  private var fixture = SidecarFixture()
+  var fixture = SidecarFixture()
   private static let state = "/latest/meta-data/autoscaling/target-lifecycle-state"
   private static let spot = "/latest/meta-data/spot/instance-action"
   private static let servers = [
     ("i-0bbb", "10.0.1.11"), ("own", "10.0.1.10"), ("i-0ccc", "10.0.1.12"), ("i-0ddd", "10.0.1.13"),
   ]
-  private var context: TestContext { fixture.context }
-  private var agent: FakeConsulAgent { fixture.agent }
-  private var aws: FakeAWS { fixture.aws }
+  var context: TestContext { fixture.context }
+  var agent: FakeConsulAgent { fixture.agent }
+  var aws: FakeAWS { fixture.aws }
 
   init() {
     let servers = Self.servers, context = fixture.context, agent = fixture.agent
@@ -44,13 +44,13 @@ import Testing
     fixture.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul")])
   }
 
-  private func terminate() {
+  func terminate() {
     aws.change("i-0aaa") { $0.lifecycle = "Terminating:Wait" }
     fixture.metadata.set(Self.state, "Terminated")
   }
 
   /// Watches the metadata only: each part of a sidecar takes the test clock's time.
-  private func whileWatching(_ supervisor: Supervisor? = nil, _ body: () async throws -> Void) async throws {
+  func whileWatching(_ supervisor: Supervisor? = nil, _ body: () async throws -> Void) async throws {
     let sidecar = fixture.sidecar(), instance = try await fixture.instance()
     if let supervisor { sidecar.monitors(supervisor) }
     let task = Task { await sidecar.watchNotices(at: instance) }
@@ -58,12 +58,12 @@ import Testing
     try await body()
   }
 
-  private func completion() async throws -> String {
+  func completion() async throws -> String {
     while aws.completedHooks.isEmpty { try await time(1) }
     return aws.completedHooks[0]
   }
 
-  private func time(_ seconds: Int) async throws { try await context.clock.sleep(for: .seconds(seconds)) }
+  func time(_ seconds: Int) async throws { try await context.clock.sleep(for: .seconds(seconds)) }
 
   @Test func `the hook is held while the server leaves, and completed then`() async throws {
     try await whileWatching {

@@ -82,6 +82,8 @@ package final class FakeConsulAgent: Sendable {
     package var leavesGossip = true
     /// What happens when the agent leaves.
     package var onLeave: (@Sendable () -> Void)?
+    /// What happens once a raft peer or a member is removed.
+    package var onRemoval: (@Sendable (inout State) -> Void)?
     /// Calls that change something, in order: `leave`, `transfer ID`, `maintenance`.
     package var changes: [String] = []
     fileprivate var joins: [String] = []
@@ -214,12 +216,14 @@ extension FakeConsulAgent.State {
     removals.append("raft \(server.node)")
     servers.removeAll { $0.id == id }
     peers.removeAll { $0 == server.address }
+    onRemoval?(&self)
   }
 
   fileprivate mutating func forceLeave(_ name: String, isPruned: Bool) {
     removals.append("\(isPruned ? "prune" : "leave") \(name)")
     members.removeAll { $0.name == name && $0.status == 4 }
     catalog[name] = nil
+    onRemoval?(&self)
   }
 
   /// - Parameter index: `cas=INDEX`.
