@@ -41,7 +41,8 @@ extension Sidecar {
     while !Task.isCancelled, !isOver {
       await attempt(Self.purpose, &pollState) { _ in
         if let notice = try await notice(at: instance, &state) {
-          try await departOnce(notice, instance)
+          // The end of a supervised agent cancels it.
+          do { try await departOnce(notice, instance) } catch is CancellationError {}
           isOver = true
         }
       }

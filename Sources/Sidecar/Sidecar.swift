@@ -185,11 +185,20 @@ package final class Sidecar: Sendable {
     await duties?.value
   }
 
-  /// Waits until a departure that goes on has completed its hook: its agent may have ended before.
+  /// Waits until a departure that goes on has completed its hook: its agent may have ended before. What takes longer is
+  /// cancelled, as this process ends, and the hook is left to its time-out.
   package func finishDeparture() async {
     guard let departure = state.withLock({ $0.departure }) else { return }
     do {
-      try await context.within(Self.completionTimeout) { try await departure.value }
+      let isComplete: Void? = try await context.within(Self.completionTimeout) {
+        // The value of a task comes at its end, whether or not who waits is cancelled.
+        try await withTaskCancellationHandler {
+          try await departure.value
+        } onCancel: {
+          departure.cancel()
+        }
+      }
+      if isComplete == nil { context.log.warning("the departure is not complete; its hook is left to its time-out") }
     } catch {
       context.log.info("the departure was interrupted", ["reason": .string(error.explained)])
     }
