@@ -208,9 +208,13 @@ package final class Sidecar: Sendable {
   private static let completionTimeout = Duration.seconds(60)
 
   /// Takes a server out of its cluster before its agent is stopped, if the others keep their quorum; else it stays a
-  /// member. A client's agent leaves by itself.
+  /// member. A client's agent leaves by itself. A machine that reboots returns with its data.
   package func leaveBeforeStop() async {
     guard settings.role == .server, settings.leaveOnTerminate else { return }
+    guard await !context.reboots else {
+      context.log.info("not leaving: this machine reboots, and returns with its data")
+      return
+    }
     await stopKeepingJoined()
     do {
       _ = try await Departure(settings: settings, context: context).runBeforeStop()
