@@ -18,8 +18,8 @@ package struct BootstrapRun: Sendable {
 
   /// - Parameters:
   ///   - forwardingEnded: called once this run forwards no logs any more; nil if a sidecar forwards them already.
-  ///   - finalError: receives the error of a run that fails, for the log that is forwarded; the caller of `run` reports
-  ///     it everywhere else.
+  ///   - finalError: receives the error of a run that fails, before `run` throws it: it may still wait for the end of
+  ///     the instance.
   ///   - supervisorStarted: called before the start of a supervised agent, which gets the signals from then on.
   package init(
     settings: Settings, context: RuntimeContext, planner: Planner, forwardingEnded: (@Sendable () -> Void)?,
@@ -79,9 +79,10 @@ package struct BootstrapRun: Sendable {
       await run.executor.earlyValidation.end()
       if let failure = error as? Failure {
         let ends = !waitsForRecovery && !failure.needsRepair
-        if ends { await abandon(run.hooks) } else { keepHook() }
+        var instanceEnds = false
+        if ends { instanceEnds = await abandon(run.hooks) } else { keepHook() }
         finalError(failure)
-        if ends, settings.lifecycleHook != nil { await run.sidecar.endFailedBoot(at: run.instance) }
+        if instanceEnds { await run.sidecar.endFailedBoot(at: run.instance) }
       }
       await run.early?.end()
       throw error
@@ -342,13 +343,21 @@ package struct BootstrapRun: Sendable {
   }
 
   /// The failure that leads here is reported as an error; a failure to abandon the hook is only a warning.
-  private func abandon(_ hooks: LifecycleHooks) async {
-    guard let hook = settings.lifecycleHook else { return }
+  /// - Returns: whether Auto Scaling ends this instance. One that is in service stays: a run was repeated there.
+  private func abandon(_ hooks: LifecycleHooks) async -> Bool {
+    guard let hook = settings.lifecycleHook else { return false }
     do {
-      try await hooks.abandon(hook)
-      context.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
+      switch try await hooks.abandon(hook) {
+      case .completed:
+        context.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
+        return true
+      case .alreadyOver(let state):
+        context.log.info("lifecycle hook \(hook) does not hold this instance, which is in state \(state)")
+        return LifecycleHooks.isTransition(state)
+      }
     } catch {
       context.log.warning("cannot abandon lifecycle hook \(hook)", ["reason": .string(error.explained)])
+      return await hooks.isInTransition(hook)
     }
   }
 }

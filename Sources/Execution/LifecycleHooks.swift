@@ -84,13 +84,35 @@ package struct LifecycleHooks: Sendable {
 
   /// Completes the hook with ABANDON: Auto Scaling terminates the instance.
   /// - Throws: `Failure` with status 10, 11 or 12, or `CancellationError`.
-  package func abandon(_ hook: String) async throws {
+  @discardableResult
+  package func abandon(_ hook: String) async throws -> Completion {
     do {
-      try await AutoScaling(client: client).completeLifecycleAction(
-        hook: hook, group: try await membership(hook).group, instanceID: instanceID, .abandon)
+      let membership = try await membership(hook)
+      do {
+        try await AutoScaling(client: client).completeLifecycleAction(
+          hook: hook, group: membership.group, instanceID: instanceID, .abandon)
+        return .completed
+      } catch let error as AWSError where error.isWithoutAction {
+        return .alreadyOver(state: membership.lifecycleState)
+      }
     } catch {
       throw error.asFailure("complete lifecycle hook \(hook)")
     }
+  }
+
+  /// Whether the instance is on its way into or out of its group, as one whose boot fails is; false if that is not
+  /// known.
+  package func isInTransition(_ hook: String) async -> Bool {
+    do {
+      return Self.isTransition(try await membership(hook).lifecycleState)
+    } catch {
+      context.log.debug("cannot read the state of this instance", ["reason": .string(error.explained)])
+      return false
+    }
+  }
+
+  package static func isTransition(_ state: String) -> Bool {
+    state.hasPrefix("Pending") || state.hasPrefix("Terminating")
   }
 
   private func membership(_ hook: String) async throws -> AutoScaling.Membership {

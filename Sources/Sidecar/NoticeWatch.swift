@@ -35,20 +35,23 @@ extension Sidecar {
   /// Once a minute.
   private static let looksPerMinute = 12
 
-  /// Until cancelled.
+  /// Until cancelled. Once it has departed, other options begin it again.
   func watchNotices(at instance: LocatedInstance) async {
-    var state = NoticeState(), pollState = PollState(), isOver = false
-    while !Task.isCancelled, !isOver {
-      await attempt(Self.purpose, &pollState) { _ in
-        if let notice = try await notice(at: instance, &state) {
-          try await departOnce(notice, instance)
-          isOver = true
+    var state = NoticeState(), pollState = PollState(), concluded: Settings?
+    while !Task.isCancelled {
+      let settings = settings
+      if concluded != settings {
+        await attempt(Self.purpose, &pollState) { _ in
+          guard let notice = try await notice(at: instance, &state) else { return }
+          // A reload cancels it, and the end of a supervised agent.
+          do { try await departOnce(notice, instance) } catch is CancellationError {}
+          concluded = settings
         }
+        if state.looks % Self.looksPerMinute == 0, concluded != settings {
+          await attempt(Self.noticesPurpose, &pollState) { _ in try await readNotices(&state) }
+        }
+        state.looks += 1
       }
-      if state.looks % Self.looksPerMinute == 0, !isOver {
-        await attempt(Self.noticesPurpose, &pollState) { _ in try await readNotices(&state) }
-      }
-      state.looks += 1
       do { try await context.clock.sleep(for: Self.noticePause) } catch { return }
     }
   }

@@ -93,15 +93,32 @@ package final class Sidecar: Sendable {
   }
 
   private func locateAndWork(ready: @Sendable () -> Void) async throws {
+    let instance = try await begun { try await self.planner.locate() }
+    // From now on: an instance whose container never starts terminates, too.
+    async let notices: Void = watchNotices(at: instance)
+    await untilDeparture {
+      do {
+        try await self.begun {
+          try await self.adaptToAddress(instance)
+          try await self.startContainer(instance)
+        }
+      } catch {}
+    }
+    try Task.checkCancellation()
+    ready()
+    await work(at: instance)
+    await notices
+  }
+
+  /// Retries a part of the start until it succeeds.
+  /// - Throws: `CancellationError` only.
+  private func begun<Value>(_ part: () async throws -> Value) async throws -> Value {
     var reported = ReportedReason(), attempts = 0
     while true {
       do {
-        let instance = try await planner.locate()
-        try await adaptToAddress(instance)
-        try await startContainer(instance)
+        let value = try await part()
         note(nil, for: Self.begin)
-        ready()
-        return await work(at: instance)
+        return value
       } catch let error as CancellationError {
         throw error
       } catch {
@@ -120,7 +137,9 @@ package final class Sidecar: Sendable {
   /// Until cancelled.
   package func stay(at instance: LocatedInstance) async {
     async let reports: Void = keepReporting()
+    async let notices: Void = watchNotices(at: instance)
     await work(at: instance)
+    await notices
     await reports
   }
 
@@ -135,7 +154,6 @@ package final class Sidecar: Sendable {
           await withTaskGroup(of: Void.self) { group in
             group.addTask { await service.run() }
             group.addTask { await self.keepJoined(at: instance) }
-            group.addTask { await self.watchNotices(at: instance) }
             group.addTask { await self.watchDeadMembers(at: instance) }
             group.addTask { await self.watchOutage(at: instance) }
           }
@@ -152,18 +170,22 @@ package final class Sidecar: Sendable {
     } while !Task.isCancelled && state.withLock { $0.needsRestart }
   }
 
-  /// Until cancelled, or until the agent is to leave: then nothing joins or restarts it any more.
   private func keepJoined(at instance: LocatedInstance) async {
+    await untilDeparture {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await self.watchAgent(at: instance) }
+        group.addTask { await self.watchServer(at: instance) }
+        group.addTask { await self.watchIdentity(at: instance) }
+      }
+    }
+  }
+
+  /// Until it is over, cancelled, or the agent is to leave: then nothing starts, joins or restarts it any more.
+  private func untilDeparture(_ work: @escaping @Sendable () async -> Void) async {
     // Under one lock, as above.
     let duties = state.withLock { state -> Task<Void, Never>? in
       guard !state.isDeparting else { return nil }
-      let duties = Task {
-        await withTaskGroup(of: Void.self) { group in
-          group.addTask { await self.watchAgent(at: instance) }
-          group.addTask { await self.watchServer(at: instance) }
-          group.addTask { await self.watchIdentity(at: instance) }
-        }
-      }
+      let duties = Task { await work() }
       state.duties = duties
       return duties
     }
@@ -185,11 +207,20 @@ package final class Sidecar: Sendable {
     await duties?.value
   }
 
-  /// Waits until a departure that goes on has completed its hook: its agent may have ended before.
+  /// Waits until a departure that goes on has completed its hook: its agent may have ended before. What takes longer is
+  /// cancelled, as this process ends, and the hook is left to its time-out.
   package func finishDeparture() async {
     guard let departure = state.withLock({ $0.departure }) else { return }
     do {
-      try await context.within(Self.completionTimeout) { try await departure.value }
+      let isComplete: Void? = try await context.within(Self.completionTimeout) {
+        // The value of a task comes at its end, whether or not who waits is cancelled.
+        try await withTaskCancellationHandler {
+          try await departure.value
+        } onCancel: {
+          departure.cancel()
+        }
+      }
+      if isComplete == nil { context.log.warning("the departure is not complete; its hook is left to its time-out") }
     } catch {
       context.log.info("the departure was interrupted", ["reason": .string(error.explained)])
     }
@@ -199,9 +230,13 @@ package final class Sidecar: Sendable {
   private static let completionTimeout = Duration.seconds(60)
 
   /// Takes a server out of its cluster before its agent is stopped, if the others keep their quorum; else it stays a
-  /// member. A client's agent leaves by itself.
+  /// member. A client's agent leaves by itself. A machine that reboots returns with its data.
   package func leaveBeforeStop() async {
     guard settings.role == .server, settings.leaveOnTerminate else { return }
+    guard await !context.reboots else {
+      context.log.info("not leaving: this machine reboots, and returns with its data")
+      return
+    }
     await stopKeepingJoined()
     do {
       _ = try await Departure(settings: settings, context: context).runBeforeStop()
@@ -213,18 +248,20 @@ package final class Sidecar: Sendable {
   /// Continues with other settings. Logs that have been read by now are sent first, for at most `--flush-timeout`.
   package func reload(_ settings: Settings) {
     let planner = planner.with(settings), settings = settings.besideOtherFiles(context.files)
-    let (service, work, isNew) = state.withLock { state in
+    let (service, work, departure, isNew) = state.withLock { state in
       let isNew = state.settings != settings
       state.settings = settings
       state.planner = planner
       if isNew { state.needsRestart = true }
-      return (state.service, state.work, isNew)
+      return (state.service, state.work, state.departure, isNew)
     }
     context.log.info(isNew ? "the options have changed; restarting with the new ones" : "the options have not changed")
-    guard isNew, let work else { return }
+    guard isNew else { return }
     Task {
       await service?.flush()
-      work.cancel()
+      work?.cancel()
+      // It begins again with the new options.
+      departure?.cancel()
     }
   }
 

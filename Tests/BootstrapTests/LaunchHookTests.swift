@@ -173,6 +173,32 @@ import Testing
     #expect(fixture.test.clock.uptime() < .seconds(60))
   }
 
+  /// It said that the instance ends, waited two minutes for that, and only then was its error printed.
+  @Test func `a run that fails on a server in service ends at once`() async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.terminationHook = "ending"
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "InService" }
+    fixture.test.launcher.run("/bin/systemctl", ["start", "consul.service"])
+    #expect(try await fixture.failure()?.status == .agentUnhealthy)
+    #expect(fixture.aws.completedHooks.isEmpty && fixture.test.clock.uptime() < .seconds(10))
+    let log = fixture.test.sink.lines
+    #expect(!log.contains { $0.contains("cannot abandon") || $0.contains("once Auto Scaling ends this instance") })
+    #expect(log.contains { $0.hasPrefix("info lifecycle hook launching does not hold this instance") })
+  }
+
+  /// Its hook runs out.
+  @Test func `one whose hook cannot be abandoned is watched, too`() async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.terminationHook = "ending"
+    fixture.aws.setGroups([FakeGroup("web", desired: 1, hooks: ["launching", "ending"])])
+    fixture.aws.refuse("CompleteLifecycleAction", .accessDenied, times: 1)
+    fixture.test.launcher.run("/bin/systemctl", ["start", "consul.service"])
+    let run = Task { [fixture] in try await fixture.failure() }
+    try await end(fixture)
+    #expect(try await run.value?.status == .agentUnhealthy)
+    #expect(fixture.aws.completedHooks == ["ending web i-0aaa CONTINUE"])
+  }
+
   @Test func `it does not wait for ever for the end of its instance`() async throws {
     var fixture = BootstrapFixture(.systemd)
     fixture.settings.terminationHook = "ending"

@@ -232,6 +232,37 @@ import Bootstrap
     #expect(test.transport.requests(to: members).count == polls)
   }
 
+  // MARK: A termination
+
+  /// It waited for the completion for ever, and its process never ended.
+  @Test(arguments: ["refused", "no leader"])
+  func `a departure that does not come to its end does not hold up the end of the run`(_ kind: String) async throws {
+    var fixture = fixture
+    fixture.settings.terminationHook = "ending"
+    var group = FakeGroup("web", desired: 1, hooks: ["launching", "ending"])
+    group.globalTimeout = 100_000
+    fixture.aws.setGroups([group])
+    fixture.supervise()
+    let task = Task { [fixture] in try await fixture.start() }
+    let process = try await verifiedAgent()
+    test.files.put("/opt/consul/raft/snapshots/1-2-3/state.bin", "state")
+    if kind == "refused" {
+      fixture.aws.refuse("CompleteLifecycleAction", .accessDenied)
+      fixture.aws.setGroups([FakeGroup("web", desired: 0, hooks: ["launching", "ending"])])
+    } else {
+      fixture.agent.set { $0.leader = nil }
+    }
+    fixture.aws.change("i-0aaa") { $0.lifecycle = "Terminating:Wait" }
+    fixture.metadata.set("/latest/meta-data/autoscaling/target-lifecycle-state", "Terminated")
+    let reason = kind == "refused" ? "cannot complete lifecycle hook ending" : "the agent knows no leader"
+    try await test.sink.record(containing: reason)
+    let start = test.clock.uptime()
+    process.finish(.exited(0))
+    #expect(try await task.value.agentEnd == .exited(0))
+    #expect(test.clock.uptime() - start >= .seconds(60) && test.clock.uptime() - start < .seconds(75))
+    #expect(test.sink.lines.contains { $0.hasPrefix("warning the departure is not complete") })
+  }
+
   // MARK: Cancellation
 
   @Test func `a run that is cancelled before the start starts no agent`() async throws {

@@ -143,6 +143,22 @@ import Testing
     #expect(!fixture.test.files.exists(Self.options))
   }
 
+  /// It was printed two minutes later, after the wait.
+  @Test func `the error of a failed boot is printed once, and before the wait for the end of the instance`()
+    async throws
+  {
+    let fixture = CommandFixture(), aws = machine(fixture)
+    aws.setGroups([FakeGroup("web", desired: 1, hooks: ["launching", "ending"])])
+    aws.change("i-0aaa") { $0.lifecycle = "Pending:Wait" }
+    fixture.test.launcher.run("/usr/bin/consul", ["validate"], end: .exited(1))
+    async let status = fixture.run(
+      ["--start", "none", "--lifecycle-hook", "launching", "--termination-hook", "ending"])
+    try await fixture.test.sink.record(containing: "once Auto Scaling ends this instance")
+    let printed = fixture.errors.text
+    #expect(printed.hasPrefix("consul-bootstrap: error: "))
+    #expect(await status == 14 && fixture.errors.text == printed)
+  }
+
   /// Other runs ended with status 17 as long as the agent ran.
   @Test func `a supervised agent that is healthy makes room for other runs`() async throws {
     let fixture = CommandFixture(), test = fixture.test

@@ -83,6 +83,17 @@ import Testing
     #expect(try await outcome == .left)
   }
 
+  /// Under supervise a reboot took the server out of its cluster.
+  @Test(arguments: ["poweroff.target", "reboot.target", "kexec.target", ""])
+  func `a stop is a departure unless the machine reboots`(_ target: String) async throws {
+    context.system.setBootedBySystemd(true)
+    context.launcher.run("/bin/systemctl", ["list-jobs"], output: "4711 \(target) start waiting\n")
+    await fixture.sidecar().leaveBeforeStop()
+    let stays = ["reboot.target", "kexec.target"].contains(target)
+    #expect(agent.changes == (stays ? [] : ["leave"]))
+    #expect(try report?.source == (stays ? nil : .stopping))
+  }
+
   /// A process of this machine was killed while it held the lock.
   @Test func `the lock of this instance is taken over`() async throws {
     agent.set {

@@ -120,6 +120,37 @@ import Testing
     #expect(sidecar.log.contains { $0.hasPrefix("warning the sidecar cannot start yet; retrying") })
   }
 
+  /// No notice was read before the container had started: its hook ran out.
+  @Test(arguments: [true, false])
+  func `a container that does not start, or hangs, holds up no departure`(_ hangs: Bool) async throws {
+    var sidecar = dockerFixture()
+    let launcher = sidecar.context.launcher, gate = Gate()
+    launcher.onRun(Self.docker, ["run", "--detach"]) { _, _ in
+      if hangs { try await gate.pass() }
+      return CommandResult(end: .exited(125), output: "no such image")
+    }
+    sidecar.agent.set { $0.failure = .refused }
+    sidecar.settings.terminationHook = "ending"
+    sidecar.aws.setGroups([FakeGroup("consul", desired: 1, hooks: ["ending"])])
+    sidecar.aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul")])
+    let task = Task { [sidecar] in try await sidecar.sidecar().run {} }
+    if hangs {
+      try await gate.arrivals()
+    } else {
+      try await sidecar.context.sink.record(containing: "cannot start yet")
+    }
+    sidecar.aws.change("i-0aaa") { $0.lifecycle = "Terminating:Wait" }
+    sidecar.metadata.set("/latest/meta-data/autoscaling/target-lifecycle-state", "Terminated")
+    try await sidecar.aws.call("CompleteLifecycleAction")
+    let starts = actions(sidecar).count
+    try await sidecar.context.clock.sleep(for: .seconds(300))
+    // What is to leave is not started any more.
+    #expect(actions(sidecar).count == starts)
+    #expect(sidecar.aws.completedHooks == ["ending consul i-0aaa CONTINUE"])
+    task.cancel()
+    _ = await task.result
+  }
+
   /// A full disk ended the sidecar, silently and with status 0.
   @Test func `a record of the boot that cannot be written is logged, and the sidecar starts`() async throws {
     let sidecar = dockerFixture()

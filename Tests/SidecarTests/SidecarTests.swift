@@ -128,6 +128,29 @@ import Testing
     #expect(fixture.log == ["info the options have not changed"])
   }
 
+  /// A hook whose name was wrong.
+  @Test func `a reload begins a departure again with the new options`() async throws {
+    var fixture = SidecarFixture()
+    fixture.settings.terminationHook = "wrong"
+    fixture.context.files.put(
+      SidecarFixture.configuration, #"{"bind_addr": "10.0.1.10", "node_name": "own"}"#, mode: 0o640)
+    fixture.aws.setGroups([FakeGroup("consul", desired: 0, hooks: ["ending"])])
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", group: "consul", lifecycle: "Terminating:Wait")
+    ])
+    fixture.settings.membership = .groups(["consul"])
+    fixture.metadata.set("/latest/meta-data/autoscaling/target-lifecycle-state", "Terminated")
+    try await fixture.whileStaying { [fixture] sidecar in
+      try await fixture.context.clock.sleep(for: .seconds(10))
+      #expect(fixture.aws.completedHooks.isEmpty)
+      var settings = fixture.settings
+      settings.terminationHook = "ending"
+      sidecar.reload(settings)
+      try await fixture.context.clock.sleep(for: .seconds(90))
+      #expect(fixture.aws.completedHooks == ["ending consul i-0aaa CONTINUE"])
+    }
+  }
+
   /// With CloudWatch away, a reload must not wait for it longer than --flush-timeout.
   @Test func `the flush before a restart is bounded by the flush timeout`() async throws {
     var fixture = serving(1, 2)

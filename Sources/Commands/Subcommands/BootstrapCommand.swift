@@ -36,6 +36,8 @@ struct BootstrapCommand: Sendable {
     } catch let failure as Failure {
       report(failure)
       status = failure.status.rawValue
+    } catch let failure as ReportedFailure {
+      status = failure.status.rawValue
     } catch {
       if router.received == nil { log.error("internal error", ["reason": .string(error.explained)]) }
       status = ExitStatus.internalError.rawValue
@@ -70,16 +72,29 @@ struct BootstrapCommand: Sendable {
     }
     let run = BootstrapRun(
       settings: options.settings, context: dependencies.context, planner: dependencies.planner,
-      forwardingEnded: forwardingEnded, finalError: { failure in writeFinalError(failure) },
+      forwardingEnded: forwardingEnded,
+      finalError: { failure in
+        writeFinalError(failure)
+        report(failure)
+      },
       supervisorStarted: {
         router.route(to: $0, $1)
         lock.supervises()
       })
-    let outcome = try await run.run { outcome in
-      succeed(outcome)
-      stay(lock)
+    do {
+      let outcome = try await run.run { outcome in
+        succeed(outcome)
+        stay(lock)
+      }
+      return outcome.agentEnd?.shellStatus ?? ExitStatus.done.rawValue
+    } catch let failure as Failure {
+      throw ReportedFailure(status: failure.status)
     }
-    return outcome.agentEnd?.shellStatus ?? ExitStatus.done.rawValue
+  }
+
+  /// A failure of a run, which `finalError` has reported.
+  private struct ReportedFailure: Error {
+    let status: ExitStatus
   }
 
   /// Once the agent is healthy, the process that supervises it makes room for other runs, and keeps a lock of its own,

@@ -25,7 +25,7 @@ struct LeaveCommand: Sendable {
   func run() async throws -> ExitStatus {
     if options.isDryRun { return try await dryRun() }
     if options.leaving.isStopping {
-      guard await !context.isQueued(["reboot.target", "kexec.target"]) else {
+      guard await !context.reboots else {
         context.log.info("not leaving: this machine reboots, and returns with its data")
         return .done
       }
