@@ -15,6 +15,24 @@ extension Departure {
     return servers.first { own.names.contains($0.address) } ?? servers.first { $0.node == name }
   }
 
+  /// Whether this server can tell itself from the others. Without its configuration it cannot, and a raft configuration
+  /// that does not name it proves nothing.
+  func knows(_ own: OwnRaftAddresses, _ configuration: CurrentConfiguration) -> Bool {
+    configuration.document != nil && !own.addresses.isEmpty
+  }
+
+  var unknownAddress: String { "\(settings.configurationPath) does not tell the address of this server" }
+
+  /// The agent's own word is the last one, as an edited configuration may have another address and another name.
+  /// - Throws: `AgentError`.
+  func find(
+    in servers: [RaftServer], _ own: OwnRaftAddresses, _ configuration: CurrentConfiguration, _ client: AgentClient
+  ) async throws -> RaftServer? {
+    if let mine = Self.mine(servers, own, configuration) { return mine }
+    let id = try await client.nodeID()
+    return servers.first { $0.id == id }
+  }
+
   /// - Parameter comparesGossip: whether a server of which autopilot says nothing has to be alive in two looks.
   /// - Throws: `AgentError`, also where raft has forgotten this server since.
   func view(

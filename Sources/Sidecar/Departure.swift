@@ -169,12 +169,13 @@ package struct Departure: Sendable {
     package let lock: LeaveLock
   }
 
-  /// - Throws: `AgentError` or `FileError`.
+  /// - Throws: `AgentError` or `FileError`; `Failure` where this server's address is not known.
   package func preview() async throws -> Preview {
     let configuration = configuration, client = agent(configuration)
     let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
     var progress = Progress(start: context.uptime())
-    guard let mine = Self.mine(try await client.raftConfiguration(), own, configuration) else {
+    guard knows(own, configuration) else { throw Failure(.configurationRejected, unknownAddress) }
+    guard let mine = try await find(in: try await client.raftConfiguration(), own, configuration, client) else {
       return Preview(
         view: nil, decision: .leave(reason: "raft does not name this server"), lock: try await client.leaveLock())
     }
@@ -184,25 +185,6 @@ package struct Departure: Sendable {
     return Preview(
       view: view, decision: LeaveDecision(view, desiredCapacity: nil, isPatient: false, isTeardown: false),
       lock: try await client.leaveLock())
-  }
-
-  /// Without the lock, and whatever the others lose by it.
-  /// - Throws: `AgentError`, `FileError` or `CancellationError`.
-  package func force() async throws -> Outcome {
-    let configuration = configuration
-    let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
-    var progress = Progress(start: context.uptime())
-    progress.others = knownOthers()
-    progress.reason = "by force"
-    let notice = Notice(.manual, deadline: nil)
-    let outcome: Outcome
-    if settings.role == .client {
-      outcome = try await leaveAsClient(notice)
-    } else {
-      outcome = try await leave(notice, configuration, own, &progress) ?? .kept(reason: progress.reason)
-    }
-    report(notice, outcome)
-    return outcome
   }
 
   private func look(
@@ -218,10 +200,16 @@ package struct Departure: Sendable {
       return await withoutAgent(notice, configuration, own, .leaderless, &progress)
     }
     progress.silentSince = nil
-    guard let mine = Self.mine(servers, own, configuration) else {
+    guard knows(own, configuration) else {
+      progress.reason = unknownAddress
+      // Nothing that a stop, or a person, could wait for.
+      return [.stopping, .manual].contains(notice.source) ? .kept(reason: progress.reason) : nil
+    }
+    guard let mine = try await find(in: servers, own, configuration, client) else {
       progress.reason = "raft does not name this server"
       return try await leave(notice, configuration, own, &progress)
     }
+    let own = own.including(mine.address)
     if mine.isLeader, notice.source != .manual, progress.handsOver == nil, servers.count > 1,
       context.uptime() - progress.start < Self.leaderPause
     {
@@ -271,50 +259,6 @@ package struct Departure: Sendable {
     return nil
   }
 
-  // MARK: The leave itself
-
-  /// From here on nothing is undone.
-  private func leave(
-    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress
-  ) async throws -> Outcome? {
-    report(notice, .leaving, &progress)
-    context.log.warning("this server leaves", ["reason": .string(progress.reason)])
-    let client = agent(configuration, timeout: Self.leaveTimeout)
-    // The agent ends some ten seconds after its removal; it answers the call before, or not at all.
-    let call = Task { await Self.result { try await client.leave() } }
-    let isRemoved = try await confirm(configuration, own, progress.others)
-    guard isRemoved else {
-      if case .failure(AgentError.refused(let status, let message)) = await call.value {
-        throw AgentError.refused(status: status, message: message)
-      }
-      progress.reason = "no other server has confirmed yet that this one has left"
-      return nil
-    }
-    try await leaveGossip(configuration, own)
-    return .left
-  }
-
-  private static func result(_ work: () async throws -> Void) async -> Result<Void, any Error> {
-    do {
-      try await work()
-      return .success(())
-    } catch {
-      return .failure(error)
-    }
-  }
-
-  /// Whether another server with a leader reports a raft configuration without this one.
-  private func confirm(
-    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
-  ) async throws -> Bool {
-    let end = context.uptime() + Self.leaveTimeout
-    repeat {
-      try await context.clock.sleep(for: Self.confirmationPause)
-      if case .removed = await place(configuration, own, others) { return true }
-    } while context.uptime() < end
-    return false
-  }
-
   enum Place: Equatable {
     case removed
     /// - Parameters:
@@ -329,6 +273,7 @@ package struct Departure: Sendable {
   func place(
     _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
   ) async -> Place {
+    guard knows(own, configuration) else { return .unknown }
     let answers = await PeerObserver(configuration, settings: settings, context: context).query(
       others.subtracting(own.addresses).sorted())
     switch RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port) {
@@ -393,7 +338,8 @@ package struct Departure: Sendable {
       return .nothingToLeave(reason: "\(absence.text), and the others have a leader")
     }
     guard state.mayBePresent else { return .nothingToLeave(reason: "\(absence.text), and has no data") }
-    progress.reason = "\(absence.text), and no other server knows one: this server's data may be the last"
+    let reason = "no other server knows one: this server's data may be the last"
+    progress.reason = "\(absence.text), and \(knows(own, configuration) ? reason : unknownAddress)"
     return nil
   }
 }

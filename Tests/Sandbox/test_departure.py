@@ -217,6 +217,17 @@ def test_a_reboot_is_no_departure(sandbox):
     one_cluster(*members)
 
 
+def test_a_server_without_its_configuration_stays_when_its_unit_restarts(sandbox):
+    """It took the raft configuration for one that does not name it, and left without the lock and the guard."""
+    members = systemd_group(sandbox, 3)
+    put(members[0])
+    member, other, _ = members
+    member.run("rm", "/etc/consul.d/00-consul-bootstrap.json", check=True)
+    member.run("systemctl", "restart", "consul")
+    assert report(member)["phase"] == "kept" and "does not tell the address" in report(member)["reason"], report(member)
+    assert voters(other) == addresses(*members)
+
+
 def test_a_person_asks_for_it(sandbox):
     members = supervised_group(sandbox, 3, "--cleanup-dead-servers false")
     member, other, third = members

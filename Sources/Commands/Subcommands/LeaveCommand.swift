@@ -24,6 +24,10 @@ struct LeaveCommand: Sendable {
 
   func run() async throws -> ExitStatus {
     if options.isDryRun { return try await dryRun() }
+    // Without root neither the options of the last run nor the configuration can be read: it would not know itself.
+    guard context.system.isRoot else {
+      throw Failure(.usage, "leave needs root", hint: "run it with sudo, or preview it with --dry-run")
+    }
     if options.leaving.isStopping {
       guard await !context.isQueued(["reboot.target", "kexec.target"]) else {
         context.log.info("not leaving: this machine reboots, and returns with its data")

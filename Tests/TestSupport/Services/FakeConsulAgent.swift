@@ -33,6 +33,7 @@ package final class FakeConsulAgent: Sendable {
 
   package struct State: Sendable {
     package var nodeName = "node"
+    package var nodeID = "id-own"
     /// `address:8300`; nil is the answer without a leader.
     package var leader: String?
     /// The end of the raft log.
@@ -242,7 +243,7 @@ extension FakeConsulAgent.State {
     case "/v1/status/peers": return .strings(peers)
     case "/v1/agent/self":
       let own: [String: JSONValue] = [
-        "Config": ["NodeName": .string(nodeName)],
+        "Config": ["NodeName": .string(nodeName), "NodeID": .string(nodeID)],
         "Stats": [
           "raft": ["applied_index": .string(String(appliedIndex))],
           "serf_lan": ["failed": .string(String(members.count { $0.status == 4 }))],
