@@ -317,8 +317,17 @@ package struct Departure: Sendable {
     let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
     switch notice.source {
     case .stopping, .manual:
-      // What is stopped already has nothing to leave: a person, or a recovery, may have killed it.
-      if absence.isGone { return .nothingToLeave(reason: progress.reason) }
+      // What is stopped already has nothing to leave: a person, or a recovery, may have killed it. But after a leave by
+      // hand the machine ends, and an agent that has crashed is started again.
+      if absence.isGone {
+        guard notice.source == .manual, place != .unknown || state.mayBePresent else {
+          return .nothingToLeave(reason: progress.reason)
+        }
+        progress.reason +=
+          place == .unknown
+          ? "; whether the others still count it is not known" : "; the others still count it, and it may run again"
+        return nil
+      }
       guard notice.source == .stopping, case .leaderless = absence else { return nil }
       // One that was never in a cluster has no leader to wait for.
       let isOver = now - progress.start >= Self.electionTimeout || !state.mayBePresent
