@@ -24,11 +24,17 @@ extension Departure {
     return outcome
   }
 
-  /// From here on nothing is undone.
+  /// From the call on nothing is undone.
+  /// - Parameter lockedAt: by uptime, when it had the lock; nil without one.
   func leave(
-    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress
+    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress,
+    lockedAt: Duration? = nil
   ) async throws -> Outcome? {
     report(notice, .leaving, &progress)
+    if let lockedAt, context.uptime() - lockedAt > Self.lookTimeout {
+      progress.reason = "what this server saw of the others is too old: looking again"
+      return nil
+    }
     context.log.warning("this server leaves", ["reason": .string(progress.reason)])
     let client = agent(configuration, timeout: Self.leaveTimeout)
     // The agent ends some ten seconds after its removal; it answers the call before, or not at all.

@@ -61,6 +61,8 @@ package struct Departure: Sendable {
   /// From a leave to the removal, with room for a loaded machine.
   static let removalTime = Duration.seconds(15)
   static let maximumHandovers = 3
+  /// From the lock to the leave: a process that was paused may have lost its lock, and what it saw.
+  static let lookTimeout = Duration.seconds(5)
   /// Between two questions of AWS, and between the two that prove a teardown.
   static let cloudPause = Duration.seconds(15)
 
@@ -224,7 +226,9 @@ package struct Departure: Sendable {
         holder.map { "\($0) leaves" } ?? "another server has just left: some seconds pass between two departures"
       return nil
     }
-    // With the lock: what is seen now, no departure of another changes any more.
+    // With the lock: what is seen now, no departure of another changes any more. The look at those that have left takes
+    // a second, in which others may die.
+    let leaver = mine.isLeader ? try await runningLeaver(client, own, &progress) : nil
     let view = await answering(try await view(from: mine, client, &progress), configuration)
     let isPatient = context.uptime() < notice.patientUntil
     if view.well <= view.quorumAfter { await askGroups(&progress) }
@@ -248,13 +252,13 @@ package struct Departure: Sendable {
       if view.isLeader {
         if try await handOver(view, client, own, &progress) { return nil }
         let rest = notice.deadline.map { $0 - context.uptime() }
-        if let leaver = try await runningLeaver(client, own, &progress), rest.map({ $0 > Self.removalTime }) ?? true {
+        if let leaver, rest.map({ $0 > Self.removalTime }) ?? true {
           progress.reason = "this server leads, and the agent of \(leaver), which has left, still runs"
           try await progress.session.yield(client)
           return nil
         }
       }
-      return try await leave(notice, configuration, own, &progress)
+      return try await leave(notice, configuration, own, &progress, lockedAt: progress.session.heldAt)
     }
     return nil
   }

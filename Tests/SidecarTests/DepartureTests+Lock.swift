@@ -7,6 +7,51 @@ import Testing
 
 /// What a server saw has to be true when it leaves.
 extension DepartureTests {
+  /// Its session has ended meanwhile, and another server may have left.
+  @Test func `a process that was paused between the guard and the leave looks again`() async throws {
+    let context = context, agent = agent
+    let departure = Departure(
+      settings: fixture.settings, context: context.context,
+      desiredCapacity: {
+        do { try await context.clock.sleep(for: .seconds(60)) } catch { return nil }
+        agent.set { state in
+          state.leaveLock = ("other", "i-0ccc")
+          state.sessions = ["other"]
+        }
+        return 2
+      })
+    let outcome = try await departure.run(
+      Notice(.termination, deadline: .seconds(100), patientUntil: .seconds(300)))
+    #expect(outcome == .kept(reason: "i-0ccc leaves") && agent.changes.isEmpty)
+  }
+
+  private func leadsBesideThoseThatHaveLeft() {
+    agent.set { state in
+      state.leader = "10.0.1.10:8300"
+      state.members += (1...8).map { .init("left-\($0)", "10.0.1.3\($0)", status: 3) }
+    }
+    for number in 1...8 { context.ports.set("10.0.1.3\(number)", .tcp, port: 8300, to: .silent) }
+  }
+
+  @Test func `a leader probes those that have left at the same time`() async throws {
+    leadsBesideThoseThatHaveLeft()
+    #expect(try await leave() == .left)
+    #expect(context.clock.uptime() < .seconds(3))
+  }
+
+  /// The probes of those that had left came after the guard: eight seconds in which the quorum went.
+  @Test func `a leader looks at the voters after the probes`() async throws {
+    leadsBesideThoseThatHaveLeft()
+    async let outcome = leave(within: .seconds(10))
+    try await context.clock.sleep(for: .milliseconds(500))
+    peers[1].set { $0.failure = .refused }
+    guard case .kept(let reason) = try await outcome else {
+      Issue.record("left")
+      return
+    }
+    #expect(reason.hasSuffix("missing: i-0ccc (10.0.1.12:8300)") && agent.changes.isEmpty)
+  }
+
   // MARK: By hand
 
   /// It ended with status 0 at the first look, and the person terminated a voter.
