@@ -97,7 +97,22 @@ extension Departure {
     for server in listed.sorted() {
       if await isOfThisCluster(server, configuration) { progress.others.insert(server) }
     }
-    return await place(configuration, own, progress.others)
+    return await confirmedPlace(configuration, own, progress.others)
+  }
+
+  /// What the others say of a server that has no leader of its own. Another cluster may have their addresses by now:
+  /// its servers do not name this one, and prove nothing about its data.
+  func confirmedPlace(
+    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
+  ) async -> Place {
+    let place = await place(configuration, own, others)
+    let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
+    guard place == .removed, state.mayBePresent else { return place }
+    for server in others.subtracting(own.addresses).sorted() where await isOfThisCluster(server, configuration) {
+      return place
+    }
+    context.log.progress("the servers that answer have not proven that they are of this server's cluster")
+    return .unknown
   }
 
   private func isOfThisCluster(_ server: IPv4Address, _ configuration: CurrentConfiguration) async -> Bool {

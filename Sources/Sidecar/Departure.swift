@@ -316,7 +316,7 @@ package struct Departure: Sendable {
     let now = context.uptime(), since = progress.silentSince ?? now
     progress.silentSince = since
     progress.reason = absence.explanation
-    var place = await place(configuration, own, progress.others)
+    var place = await confirmedPlace(configuration, own, progress.others)
     if place == .removed { return .left }
     let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
     switch notice.source {

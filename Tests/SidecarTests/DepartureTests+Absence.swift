@@ -86,6 +86,30 @@ extension DepartureTests {
     #expect(departure.startOfTermination() == .seconds(10))
   }
 
+  // MARK: Another cluster
+
+  /// Another cluster has the addresses of the others by now: the last one with data was ended.
+  @Test(arguments: ["leader", "follower", "no identity"], [true, false])
+  func `another cluster at the addresses of the others proves nothing`(_ kind: String, _ isGone: Bool) async throws {
+    agent.set { if isGone { $0.failure = .refused } else { $0.leader = nil } }
+    for peer in peers {
+      peer.set { state in
+        state.identity = kind == "no identity" ? nil : ["cluster": "22222222-2222-4333-8444-555555555555", "epoch": 1]
+        state.peers = ["10.0.1.11:8300", "10.0.1.12:8300", "10.0.1.77:8300"]
+        if kind == "follower" { state.leader = "10.0.1.77:8300" }
+      }
+    }
+    if kind == "follower" { peers[1].set { $0.failure = .refused } }
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("this server's data may be the last"))
+    context.files.delete("/opt/consul/raft")
+    guard case .kept = try await leave(.termination, within: .seconds(90)) else { return }
+    Issue.record("an empty server has nothing to lose")
+  }
+
   // MARK: A stop of the agent
 
   @Test func `an agent that is stopped without a leader, or without an answer, is not held up`() async throws {
