@@ -127,6 +127,12 @@ extension Departure {
     }
   }
 
+  /// An agent whose HTTP API is closed, or elsewhere, still votes.
+  func hasOpenRaftPort(_ configuration: CurrentConfiguration, _ own: OwnRaftAddresses) async -> Bool {
+    let bound = configuration.bindAddress.flatMap { $0.isUnspecified ? nil : $0 } ?? AgentInterface.loopback
+    return await context.ports.connect(bound, port: own.port, timeout: Self.pause) == .open
+  }
+
   func askGroups(_ progress: inout Progress) async {
     let now = context.uptime()
     guard progress.desiredAt.map({ now - $0 >= Self.cloudPause }) ?? true else { return }

@@ -266,10 +266,10 @@ package struct Departure: Sendable {
   enum Place: Equatable {
     case removed
     /// - Parameters:
-    ///   - well: of the others, that know a leader.
-    ///   - servers: in the leader's raft configuration.
+    ///   - well: of the others in it, that know the same leader.
+    ///   - servers: in the leader's raft configuration, which names this server.
     case named(well: Int, servers: Int)
-    /// No other server knows a leader.
+    /// No other server that knows a leader names this one, or proves its removal.
     case unknown
   }
 
@@ -283,14 +283,14 @@ package struct Departure: Sendable {
     switch RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port) {
     case .setAside: return .removed
     case .keep:
-      let servers = answers.values.compactMap { answer -> Int? in
-        if case .status(let status) = answer, status.leader != nil, !status.peers.isEmpty {
-          status.peers.count
-        } else {
-          nil
-        }
-      }
-      return servers.max().map { .named(well: servers.count, servers: $0) } ?? .unknown
+      let reports = answers.compactMap { address, answer -> (name: String, status: ClusterStatus)? in
+        guard case .status(let status) = answer, status.leader != nil else { return nil }
+        return ("\(address):\(own.port)", status)
+      }.sorted { $0.name < $1.name }
+      let naming = reports.filter { !own.names.isDisjoint(with: $0.status.peers) }
+      guard let report = naming.first(where: { $0.name == $0.status.leader }) ?? naming.first else { return .unknown }
+      let well = reports.count { report.status.peers.contains($0.name) && $0.status.leader == report.status.leader }
+      return .named(well: well, servers: report.status.peers.count)
     }
   }
 
@@ -344,7 +344,8 @@ package struct Departure: Sendable {
     if case .named(let well, let servers) = place {
       let quorum = servers / 2 + 1
       // A process that runs may still vote, however late it answers here.
-      guard absence.isGone || well >= quorum else {
+      let mayVote = if absence.isGone { await hasOpenRaftPort(configuration, own) } else { true }
+      guard !mayVote || well >= quorum else {
         progress.reason += "; it may still vote, and \(well) of the others are well, where a quorum needs \(quorum)"
         return nil
       }

@@ -110,6 +110,39 @@ extension DepartureTests {
     Issue.record("an empty server has nothing to lose")
   }
 
+  /// One of `retry_join` that knows the leader and is no server of raft counted for the quorum.
+  @Test func `only servers in the raft configuration count`() async throws {
+    context.files.put(
+      SidecarFixture.configuration,
+      #"{"bind_addr": "10.0.1.10", "node_name": "own", "retry_join": ["10.0.1.11", "10.0.1.12", "10.0.1.50"]}"#)
+    let other = FakeConsulAgent(context, at: "10.0.1.50:8500")
+    for peer in peers + [other] {
+      peer.set { state in
+        state.leader = "10.0.1.11:8300"
+        state.peers = ["10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.1.13"].map { "\($0):8300" }
+      }
+    }
+    agent.set { $0.failure = .timedOut(whileConnecting: false) }
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("it may still vote, and 2 of the others are well, where a quorum needs 3"))
+  }
+
+  /// For example where the agent's HTTP API is closed.
+  @Test func `an agent that still has raft's port open may still vote`() async throws {
+    let servers = ["10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.1.13"].map { "\($0):8300" }
+    for peer in peers { peer.set { $0.peers = servers } }
+    agent.set { $0.failure = .refused }
+    context.ports.set("10.0.1.10", .tcp, port: 8300, to: .open)
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("it may still vote, and 2 of the others are well, where a quorum needs 3"))
+  }
+
   // MARK: A stop of the agent
 
   @Test func `an agent that is stopped without a leader, or without an answer, is not held up`() async throws {
