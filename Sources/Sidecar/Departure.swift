@@ -336,7 +336,8 @@ package struct Departure: Sendable {
       // One that was never in a cluster has no leader to wait for.
       let isOver = now - progress.start >= Self.electionTimeout || !state.mayBePresent
       return isOver ? .kept(reason: progress.reason) : nil
-    case .termination, .spot: break
+    case .termination, .spot:
+      if isReleased(notice, progress) { return .nothingToLeave(reason: "leave --force has released this server") }
     }
     guard now - since >= Self.silenceLimit else { return nil }
     if place == .unknown { place = await placeByList(configuration, own, &progress) }

@@ -247,6 +247,26 @@ def test_a_person_asks_for_it(sandbox):
     until(lambda: member.status == 0, lambda: member.log[-2000:])
 
 
+def test_a_person_ends_a_server_that_is_held_without_a_leader(sandbox):
+    """Its agent hung up by itself, no other confirmed that, and the hook was held to its end, and abandoned."""
+    members = supervised_group(sandbox, 2, "--cleanup-dead-servers false")
+    going, dead = members
+    dead.run("kill", "-STOP", dead.run("pgrep", "-x", "consul").stdout.strip(), check=True)
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    until(lambda: "the agent knows no leader" in report(going).get("reason", ""), lambda: logs(going))
+    assert not completed(going)
+    result = going.bootstrap("leave", "--force", "--json")
+    assert result.returncode == 0 and json.loads(result.stdout)["outcome"] == "left", result
+    until(lambda: completed(going) == ["CONTINUE"], lambda: logs(going))
+
+
+def test_by_force_the_only_server_leaves(sandbox):
+    (member,) = supervised_group(sandbox, 1)
+    result = member.bootstrap("leave", "--force")
+    assert result.returncode == 0 and "voters      1, a quorum is 1" in result.stdout, result
+    until(lambda: member.status == 0, lambda: logs(member))
+
+
 def test_a_client_leaves_the_catalog_before_its_hook_is_completed(sandbox):
     servers = sandbox.launch_group(1, expect=1)
     healthy(*servers)

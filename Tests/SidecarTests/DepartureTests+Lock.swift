@@ -84,4 +84,44 @@ extension DepartureTests {
       return
     }
   }
+
+  // MARK: By force
+
+  private func force() async throws -> Departure.Outcome {
+    try await Departure(settings: fixture.settings, context: context.context).force()
+  }
+
+  /// No other can confirm it.
+  @Test(arguments: ["the only one", "without a leader"])
+  func `by force a server has left once its agent has ended`(_ kind: String) async throws {
+    for peer in peers { peer.set { $0.leader = nil } }
+    if kind == "the only one" { agent.setCluster([("own", "10.0.1.10")]) } else { agent.set { $0.leader = nil } }
+    agent.set { state in
+      state.endsOnLeave = true
+      state.onLeave = nil
+    }
+    #expect(try await force() == .left)
+    #expect(context.clock.uptime() < .seconds(2))
+    #expect(try report?.phase == .left)
+  }
+
+  @Test func `by force a server whose agent runs on has not left`() async throws {
+    agent.set { $0.onLeave = nil }
+    #expect(
+      try await force() == .kept(reason: "no other server has confirmed yet that this one has left"))
+    agent.set { $0.failure = .refused }
+    #expect(try await force() == .nothingToLeave(reason: "the agent does not run"))
+  }
+
+  @Test func `a release counts for a notice of before only`() async throws {
+    for server in peers + [agent] { server.set { $0.leader = nil } }
+    agent.set { $0.endsOnLeave = true }
+    #expect(try await force() == .left)
+    try await context.clock.sleep(for: .seconds(1))
+    async let outcome = leave(.termination, within: .seconds(90))
+    try await context.clock.sleep(for: .seconds(60))
+    #expect(try report?.phase == .waiting)
+    _ = try await force()
+    #expect(try await outcome == .nothingToLeave(reason: "leave --force has released this server"))
+  }
 }

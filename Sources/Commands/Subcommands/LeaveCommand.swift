@@ -36,6 +36,7 @@ struct LeaveCommand: Sendable {
       return try await conclude(departure.runBeforeStop())
     }
     if options.leaving.isForced {
+      await showFirst()
       context.log.warning("leaving by force: the others may lose their quorum")
       return try await conclude(departure.force())
     }
@@ -62,6 +63,21 @@ struct LeaveCommand: Sendable {
     throw Failure(
       .notLeft, "this machine has not left its cluster", details: [reason],
       hint: "make the missing servers well, or replace them, and repeat; leave --force leaves whatever is lost by it")
+  }
+
+  /// What the others lose, before they do.
+  private func showFirst() async {
+    guard options.settings.role == .server else { return }
+    do {
+      let report = LeaveReport(try await departure.preview())
+      if options.wantsJSON {
+        context.log.info("what this server sees", ["view": .string(report.json.compactText)])
+      } else {
+        dependencies.output.write(report.text)
+      }
+    } catch {
+      context.log.warning("cannot see the cluster", ["reason": .string(error.explained)])
+    }
   }
 
   private func dryRun() async throws -> ExitStatus {

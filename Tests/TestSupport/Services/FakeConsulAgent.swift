@@ -81,6 +81,8 @@ package final class FakeConsulAgent: Sendable {
     package var handsOver = false
     /// Whether member `own` has left gossip as soon as the agent leaves.
     package var leavesGossip = true
+    /// Whether the agent refuses connections once it has left.
+    package var endsOnLeave = false
     /// What happens when the agent leaves.
     package var onLeave: (@Sendable () -> Void)?
     /// Calls that change something, in order: `leave`, `transfer ID`, `maintenance`.
