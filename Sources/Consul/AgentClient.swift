@@ -154,6 +154,12 @@ package struct AgentClient: Sendable {
     return try required("NodeName", config, \.nonemptyString)
   }
 
+  /// The agent's own ID, which is that of its server in raft, from `/v1/agent/self`.
+  package func nodeID() async throws -> String {
+    let config = try await get("/v1/agent/self")["Config"]
+    return try required("NodeID", config, \.nonemptyString)
+  }
+
   /// `/v1/agent/self`, which needs `agent:read` where ACLs are on.
   package func runningAgent() async throws -> RunningAgent {
     RunningAgent(try await get("/v1/agent/self"))

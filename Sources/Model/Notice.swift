@@ -52,10 +52,12 @@ package struct DepartureReport: Sendable, Equatable {
   package let others: [IPv4Address]
   /// When its notice came, by uptime: the hook of a termination has run since, whatever was killed.
   package let since: Duration?
+  /// When a person released this server by `leave --force`, by uptime; nil without that.
+  package let releasedAt: Duration?
 
   package init(
     source: Notice.Source, phase: Phase, reason: String, time: Timestamp, uptime: Duration, bootID: String,
-    others: [IPv4Address] = [], since: Duration? = nil
+    others: [IPv4Address] = [], since: Duration? = nil, releasedAt: Duration? = nil
   ) {
     self.source = source
     self.phase = phase
@@ -65,6 +67,7 @@ package struct DepartureReport: Sendable, Equatable {
     self.bootID = bootID
     self.others = others
     self.since = since
+    self.releasedAt = releasedAt
   }
 
   package static let sizeLimit = 64 << 10
@@ -79,6 +82,7 @@ package struct DepartureReport: Sendable, Equatable {
       "time": .string(time.iso8601), "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
       "boot_id": .string(bootID), "others": .strings(others.map(\.description)),
       "since_milliseconds": since.map { .integer($0.wholeMilliseconds) } ?? .null,
+      "released_milliseconds": releasedAt.map { .integer($0.wholeMilliseconds) } ?? .null,
     ]
   }
 
@@ -94,7 +98,8 @@ package struct DepartureReport: Sendable, Equatable {
     }
     self.init(
       source: source, phase: phase, reason: reason, time: time, uptime: .milliseconds(uptime), bootID: bootID,
-      others: others, since: json["since_milliseconds"]?.integer.map { .milliseconds($0) })
+      others: others, since: json["since_milliseconds"]?.integer.map { .milliseconds($0) },
+      releasedAt: json["released_milliseconds"]?.integer.map { .milliseconds($0) })
   }
 
   /// Whether it tells of now: of this boot, and while it goes on, written in the last three intervals.

@@ -4,7 +4,7 @@ package import Model
 
 /// The addresses under which raft may name this server.
 package struct OwnRaftAddresses: Sendable, Equatable {
-  package let addresses: Set<IPv4Address>
+  package private(set) var addresses: Set<IPv4Address>
   /// Of raft, on every server.
   package let port: Int64
 
@@ -32,6 +32,13 @@ package struct OwnRaftAddresses: Sendable, Equatable {
     }
     addresses = Set(found.filter { !$0.isUnspecified && !$0.isLoopback })
     port = configuration.merged.port("server", otherwise: settings.serverPort)
+  }
+
+  /// With the address by which raft names this server.
+  package func including(_ raftAddress: String) -> Self {
+    var all = self
+    if let address = IPv4Address(raftAddress: raftAddress) { all.addresses.insert(address) }
+    return all
   }
 
   /// `address:port`, as raft writes them.

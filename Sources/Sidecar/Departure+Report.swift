@@ -33,17 +33,19 @@ extension Departure {
     write(notice, phase, progress.reason, progress.others)
   }
 
-  func report(_ notice: Notice, _ outcome: Outcome, _ others: Set<IPv4Address> = []) {
+  /// - Parameter isRelease: whether a person ends the machine, whatever the others lose by it.
+  func report(_ notice: Notice, _ outcome: Outcome, _ others: Set<IPv4Address> = [], isRelease: Bool = false) {
+    let releasedAt = isRelease ? context.uptime() : nil
     switch outcome {
     case .left:
       context.log.warning("this \(settings.role.rawValue) has left")
-      write(notice, .left, "it has left", others)
+      write(notice, .left, "it has left", others, releasedAt)
     case .nothingToLeave(let reason), .lastOne(let reason):
       context.log.warning("there is nothing to leave", ["reason": .string(reason)])
-      write(notice, .left, reason, others)
+      write(notice, .left, reason, others, releasedAt)
     case .kept(let reason):
       context.log.error("this \(settings.role.rawValue) has not left", ["reason": .string(reason)])
-      write(notice, .kept, reason, others)
+      write(notice, .kept, reason, others, releasedAt)
     }
   }
 
@@ -60,7 +62,7 @@ extension Departure {
   }
 
   /// The last report of this boot.
-  private var before: DepartureReport? {
+  var before: DepartureReport? {
     do {
       guard let bytes = try context.files.readIfPresent(settings.departureReportPath, limit: DepartureReport.sizeLimit),
         let report = DepartureReport(json: try JSONValue(parsing: bytes)), report.bootID == context.bootID
@@ -73,11 +75,13 @@ extension Departure {
   }
 
   private func write(
-    _ notice: Notice, _ phase: DepartureReport.Phase, _ reason: String, _ others: Set<IPv4Address>
+    _ notice: Notice, _ phase: DepartureReport.Phase, _ reason: String, _ others: Set<IPv4Address>,
+    _ releasedAt: Duration? = nil
   ) {
     let report = DepartureReport(
       source: notice.source, phase: phase, reason: reason, time: context.now(), uptime: context.uptime(),
-      bootID: context.bootID, others: others.sorted(), since: notice.since)
+      bootID: context.bootID, others: others.sorted(), since: notice.since,
+      releasedAt: releasedAt ?? before?.releasedAt)
     do {
       try context.files.write(
         settings.departureReportPath, Array(report.json.prettyText.utf8), mode: 0o644, owner: nil)

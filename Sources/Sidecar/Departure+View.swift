@@ -15,6 +15,24 @@ extension Departure {
     return servers.first { own.names.contains($0.address) } ?? servers.first { $0.node == name }
   }
 
+  /// Whether this server can tell itself from the others. Without its configuration it cannot, and a raft configuration
+  /// that does not name it proves nothing.
+  func knows(_ own: OwnRaftAddresses, _ configuration: CurrentConfiguration) -> Bool {
+    configuration.document != nil && !own.addresses.isEmpty
+  }
+
+  var unknownAddress: String { "\(settings.configurationPath) does not tell the address of this server" }
+
+  /// The agent's own word is the last one, as an edited configuration may have another address and another name.
+  /// - Throws: `AgentError`.
+  func find(
+    in servers: [RaftServer], _ own: OwnRaftAddresses, _ configuration: CurrentConfiguration, _ client: AgentClient
+  ) async throws -> RaftServer? {
+    if let mine = Self.mine(servers, own, configuration) { return mine }
+    let id = try await client.nodeID()
+    return servers.first { $0.id == id }
+  }
+
   /// - Parameter comparesGossip: whether a server of which autopilot says nothing has to be alive in two looks.
   /// - Throws: `AgentError`, also where raft has forgotten this server since.
   func view(
@@ -79,7 +97,22 @@ extension Departure {
     for server in listed.sorted() {
       if await isOfThisCluster(server, configuration) { progress.others.insert(server) }
     }
-    return await place(configuration, own, progress.others)
+    return await confirmedPlace(configuration, own, progress.others)
+  }
+
+  /// What the others say of a server that has no leader of its own. Another cluster may have their addresses by now:
+  /// its servers do not name this one, and prove nothing about its data.
+  func confirmedPlace(
+    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
+  ) async -> Place {
+    let place = await place(configuration, own, others)
+    let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
+    guard place == .removed, state.mayBePresent else { return place }
+    for server in others.subtracting(own.addresses).sorted() where await isOfThisCluster(server, configuration) {
+      return place
+    }
+    context.log.progress("the servers that answer have not proven that they are of this server's cluster")
+    return .unknown
   }
 
   private func isOfThisCluster(_ server: IPv4Address, _ configuration: CurrentConfiguration) async -> Bool {
@@ -92,6 +125,12 @@ extension Departure {
         "no identity of the cluster", ["server": .string(server.description), "reason": .string(error.explained)])
       return false
     }
+  }
+
+  /// An agent whose HTTP API is closed, or elsewhere, still votes.
+  func hasOpenRaftPort(_ configuration: CurrentConfiguration, _ own: OwnRaftAddresses) async -> Bool {
+    let bound = configuration.bindAddress.flatMap { $0.isUnspecified ? nil : $0 } ?? AgentInterface.loopback
+    return await context.ports.connect(bound, port: own.port, timeout: Self.pause) == .open
   }
 
   func askGroups(_ progress: inout Progress) async {
@@ -154,6 +193,9 @@ extension Departure {
     return false
   }
 
+  /// More than a datacenter has servers.
+  private static let mostLeavers = 64
+
   /// A server that has left and whose agent has not ended yet. Until then it campaigns, with higher terms each time: a
   /// leader that steps down meanwhile takes over its term, and while gossip still calls that one alive, each new leader
   /// tries to replicate to it, and gives up on seeing that term (measured with 1.8.7: 8 s without a leader).
@@ -165,12 +207,19 @@ extension Departure {
     let left = Set(servers.filter { $0.status == .left || $0.status == .leaving }.compactMap(\.address))
     let now = context.uptime()
     for address in left where progress.left[address] == nil { progress.left[address] = now }
-    for address in left.subtracting(present).sorted() {
-      guard let since = progress.left[address], now - since < Self.leaverTimeout else { continue }
-      let probe = await context.ports.connect(address, port: own.port, timeout: Self.pause)
-      if probe == .open { return address }
+    let asked = left.subtracting(present).sorted().filter { address in
+      progress.left[address].map { now - $0 < Self.leaverTimeout } ?? false
     }
-    return nil
+    return await withTaskGroup(of: IPv4Address?.self) { group in
+      for address in asked.prefix(Self.mostLeavers) {
+        group.addTask {
+          await context.ports.connect(address, port: own.port, timeout: Self.pause) == .open ? address : nil
+        }
+      }
+      var running: [IPv4Address] = []
+      for await address in group { if let address { running.append(address) } }
+      return running.min()
+    }
   }
 
   /// A leader is removed from raft before its agent has told gossip: one that is stopped then would count as failed.

@@ -61,6 +61,8 @@ package struct Departure: Sendable {
   /// From a leave to the removal, with room for a loaded machine.
   static let removalTime = Duration.seconds(15)
   static let maximumHandovers = 3
+  /// From the lock to the leave: a process that was paused may have lost its lock, and what it saw.
+  static let lookTimeout = Duration.seconds(5)
   /// Between two questions of AWS, and between the two that prove a teardown.
   static let cloudPause = Duration.seconds(15)
 
@@ -169,12 +171,13 @@ package struct Departure: Sendable {
     package let lock: LeaveLock
   }
 
-  /// - Throws: `AgentError` or `FileError`.
+  /// - Throws: `AgentError` or `FileError`; `Failure` where this server's address is not known.
   package func preview() async throws -> Preview {
     let configuration = configuration, client = agent(configuration)
     let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
     var progress = Progress(start: context.uptime())
-    guard let mine = Self.mine(try await client.raftConfiguration(), own, configuration) else {
+    guard knows(own, configuration) else { throw Failure(.configurationRejected, unknownAddress) }
+    guard let mine = try await find(in: try await client.raftConfiguration(), own, configuration, client) else {
       return Preview(
         view: nil, decision: .leave(reason: "raft does not name this server"), lock: try await client.leaveLock())
     }
@@ -184,25 +187,6 @@ package struct Departure: Sendable {
     return Preview(
       view: view, decision: LeaveDecision(view, desiredCapacity: nil, isPatient: false, isTeardown: false),
       lock: try await client.leaveLock())
-  }
-
-  /// Without the lock, and whatever the others lose by it.
-  /// - Throws: `AgentError`, `FileError` or `CancellationError`.
-  package func force() async throws -> Outcome {
-    let configuration = configuration
-    let own = try OwnRaftAddresses(configuration, identity: nil, settings: settings, files: context.files)
-    var progress = Progress(start: context.uptime())
-    progress.others = knownOthers()
-    progress.reason = "by force"
-    let notice = Notice(.manual, deadline: nil)
-    let outcome: Outcome
-    if settings.role == .client {
-      outcome = try await leaveAsClient(notice)
-    } else {
-      outcome = try await leave(notice, configuration, own, &progress) ?? .kept(reason: progress.reason)
-    }
-    report(notice, outcome)
-    return outcome
   }
 
   private func look(
@@ -218,10 +202,16 @@ package struct Departure: Sendable {
       return await withoutAgent(notice, configuration, own, .leaderless, &progress)
     }
     progress.silentSince = nil
-    guard let mine = Self.mine(servers, own, configuration) else {
+    guard knows(own, configuration) else {
+      progress.reason = unknownAddress
+      // Nothing that a stop, or a person, could wait for.
+      return [.stopping, .manual].contains(notice.source) ? .kept(reason: progress.reason) : nil
+    }
+    guard let mine = try await find(in: servers, own, configuration, client) else {
       progress.reason = "raft does not name this server"
       return try await leave(notice, configuration, own, &progress)
     }
+    let own = own.including(mine.address)
     if mine.isLeader, notice.source != .manual, progress.handsOver == nil, servers.count > 1,
       context.uptime() - progress.start < Self.leaderPause
     {
@@ -236,7 +226,9 @@ package struct Departure: Sendable {
         holder.map { "\($0) leaves" } ?? "another server has just left: some seconds pass between two departures"
       return nil
     }
-    // With the lock: what is seen now, no departure of another changes any more.
+    // With the lock: what is seen now, no departure of another changes any more. The look at those that have left takes
+    // a second, in which others may die.
+    let leaver = mine.isLeader ? try await runningLeaver(client, own, &progress) : nil
     let view = await answering(try await view(from: mine, client, &progress), configuration)
     let isPatient = context.uptime() < notice.patientUntil
     if view.well <= view.quorumAfter { await askGroups(&progress) }
@@ -260,68 +252,24 @@ package struct Departure: Sendable {
       if view.isLeader {
         if try await handOver(view, client, own, &progress) { return nil }
         let rest = notice.deadline.map { $0 - context.uptime() }
-        if let leaver = try await runningLeaver(client, own, &progress), rest.map({ $0 > Self.removalTime }) ?? true {
+        if let leaver, rest.map({ $0 > Self.removalTime }) ?? true {
           progress.reason = "this server leads, and the agent of \(leaver), which has left, still runs"
           try await progress.session.yield(client)
           return nil
         }
       }
-      return try await leave(notice, configuration, own, &progress)
+      return try await leave(notice, configuration, own, &progress, lockedAt: progress.session.heldAt)
     }
     return nil
-  }
-
-  // MARK: The leave itself
-
-  /// From here on nothing is undone.
-  private func leave(
-    _ notice: Notice, _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ progress: inout Progress
-  ) async throws -> Outcome? {
-    report(notice, .leaving, &progress)
-    context.log.warning("this server leaves", ["reason": .string(progress.reason)])
-    let client = agent(configuration, timeout: Self.leaveTimeout)
-    // The agent ends some ten seconds after its removal; it answers the call before, or not at all.
-    let call = Task { await Self.result { try await client.leave() } }
-    let isRemoved = try await confirm(configuration, own, progress.others)
-    guard isRemoved else {
-      if case .failure(AgentError.refused(let status, let message)) = await call.value {
-        throw AgentError.refused(status: status, message: message)
-      }
-      progress.reason = "no other server has confirmed yet that this one has left"
-      return nil
-    }
-    try await leaveGossip(configuration, own)
-    return .left
-  }
-
-  private static func result(_ work: () async throws -> Void) async -> Result<Void, any Error> {
-    do {
-      try await work()
-      return .success(())
-    } catch {
-      return .failure(error)
-    }
-  }
-
-  /// Whether another server with a leader reports a raft configuration without this one.
-  private func confirm(
-    _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
-  ) async throws -> Bool {
-    let end = context.uptime() + Self.leaveTimeout
-    repeat {
-      try await context.clock.sleep(for: Self.confirmationPause)
-      if case .removed = await place(configuration, own, others) { return true }
-    } while context.uptime() < end
-    return false
   }
 
   enum Place: Equatable {
     case removed
     /// - Parameters:
-    ///   - well: of the others, that know a leader.
-    ///   - servers: in the leader's raft configuration.
+    ///   - well: of the others in it, that know the same leader.
+    ///   - servers: in the leader's raft configuration, which names this server.
     case named(well: Int, servers: Int)
-    /// No other server knows a leader.
+    /// No other server that knows a leader names this one, or proves its removal.
     case unknown
   }
 
@@ -329,19 +277,20 @@ package struct Departure: Sendable {
   func place(
     _ configuration: CurrentConfiguration, _ own: OwnRaftAddresses, _ others: Set<IPv4Address>
   ) async -> Place {
+    guard knows(own, configuration) else { return .unknown }
     let answers = await PeerObserver(configuration, settings: settings, context: context).query(
       others.subtracting(own.addresses).sorted())
     switch RaftDataDecision(ownAddresses: own.names, answers: answers, port: own.port) {
     case .setAside: return .removed
     case .keep:
-      let servers = answers.values.compactMap { answer -> Int? in
-        if case .status(let status) = answer, status.leader != nil, !status.peers.isEmpty {
-          status.peers.count
-        } else {
-          nil
-        }
-      }
-      return servers.max().map { .named(well: servers.count, servers: $0) } ?? .unknown
+      let reports = answers.compactMap { address, answer -> (name: String, status: ClusterStatus)? in
+        guard case .status(let status) = answer, status.leader != nil else { return nil }
+        return ("\(address):\(own.port)", status)
+      }.sorted { $0.name < $1.name }
+      let naming = reports.filter { !own.names.isDisjoint(with: $0.status.peers) }
+      guard let report = naming.first(where: { $0.name == $0.status.leader }) ?? naming.first else { return .unknown }
+      let well = reports.count { report.status.peers.contains($0.name) && $0.status.leader == report.status.leader }
+      return .named(well: well, servers: report.status.peers.count)
     }
   }
 
@@ -367,18 +316,28 @@ package struct Departure: Sendable {
     let now = context.uptime(), since = progress.silentSince ?? now
     progress.silentSince = since
     progress.reason = absence.explanation
-    var place = await place(configuration, own, progress.others)
+    var place = await confirmedPlace(configuration, own, progress.others)
     if place == .removed { return .left }
     let state = RaftState(dataDirectory: configuration.dataDirectory(settings), files: context.files)
     switch notice.source {
     case .stopping, .manual:
-      // What is stopped already has nothing to leave: a person, or a recovery, may have killed it.
-      if absence.isGone { return .nothingToLeave(reason: progress.reason) }
+      // What is stopped already has nothing to leave: a person, or a recovery, may have killed it. But after a leave by
+      // hand the machine ends, and an agent that has crashed is started again.
+      if absence.isGone {
+        guard notice.source == .manual, place != .unknown || state.mayBePresent else {
+          return .nothingToLeave(reason: progress.reason)
+        }
+        progress.reason +=
+          place == .unknown
+          ? "; whether the others still count it is not known" : "; the others still count it, and it may run again"
+        return nil
+      }
       guard notice.source == .stopping, case .leaderless = absence else { return nil }
       // One that was never in a cluster has no leader to wait for.
       let isOver = now - progress.start >= Self.electionTimeout || !state.mayBePresent
       return isOver ? .kept(reason: progress.reason) : nil
-    case .termination, .spot: break
+    case .termination, .spot:
+      if isReleased(notice, progress) { return .nothingToLeave(reason: "leave --force has released this server") }
     }
     guard now - since >= Self.silenceLimit else { return nil }
     if place == .unknown { place = await placeByList(configuration, own, &progress) }
@@ -386,14 +345,16 @@ package struct Departure: Sendable {
     if case .named(let well, let servers) = place {
       let quorum = servers / 2 + 1
       // A process that runs may still vote, however late it answers here.
-      guard absence.isGone || well >= quorum else {
+      let mayVote = if absence.isGone { await hasOpenRaftPort(configuration, own) } else { true }
+      guard !mayVote || well >= quorum else {
         progress.reason += "; it may still vote, and \(well) of the others are well, where a quorum needs \(quorum)"
         return nil
       }
       return .nothingToLeave(reason: "\(absence.text), and the others have a leader")
     }
     guard state.mayBePresent else { return .nothingToLeave(reason: "\(absence.text), and has no data") }
-    progress.reason = "\(absence.text), and no other server knows one: this server's data may be the last"
+    let reason = "no other server knows one: this server's data may be the last"
+    progress.reason = "\(absence.text), and \(knows(own, configuration) ? reason : unknownAddress)"
     return nil
   }
 }

@@ -7,6 +7,8 @@ internal import Model
 struct LeaveSession {
   private var session: String?
   private var renewedAt = Duration.zero
+  /// By uptime: when Consul was asked for the lock that it has given last.
+  private(set) var heldAt: Duration?
 
   /// The session lasts at most twice as long without a renewal (Consul documentation, "Sessions").
   private static let ttl = Duration.seconds(30)
@@ -42,7 +44,11 @@ struct LeaveSession {
       id = try await client.createSession(ttl: Self.ttl, lockDelay: Self.lockDelay)
       session = id
     }
-    if try await client.acquireLeaveLock(session: id, instance: instance, pid: pid) { return .held }
+    let askedAt = context.uptime()
+    if try await client.acquireLeaveLock(session: id, instance: instance, pid: pid) {
+      heldAt = askedAt
+      return .held
+    }
     let lock = try await client.leaveLock()
     return .heldBy(lock.session == nil ? nil : lock.instance)
   }

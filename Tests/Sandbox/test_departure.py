@@ -217,6 +217,17 @@ def test_a_reboot_is_no_departure(sandbox):
     one_cluster(*members)
 
 
+def test_a_server_without_its_configuration_stays_when_its_unit_restarts(sandbox):
+    """It took the raft configuration for one that does not name it, and left without the lock and the guard."""
+    members = systemd_group(sandbox, 3)
+    put(members[0])
+    member, other, _ = members
+    member.run("rm", "/etc/consul.d/00-consul-bootstrap.json", check=True)
+    member.run("systemctl", "restart", "consul")
+    assert report(member)["phase"] == "kept" and "does not tell the address" in report(member)["reason"], report(member)
+    assert voters(other) == addresses(*members)
+
+
 def test_a_person_asks_for_it(sandbox):
     members = supervised_group(sandbox, 3, "--cleanup-dead-servers false")
     member, other, third = members
@@ -234,6 +245,26 @@ def test_a_person_asks_for_it(sandbox):
     assert voters(other) == addresses(other, third)
     # Its agent has ended, and nothing starts it again.
     until(lambda: member.status == 0, lambda: member.log[-2000:])
+
+
+def test_a_person_ends_a_server_that_is_held_without_a_leader(sandbox):
+    """Its agent hung up by itself, no other confirmed that, and the hook was held to its end, and abandoned."""
+    members = supervised_group(sandbox, 2, "--cleanup-dead-servers false")
+    going, dead = members
+    dead.run("kill", "-STOP", dead.run("pgrep", "-x", "consul").stdout.strip(), check=True)
+    sandbox.lifecycle.terminate_in_group(going, decrement=True)
+    until(lambda: "the agent knows no leader" in report(going).get("reason", ""), lambda: logs(going))
+    assert not completed(going)
+    result = going.bootstrap("leave", "--force", "--json")
+    assert result.returncode == 0 and json.loads(result.stdout)["outcome"] == "left", result
+    until(lambda: completed(going) == ["CONTINUE"], lambda: logs(going))
+
+
+def test_by_force_the_only_server_leaves(sandbox):
+    (member,) = supervised_group(sandbox, 1)
+    result = member.bootstrap("leave", "--force")
+    assert result.returncode == 0 and "voters      1, a quorum is 1" in result.stdout, result
+    until(lambda: member.status == 0, lambda: logs(member))
 
 
 def test_a_client_leaves_the_catalog_before_its_hook_is_completed(sandbox):

@@ -86,6 +86,63 @@ extension DepartureTests {
     #expect(departure.startOfTermination() == .seconds(10))
   }
 
+  // MARK: Another cluster
+
+  /// Another cluster has the addresses of the others by now: the last one with data was ended.
+  @Test(arguments: ["leader", "follower", "no identity"], [true, false])
+  func `another cluster at the addresses of the others proves nothing`(_ kind: String, _ isGone: Bool) async throws {
+    agent.set { if isGone { $0.failure = .refused } else { $0.leader = nil } }
+    for peer in peers {
+      peer.set { state in
+        state.identity = kind == "no identity" ? nil : ["cluster": "22222222-2222-4333-8444-555555555555", "epoch": 1]
+        state.peers = ["10.0.1.11:8300", "10.0.1.12:8300", "10.0.1.77:8300"]
+        if kind == "follower" { state.leader = "10.0.1.77:8300" }
+      }
+    }
+    if kind == "follower" { peers[1].set { $0.failure = .refused } }
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("this server's data may be the last"))
+    context.files.delete("/opt/consul/raft")
+    guard case .kept = try await leave(.termination, within: .seconds(90)) else { return }
+    Issue.record("an empty server has nothing to lose")
+  }
+
+  /// One of `retry_join` that knows the leader and is no server of raft counted for the quorum.
+  @Test func `only servers in the raft configuration count`() async throws {
+    context.files.put(
+      SidecarFixture.configuration,
+      #"{"bind_addr": "10.0.1.10", "node_name": "own", "retry_join": ["10.0.1.11", "10.0.1.12", "10.0.1.50"]}"#)
+    let other = FakeConsulAgent(context, at: "10.0.1.50:8500")
+    for peer in peers + [other] {
+      peer.set { state in
+        state.leader = "10.0.1.11:8300"
+        state.peers = ["10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.1.13"].map { "\($0):8300" }
+      }
+    }
+    agent.set { $0.failure = .timedOut(whileConnecting: false) }
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("it may still vote, and 2 of the others are well, where a quorum needs 3"))
+  }
+
+  /// For example where the agent's HTTP API is closed.
+  @Test func `an agent that still has raft's port open may still vote`() async throws {
+    let servers = ["10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.1.13"].map { "\($0):8300" }
+    for peer in peers { peer.set { $0.peers = servers } }
+    agent.set { $0.failure = .refused }
+    context.ports.set("10.0.1.10", .tcp, port: 8300, to: .open)
+    guard case .kept(let reason) = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
+    #expect(reason.hasSuffix("it may still vote, and 2 of the others are well, where a quorum needs 3"))
+  }
+
   // MARK: A stop of the agent
 
   @Test func `an agent that is stopped without a leader, or without an answer, is not held up`() async throws {

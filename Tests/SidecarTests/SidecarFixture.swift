@@ -31,6 +31,8 @@ struct SidecarFixture: Sendable {
     aws = FakeAWS(context)
     context.transport.fail("http://10.0.", .refused)
     context.streams.fail("10.0.", .refused)
+    // This server's own: its agent has ended where it does not answer.
+    context.ports.set("10.0.1.10", .tcp, port: 8300, to: .refused)
     agent = FakeConsulAgent(context)
     agent.setCluster([("own", "10.0.1.10")])
     aws.setInstances([FakeInstance("i-0aaa", ip: "10.0.1.10")])

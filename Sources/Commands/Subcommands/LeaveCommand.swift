@@ -24,6 +24,10 @@ struct LeaveCommand: Sendable {
 
   func run() async throws -> ExitStatus {
     if options.isDryRun { return try await dryRun() }
+    // Without root neither the options of the last run nor the configuration can be read: it would not know itself.
+    guard context.system.isRoot else {
+      throw Failure(.usage, "leave needs root", hint: "run it with sudo, or preview it with --dry-run")
+    }
     if options.leaving.isStopping {
       guard await !context.reboots else {
         context.log.info("not leaving: this machine reboots, and returns with its data")
@@ -32,6 +36,7 @@ struct LeaveCommand: Sendable {
       return try await conclude(departure.runBeforeStop())
     }
     if options.leaving.isForced {
+      await showFirst()
       context.log.warning("leaving by force: the others may lose their quorum")
       return try await conclude(departure.force())
     }
@@ -58,6 +63,21 @@ struct LeaveCommand: Sendable {
     throw Failure(
       .notLeft, "this machine has not left its cluster", details: [reason],
       hint: "make the missing servers well, or replace them, and repeat; leave --force leaves whatever is lost by it")
+  }
+
+  /// What the others lose, before they do.
+  private func showFirst() async {
+    guard options.settings.role == .server else { return }
+    do {
+      let report = LeaveReport(try await departure.preview())
+      if options.wantsJSON {
+        context.log.info("what this server sees", ["view": .string(report.json.compactText)])
+      } else {
+        dependencies.output.write(report.text)
+      }
+    } catch {
+      context.log.warning("cannot see the cluster", ["reason": .string(error.explained)])
+    }
   }
 
   private func dryRun() async throws -> ExitStatus {

@@ -38,6 +38,7 @@ extension FakeConsulAgent.State {
       changes.append("leave")
       leaveLock = nil
       for index in members.indices where leavesGossip && members[index].name == "own" { members[index].status = 3 }
+      if endsOnLeave { failure = .refused }
       onLeave?()
     case ("PUT", "/v1/agent/maintenance"): changes.append("maintenance")
     default: forgotten("an answer of the Consul agent to \(request.method) \(path)")

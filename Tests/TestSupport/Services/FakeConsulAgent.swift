@@ -33,6 +33,7 @@ package final class FakeConsulAgent: Sendable {
 
   package struct State: Sendable {
     package var nodeName = "node"
+    package var nodeID = "id-own"
     /// `address:8300`; nil is the answer without a leader.
     package var leader: String?
     /// The end of the raft log.
@@ -80,6 +81,8 @@ package final class FakeConsulAgent: Sendable {
     package var handsOver = false
     /// Whether member `own` has left gossip as soon as the agent leaves.
     package var leavesGossip = true
+    /// Whether the agent refuses connections once it has left.
+    package var endsOnLeave = false
     /// What happens when the agent leaves.
     package var onLeave: (@Sendable () -> Void)?
     /// What happens once a raft peer or a member is removed.
@@ -246,7 +249,7 @@ extension FakeConsulAgent.State {
     case "/v1/status/peers": return .strings(peers)
     case "/v1/agent/self":
       let own: [String: JSONValue] = [
-        "Config": ["NodeName": .string(nodeName)],
+        "Config": ["NodeName": .string(nodeName), "NodeID": .string(nodeID)],
         "Stats": [
           "raft": ["applied_index": .string(String(appliedIndex))],
           "serf_lan": ["failed": .string(String(members.count { $0.status == 4 }))],
