@@ -113,7 +113,7 @@ package struct DepartureReport: Sendable, Equatable {
   /// An agent that has left ends within 14 s (measured with 1.8.7).
   private static let endOfAgent = Duration.seconds(30)
 
-  /// Whether an agent that answers has begun anew since: after the stop that this tells of, or because a person has
+  /// Whether an agent that answers has started since: after the stop that this tells of, or because a person has
   /// gone on with it. An instance that is to be terminated stays so.
   package func isPast(uptime now: Duration) -> Bool {
     isOver && now - uptime > Self.endOfAgent && !(phase == .kept && source.endsInstance)
