@@ -79,10 +79,9 @@ package struct BootstrapRun: Sendable {
       await run.executor.earlyValidation.end()
       if let failure = error as? Failure {
         let ends = !waitsForRecovery && !failure.needsRepair
-        var instanceEnds = false
-        if ends { instanceEnds = await abandon(run.hooks) } else { keepHook() }
+        let hold = ends ? await abandon(run.hooks) : await keepHook(run)
         finalError(failure)
-        if instanceEnds { await run.sidecar.endFailedBoot(at: run.instance) }
+        if let hold { await run.sidecar.endFailedBoot(at: run.instance, heldFor: hold) }
       }
       await run.early?.end()
       throw error
@@ -336,29 +335,33 @@ package struct BootstrapRun: Sendable {
   // MARK: The launch hook
 
   /// Terminating this instance would repair nothing, and take an empty server from a cluster that needs one.
-  private func keepHook() {
-    guard let hook = settings.lifecycleHook else { return }
+  /// - Returns: how long the hook still holds this instance. Nil if that is over, or if whatever started this process
+  ///   may start it again to wait on.
+  private func keepHook(_ run: Parts) async -> Duration? {
+    guard let hook = settings.lifecycleHook else { return nil }
     context.log.warning(
       "lifecycle hook \(hook) is left to its time-out: the cluster has to be repaired, not this instance")
+    run.heartbeats?.cancel()
+    return isSupervised ? nil : await run.hooks.holdTime(hook)
   }
 
   /// The failure that leads here is reported as an error; a failure to abandon the hook is only a warning.
-  /// - Returns: whether Auto Scaling ends this instance. One that is in service stays: a run was repeated there.
-  private func abandon(_ hooks: LifecycleHooks) async -> Bool {
-    guard let hook = settings.lifecycleHook else { return false }
+  /// - Returns: how long the hook still holds this instance, which Auto Scaling then ends. Nil for one that stays: a run
+  ///   was repeated on a server in service.
+  private func abandon(_ hooks: LifecycleHooks) async -> Duration? {
+    guard let hook = settings.lifecycleHook else { return nil }
     do {
       switch try await hooks.abandon(hook) {
       case .completed:
         context.log.warning("completed lifecycle hook \(hook)", ["result": "ABANDON"])
-        return true
+        return .zero
       case .alreadyOver(let state):
         context.log.info("lifecycle hook \(hook) does not hold this instance, which is in state \(state)")
-        return LifecycleHooks.isTransition(state)
       }
     } catch {
       context.log.warning("cannot abandon lifecycle hook \(hook)", ["reason": .string(error.explained)])
-      return await hooks.isInTransition(hook)
     }
+    return await hooks.holdTime(hook)
   }
 }
 

@@ -100,19 +100,17 @@ package struct LifecycleHooks: Sendable {
     }
   }
 
-  /// Whether the instance is on its way into or out of its group, as one whose boot fails is; false if that is not
-  /// known.
-  package func isInTransition(_ hook: String) async -> Bool {
+  /// How long the hook holds this instance without heartbeats; nil unless the instance is known to be on its way into or
+  /// out of its group, as one whose boot fails is.
+  package func holdTime(_ hook: String) async -> Duration? {
     do {
-      return Self.isTransition(try await membership(hook).lifecycleState)
+      let membership = try await membership(hook), state = membership.lifecycleState
+      guard state.hasPrefix("Pending") || state.hasPrefix("Terminating") else { return nil }
+      return .seconds(max(await timeouts(hook, membership.group).heartbeat, Self.shortestTimeout))
     } catch {
       context.log.debug("cannot read the state of this instance", ["reason": .string(error.explained)])
-      return false
+      return nil
     }
-  }
-
-  package static func isTransition(_ state: String) -> Bool {
-    state.hasPrefix("Pending") || state.hasPrefix("Terminating")
   }
 
   private func membership(_ hook: String) async throws -> AutoScaling.Membership {

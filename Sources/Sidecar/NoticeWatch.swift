@@ -56,13 +56,14 @@ extension Sidecar {
     }
   }
 
-  /// A boot has failed, and its launch hook is abandoned: the group ends this instance, and the termination hook would
-  /// hold it to its time-out, as nothing else runs here that could complete it.
-  package func endFailedBoot(at instance: LocatedInstance) async {
+  /// A boot has failed, and its launch hook is abandoned, or runs out: the group ends this instance, and the termination
+  /// hook would hold it to its time-out, as nothing else runs here that could complete it.
+  /// - Parameter time: of the launch hook, without heartbeats.
+  package func endFailedBoot(at instance: LocatedInstance, heldFor time: Duration) async {
     guard let hook = settings.terminationHook else { return }
     context.log.warning("this boot has failed; completing lifecycle hook \(hook) once Auto Scaling ends this instance")
     do {
-      let notice = try await context.within(Self.longestNotice) { try await self.awaitNotice(at: instance) }
+      let notice = try await context.within(time + Self.longestNotice) { try await self.awaitNotice(at: instance) }
       guard let notice else {
         return context.log.warning("lifecycle hook \(hook) is left to its time-out: no word of a termination comes")
       }

@@ -213,7 +213,7 @@ package final class Sidecar: Sendable {
     guard let departure = state.withLock({ $0.departure }) else { return }
     do {
       let isComplete: Void? = try await context.within(Self.completionTimeout) {
-        // The value of a task comes at its end, whether or not who waits is cancelled.
+        // The cancellation of a task that waits for another does not reach that one.
         try await withTaskCancellationHandler {
           try await departure.value
         } onCancel: {

@@ -186,6 +186,33 @@ import Testing
     #expect(log.contains { $0.hasPrefix("info lifecycle hook launching does not hold this instance") })
   }
 
+  /// Its launch hook ran out, and with retention another empty machine was kept for each attempt.
+  @Test(arguments: ["Terminating:Wait", "Pending:Wait"])
+  func `one whose cluster has to be repaired completes its termination hook, too`(_ state: String) async throws {
+    var fixture = BootstrapFixture(.systemd)
+    fixture.settings.waitTimeout = .seconds(2)
+    fixture.settings.terminationHook = "ending"
+    var group = FakeGroup("web", desired: 2, hooks: ["launching", "ending"])
+    group.heartbeatTimeout = 300
+    fixture.aws.setGroups([group])
+    fixture.aws.setInstances([
+      FakeInstance("i-0aaa", ip: "10.0.1.10", lifecycle: "Pending:Wait"),
+      FakeInstance("i-0bbb", ip: "10.0.1.11", lifecycle: "Standby"),
+    ])
+    fixture.test.streams.fail("10.0.1.11:8300", .silent)
+    fixture.test.transport.silence("http://10.0.1.11:8500/")
+    let run = Task { [fixture] in try await fixture.failure() }
+    try await fixture.calls.wait { $0.contains { $0.hasPrefix("final error") } ? () : nil }
+    let heartbeats = fixture.aws.heartbeats
+    try await fixture.test.clock.sleep(for: .seconds(300))
+    #expect(fixture.aws.completedHooks.isEmpty && fixture.aws.heartbeats == heartbeats)
+    fixture.aws.change("i-0aaa") { $0.lifecycle = state }
+    if state == "Terminating:Wait" { fixture.metadata.set(Self.target, "Terminated") }
+    #expect(try await run.value?.needsRepair == true)
+    #expect(fixture.aws.completedHooks == (state == "Pending:Wait" ? [] : ["ending web i-0aaa CONTINUE"]))
+    #expect(fixture.test.clock.uptime() < .seconds(450))
+  }
+
   /// Its hook runs out.
   @Test func `one whose hook cannot be abandoned is watched, too`() async throws {
     var fixture = BootstrapFixture(.systemd)
