@@ -346,8 +346,8 @@ package struct BootstrapRun: Sendable {
   }
 
   /// The failure that leads here is reported as an error; a failure to abandon the hook is only a warning.
-  /// - Returns: how long the hook still holds this instance, which Auto Scaling then ends. Nil for one that stays: a run
-  ///   was repeated on a server in service.
+  /// - Returns: how long the hook still holds this instance, which Auto Scaling then ends. Nil for one that stays: a
+  ///   run was repeated on a server in service.
   private func abandon(_ hooks: LifecycleHooks) async -> Duration? {
     guard let hook = settings.lifecycleHook else { return nil }
     do {

@@ -100,8 +100,8 @@ package struct LifecycleHooks: Sendable {
     }
   }
 
-  /// How long the hook holds this instance without heartbeats; nil unless the instance is known to be on its way into or
-  /// out of its group, as one whose boot fails is.
+  /// How long the hook holds this instance without heartbeats; nil unless the instance is known to be on its way into
+  /// or out of its group, as one whose boot fails is.
   package func holdTime(_ hook: String) async -> Duration? {
     do {
       let membership = try await membership(hook), state = membership.lifecycleState

@@ -240,4 +240,12 @@ extension Departure {
       try await context.clock.sleep(for: Self.confirmationPause)
     }
   }
+
+  /// A founder whose cluster has never had a leader: its log ends with the configuration that it bootstrapped with, at
+  /// index 1. A leader's first entry follows that one, so no write has ever been acknowledged. False where the end of
+  /// the log is not known.
+  func isOfNoLeader(_ configuration: CurrentConfiguration) -> Bool {
+    let directory = configuration.dataDirectory(settings)
+    return RaftState.lastPosition(dataDirectory: directory, files: context.files).map { $0.index <= 1 } ?? false
+  }
 }

@@ -352,7 +352,8 @@ package struct Departure: Sendable {
       }
       return .nothingToLeave(reason: "\(absence.text), and the others have a leader")
     }
-    guard state.mayBePresent else { return .nothingToLeave(reason: "\(absence.text), and has no data") }
+    let isEmpty = !state.mayBePresent || absence.isGone && isOfNoLeader(configuration)
+    if isEmpty { return .nothingToLeave(reason: "\(absence.text), and has no data") }
     let reason = "no other server knows one: this server's data may be the last"
     progress.reason = "\(absence.text), and \(knows(own, configuration) ? reason : unknownAddress)"
     return nil

@@ -56,8 +56,8 @@ extension Sidecar {
     }
   }
 
-  /// A boot has failed, and its launch hook is abandoned, or runs out: the group ends this instance, and the termination
-  /// hook would hold it to its time-out, as nothing else runs here that could complete it.
+  /// A boot has failed, and its launch hook is abandoned, or runs out: the group ends this instance, and the
+  /// termination hook would hold it to its time-out, as nothing else runs here that could complete it.
   /// - Parameter time: of the launch hook, without heartbeats.
   package func endFailedBoot(at instance: LocatedInstance, heldFor time: Duration) async {
     guard let hook = settings.terminationHook else { return }

@@ -1,4 +1,5 @@
 import Base
+import Foundation
 import Consul
 import Model
 import TestSupport
@@ -54,6 +55,31 @@ extension DepartureTests {
     #expect(
       try await leave(.termination)
         == .nothingToLeave(reason: "the agent does not answer, and has no data"))
+  }
+
+  /// A founder of a cluster that was never formed was held for hours, and retained. The snapshot stands for the end of
+  /// the log.
+  @Test(arguments: [("fresh", 1), ("fresh", 2), ("entries", 1), (nil, 1)] as [(String?, Int)])
+  func `only a log without the entry of a leader is no data`(_ database: String?, _ index: Int) async throws {
+    agent.set { $0.failure = .refused }
+    for peer in peers { peer.set { $0.leader = nil } }
+    context.files.delete("/opt/consul/raft")
+    context.files.put("/opt/consul/raft/snapshots/1-\(index)-3/state.bin", "state")
+    if let database {
+      let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Fixtures/raft/\(database).db")
+      context.files.put("/opt/consul/raft/raft.db", bytes: Array(try Data(contentsOf: file)))
+    }
+    let outcome = try await leave(.termination, within: .seconds(90))
+    let isEmpty = database == "fresh" && index == 1
+    let expected: Departure.Outcome = .nothingToLeave(
+      reason: "the agent does not answer, and has no data")
+    #expect((outcome == expected) == isEmpty, "\(outcome)")
+    // An agent that runs may be elected, and write.
+    agent.set { state in (state.failure, state.leader) = (nil, nil) }
+    guard case .kept = try await leave(.termination, within: .seconds(90)) else {
+      Issue.record("gone")
+      return
+    }
   }
 
   /// Once its agent had ended, it asked those of the configuration alone, and took itself for the last with data.
