@@ -62,6 +62,8 @@ extension Departure {
       return nil
     }
     try await leaveGossip(configuration, own)
+    // A stop that came now would cut off the requests that the agent still answers, and its end would be a failure.
+    if notice.source == .stopping { _ = await call.value }
     return .left
   }
 

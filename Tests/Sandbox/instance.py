@@ -376,7 +376,9 @@ class Instance:
     @property
     def status(self):
         """Exit status of the user-data script; None while it runs."""
-        return int(self.read("/var/lib/cloud/status")) if self.exists("/var/lib/cloud/status") else None
+        # It is there before it is written.
+        text = self.read("/var/lib/cloud/status") if self.exists("/var/lib/cloud/status") else ""
+        return int(text) if text else None
 
     @property
     def configuration(self):

@@ -201,6 +201,7 @@ def test_an_answer_without_the_asking_instance_removes_nothing(sandbox, lie):
     assert paused.id in nodes(now)[0]
 
 
+@pytest.mark.long
 def test_with_acls_the_documented_rules_are_enough_and_what_is_missing_is_named(sandbox):
     members = denying_group(sandbox, 3, "--cleanup-dead-servers false")
     now = leader(members)

@@ -26,7 +26,8 @@ def notices(survivor, *lost):
     until(lambda: dead <= failed() and survivor.consul("/v1/status/leader") == "", lambda: survivor.log[-3000:])
 
 
-@pytest.mark.parametrize("start", ["systemd", pytest.param("supervise", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("start", ["systemd", "supervise"])
 def test_the_survivor_of_five_leads_five_again(sandbox, start):
     if start == "systemd":
         members = systemd_group(sandbox, 5)
