@@ -91,23 +91,37 @@ package struct OutageReport: Sendable, Equatable {
 package struct RecoveryRequest: Sendable, Equatable {
   /// Instances whose data will not come back, by that person's word.
   package let assumedDead: Set<String>
-  /// A request does not outlive the boot in which it was made.
+  package let uptime: Duration
   package let bootID: String
 
-  package init(assumedDead: Set<String>, bootID: String) {
+  package init(assumedDead: Set<String>, uptime: Duration, bootID: String) {
     self.assumedDead = assumedDead
+    self.uptime = uptime
     self.bootID = bootID
+  }
+
+  /// For so long `recover` waits: 15 s for a look, 100 s for a copy of the raft data, and 60 s for a leader.
+  package static let lifetime = Duration.seconds(180)
+
+  /// Whether the person still waits for it: one that was interrupted must not act hours later.
+  package func isCurrent(uptime now: Duration, bootID: String) -> Bool {
+    self.bootID == bootID && uptime <= now && now - uptime <= Self.lifetime
   }
 
   package static let sizeLimit = 16 << 10
 
   package var json: JSONValue {
-    ["assume_dead": .strings(assumedDead.sorted()), "boot_id": .string(bootID)]
+    [
+      "assume_dead": .strings(assumedDead.sorted()), "boot_id": .string(bootID),
+      "uptime_milliseconds": .integer(uptime.wholeMilliseconds),
+    ]
   }
 
   /// Nil if it is no such request.
   package init?(json: JSONValue) {
-    guard let bootID = json["boot_id"]?.string, let dead = json["assume_dead"]?.array else { return nil }
-    self.init(assumedDead: Set(dead.compactMap(\.string)), bootID: bootID)
+    guard let bootID = json["boot_id"]?.string, let dead = json["assume_dead"]?.array,
+      let uptime = json["uptime_milliseconds"]?.integer
+    else { return nil }
+    self.init(assumedDead: Set(dead.compactMap(\.string)), uptime: .milliseconds(uptime), bootID: bootID)
   }
 }

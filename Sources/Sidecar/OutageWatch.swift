@@ -74,7 +74,8 @@ extension Sidecar {
   private func recoveryRequest() throws -> RecoveryRequest? {
     guard
       let bytes = try context.files.readIfPresent(settings.recoveryRequestPath, limit: RecoveryRequest.sizeLimit),
-      let request = RecoveryRequest(json: try JSONValue(parsing: bytes)), request.bootID == context.bootID
+      let request = RecoveryRequest(json: try JSONValue(parsing: bytes)),
+      request.isCurrent(uptime: context.uptime(), bootID: context.bootID)
     else { return nil }
     return request
   }

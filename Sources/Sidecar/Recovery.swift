@@ -8,13 +8,15 @@ internal import Observers
 /// Makes this server the leader of a cluster whose quorum is lost for good. Its agent starts with a `raft/peers.json`
 /// that names it alone; what other servers run then joins it, survivors with their data and empty ones without.
 extension Sidecar {
-  private static let recoveryTimeout = Duration.seconds(60)
+  /// Of the copy, which a supervised agent may still be waiting for, and of an election.
+  private static let recoveryTimeout = copyTimeout + .seconds(60)
   private static let recoveryPause = Duration.milliseconds(500)
   /// 5 GB at 50 MB/s.
   private static let copyTimeout = Duration.seconds(100)
 
   /// - Returns: whether this server leads now.
-  /// - Throws: `Failure`, `AgentError`, `FileError` or `CancellationError`; then nothing has changed.
+  /// - Throws: `Failure`, `AgentError`, `FileError` or `CancellationError`; then no `peers.json` is left that a later
+  ///   start of the agent would find.
   func recover(_ own: OutageServer, of servers: [OutageServer], _ instance: LocatedInstance) async throws -> Bool {
     let configuration = current
     let others = Set(servers.filter { !$0.isGone && $0 != own }.compactMap(\.address)).sorted()
@@ -33,38 +35,47 @@ extension Sidecar {
     context.log.error("recovering the cluster: this server becomes its only voter", ["index": index(own)])
     let context = context, settings = settings
     let peers: JSONValue = [["id": .string(voter.id), "address": .string(voter.address), "non_voter": false]]
-    try await StepExecutor(context: context).withoutAgent(runner(instance), supervisor: supervisor) {
-      do {
-        let answers = await PeerObserver(configuration, settings: settings, context: context).query(others)
-        guard !answers.values.contains(where: \.knowsLeader) else {
-          return context.log.warning("another server knows a leader: the agent starts as it was")
+    let stray = raft + "/peers.json"
+    do {
+      try await StepExecutor(context: context).withoutAgent(runner(instance), supervisor: supervisor) {
+        do {
+          let answers = await PeerObserver(configuration, settings: settings, context: context).query(others)
+          guard !answers.values.contains(where: \.knowsLeader) else {
+            return context.log.warning("another server knows a leader: the agent starts as it was")
+          }
+          let copy = "\(raft).recovered.\(context.now().basic)"
+          let result = try await context.launcher.run(
+            Command("/bin/cp", ["-a", "--reflink=auto", raft, copy]), timeout: Self.copyTimeout)
+          guard result.succeeded else {
+            return context.log.error(
+              "cannot copy the raft data: the agent starts as it was", ["reason": .string(result.output)])
+          }
+          let owner = try context.files.status(raft).map {
+            FileOwner(user: $0.user, group: $0.group, userName: String($0.user), groupName: String($0.group))
+          }
+          try context.files.write(stray, Array(peers.prettyText.utf8), mode: 0o640, owner: owner)
+          context.log.warning("copied the raft data, and made this server its only voter", ["copy": .string(copy)])
+        } catch {
+          context.log.error("cannot recover: the agent starts as it was", ["reason": .string(error.explained)])
         }
-        let copy = "\(raft).recovered.\(context.now().basic)"
-        let result = try await context.launcher.run(
-          Command("/bin/cp", ["-a", "--reflink=auto", raft, copy]), timeout: Self.copyTimeout)
-        guard result.succeeded else {
-          return context.log.error(
-            "cannot copy the raft data: the agent starts as it was", ["reason": .string(result.output)])
-        }
-        let owner = try context.files.status(raft).map {
-          FileOwner(user: $0.user, group: $0.group, userName: String($0.user), groupName: String($0.group))
-        }
-        try context.files.write(raft + "/peers.json", Array(peers.prettyText.utf8), mode: 0o640, owner: owner)
-        context.log.warning("copied the raft data, and made this server its only voter", ["copy": .string(copy)])
-      } catch {
-        context.log.error("cannot recover: the agent starts as it was", ["reason": .string(error.explained)])
       }
-    }
-    guard try await leadsAgain(names) else {
-      let stray = raft + "/peers.json"
-      if try context.files.status(stray) != nil {
-        try context.files.rename(stray, to: "\(stray).failed.\(context.now().basic)")
+      guard try await leadsAgain(names) else {
+        try setAside(stray)
+        return false
       }
-      return false
+    } catch {
+      try setAside(stray)
+      throw error
     }
     context.log.warning("recovered the cluster: this server leads it")
     if let claim { try await conclude(claim, own, node: voter.id, instance) }
     return true
+  }
+
+  /// One that the agent has not used: it would use it at any later start.
+  private func setAside(_ stray: String) throws {
+    guard try context.files.status(stray) != nil else { return }
+    try context.files.rename(stray, to: "\(stray).failed.\(context.now().basic)")
   }
 
   private func index(_ own: OutageServer) -> JSONValue { .integer(Int64(clamping: own.log?.index ?? 0)) }

@@ -69,8 +69,10 @@ import Testing
 
   private var hasRecovered: Bool { fixture.log.contains { $0.contains("recovered the cluster: this server leads it") } }
 
-  private func request(assumedDead: Set<String> = [], bootID: String? = nil) {
-    let request = RecoveryRequest(assumedDead: assumedDead, bootID: bootID ?? fixture.context.context.bootID)
+  private func request(assumedDead: Set<String> = [], bootID: String? = nil, age: Duration = .zero) {
+    let context = fixture.context.context
+    let request = RecoveryRequest(
+      assumedDead: assumedDead, uptime: context.uptime() - age, bootID: bootID ?? context.bootID)
     fixture.context.files.put(fixture.settings.recoveryRequestPath, request.json.compactText, mode: 0o600)
   }
 
@@ -101,6 +103,9 @@ import Testing
     #expect(!hasRecovered)
     #expect(try report?.decision == .recoverable && report?.best == "i-0aaa")
     request(bootID: "another")
+    try await time(60)
+    #expect(!hasRecovered)
+    request(age: .seconds(181))
     try await time(60)
     #expect(!hasRecovered)
     request()
@@ -181,6 +186,16 @@ import Testing
     }
   }
 
+  @Test func `an agent that cannot be started again leaves no peers.json for a later start`() async throws {
+    fixture.context.launcher.run("/bin/systemctl", ["start"], end: .exited(1), output: "failed")
+    try await watch {
+      try await time(110)
+      #expect(!hasRecovered)
+      #expect(try fixture.context.files.status(Self.peersPath) == nil)
+      #expect(fixture.context.files.changes.contains { "\($0)".contains("peers.json.failed.") })
+    }
+  }
+
   @Test func `without room for a copy nothing is changed`() async throws {
     fixture.context.launcher.run("/bin/cp", ["-a"], end: .exited(1), output: "No space left on device")
     try await watch {
@@ -201,7 +216,7 @@ import Testing
     #expect(report.isCurrent(uptime: .seconds(54), bootID: "boot"))
     #expect(!report.isCurrent(uptime: .seconds(55), bootID: "boot") && !report.isCurrent(uptime: .zero, bootID: "boot"))
     #expect(!report.isCurrent(uptime: .seconds(9), bootID: "another"))
-    let request = RecoveryRequest(assumedDead: ["i-1"], bootID: "boot")
+    let request = RecoveryRequest(assumedDead: ["i-1"], uptime: .seconds(3), bootID: "boot")
     #expect(RecoveryRequest(json: request.json) == request)
     for text in ["[]", "{}", #"{"decision": "other"}"#, #"{"boot_id": 1, "assume_dead": []}"#] {
       let json = try JSONValue(parsing: text)

@@ -25,8 +25,6 @@ struct RecoverCommand: Sendable {
 
   /// Between two answers of EC2 (`DeathVerdict`).
   private static let pause = Duration.seconds(15)
-  /// A look takes 15 s, and a recovery at most a minute.
-  private static let timeout = Duration.seconds(120)
   private static let agentTimeout = Duration.seconds(2)
 
   func run() async throws -> ExitStatus {
@@ -84,10 +82,11 @@ struct RecoverCommand: Sendable {
 
   /// Asks the sidecar, and follows it.
   private func recover() async throws -> ExitStatus {
-    let request = RecoveryRequest(assumedDead: settings.assumedDead, bootID: context.bootID)
+    let request = RecoveryRequest(
+      assumedDead: settings.assumedDead, uptime: context.uptime(), bootID: context.bootID)
     try context.files.write(
       settings.recoveryRequestPath, Array(request.json.prettyText.utf8), mode: 0o600, owner: nil)
-    let end = context.uptime() + Self.timeout
+    let end = context.uptime() + RecoveryRequest.lifetime
     let current = CurrentConfiguration(reading: settings.configurationPath, context.files)
     let agent = AgentClient(
       address: current.agentAddress(settings), transport: context.transport, timeout: Self.agentTimeout)
