@@ -152,7 +152,10 @@ extension Sidecar {
     _ newest: RecordEntry, _ voters: Set<Voter>, _ path: String, isKnown: Bool
   ) throws {
     let record = newest.record
-    guard [.forming, .formed].contains(record.state) else {
+    let identity = try context.files.clusterIdentity(settings)
+    // A recovery is over once its cluster has a leader: its own process may have been killed before it said so.
+    let isRecovered = record.state == .recovering && record.cluster == identity?.cluster
+    guard [.forming, .formed].contains(record.state) || isRecovered else {
       throw Failure(
         .configurationRejected,
         "\(path)/\(newest.name) says that the cluster is \(record.state.rawValue), but it has a leader",
@@ -164,8 +167,7 @@ extension Sidecar {
         details: ["it names \(record.servers.map(\.text).joined(separator: ", "))"],
         hint: "give each cluster a --cluster-record of its own")
     }
-    if let identity = try context.files.clusterIdentity(settings), let failure = newest.mismatch(identity, below: path)
-    {
+    if let identity, let failure = newest.mismatch(identity, below: path) {
       throw failure
     }
   }

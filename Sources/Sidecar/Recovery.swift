@@ -65,7 +65,10 @@ extension Sidecar {
       }
     } catch {
       try setAside(stray)
-      throw error
+      if error is CancellationError { throw error }
+      // It is not tried again by itself: each attempt copies the data.
+      context.log.error("cannot recover the cluster", ["reason": .string(error.explained)])
+      return false
     }
     context.log.warning("recovered the cluster: this server leads it")
     if let claim { try await conclude(claim, own, node: voter.id, instance) }

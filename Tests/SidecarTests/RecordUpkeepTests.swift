@@ -59,6 +59,18 @@ import Testing
     try await fixture.context.transport.request(to: Self.raft, number: seen + count)
   }
 
+  /// The process that recovered the cluster was killed before it recorded that: boots would wait for ever.
+  @Test func `a leader records that its cluster is recovered`() async throws {
+    fixture.aws.setParameter("/consul/web/000001", entry(.recovering, ["i-0aaa", "i-0bbb"]))
+    try await fixture.whileStaying { _ in
+      try await fixture.aws.call("PutParameter")
+      try await polls(4)
+    }
+    let formed = try #require(record(2))
+    #expect(formed.state == .formed && formed.cluster == Self.uuid && formed.by == "i-0aaa")
+    #expect(record(3) == nil)
+  }
+
   /// The winner of the boot died before it recorded the cluster.
   @Test func `a leader records the cluster that its founders have formed, once`() async throws {
     fixture.aws.setParameter("/consul/web/000001", entry(.forming, ["i-0aaa", "i-0bbb"], ids: false))
@@ -265,6 +277,7 @@ import Testing
 
   @Test(arguments: [
     (ClusterRecord.State.closed, "/consul/web/000001 says that the cluster is closed, but it has a leader"),
+    (.recovering, "/consul/web/000001 says that the cluster is recovering, but it has a leader"),
     (.formed, "/consul/web/000001 names none of this cluster's servers"),
     (.forming, "/consul/web/000001 names none of this cluster's servers"),
   ])
