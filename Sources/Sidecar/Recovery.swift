@@ -9,10 +9,8 @@ internal import Observers
 /// that names it alone; what other servers run then joins it, survivors with their data and empty ones without.
 extension Sidecar {
   /// Of the copy, which a supervised agent may still be waiting for, and of an election.
-  private static let recoveryTimeout = copyTimeout + .seconds(60)
+  private static let recoveryTimeout = OnlyVoter.copyTimeout + .seconds(60)
   private static let recoveryPause = Duration.milliseconds(500)
-  /// 5 GB at 50 MB/s.
-  private static let copyTimeout = Duration.seconds(100)
 
   /// - Returns: whether this server leads now.
   /// - Throws: `Failure`, `AgentError`, `FileError` or `CancellationError`; then no `peers.json` is left that a later
@@ -33,38 +31,18 @@ extension Sidecar {
     let raft = configuration.dataDirectory(settings) + "/raft"
     let claim = try await claimRecovery(own, instance)
     context.log.error("recovering the cluster: this server becomes its only voter", ["index": index(own)])
-    let context = context, settings = settings
-    let peers: JSONValue = [["id": .string(voter.id), "address": .string(voter.address), "non_voter": false]]
-    let stray = raft + "/peers.json"
+    let only = OnlyVoter(
+      server: voter, raft: raft, others: others, configuration: configuration, settings: settings, context: context)
     do {
       try await StepExecutor(context: context).withoutAgent(runner(instance), supervisor: supervisor) {
-        do {
-          let answers = await PeerObserver(configuration, settings: settings, context: context).query(others)
-          guard !answers.values.contains(where: \.knowsLeader) else {
-            return context.log.warning("another server knows a leader: the agent starts as it was")
-          }
-          let copy = "\(raft).recovered.\(context.now().basic)"
-          let result = try await context.launcher.run(
-            Command("/bin/cp", ["-a", "--reflink=auto", raft, copy]), timeout: Self.copyTimeout)
-          guard result.succeeded else {
-            return context.log.error(
-              "cannot copy the raft data: the agent starts as it was", ["reason": .string(result.output)])
-          }
-          let owner = try context.files.status(raft).map {
-            FileOwner(user: $0.user, group: $0.group, userName: String($0.user), groupName: String($0.group))
-          }
-          try context.files.write(stray, Array(peers.prettyText.utf8), mode: 0o640, owner: owner)
-          context.log.warning("copied the raft data, and made this server its only voter", ["copy": .string(copy)])
-        } catch {
-          context.log.error("cannot recover: the agent starts as it was", ["reason": .string(error.explained)])
-        }
+        await only.prepare()
       }
       guard try await leadsAgain(names) else {
-        try setAside(stray)
+        try only.setAside()
         return false
       }
     } catch {
-      try setAside(stray)
+      try only.setAside()
       if error is CancellationError { throw error }
       // It is not tried again by itself: each attempt copies the data.
       context.log.error("cannot recover the cluster", ["reason": .string(error.explained)])
@@ -73,12 +51,6 @@ extension Sidecar {
     context.log.warning("recovered the cluster: this server leads it")
     if let claim { try await conclude(claim, own, node: voter.id, instance) }
     return true
-  }
-
-  /// One that the agent has not used: it would use it at any later start.
-  private func setAside(_ stray: String) throws {
-    guard try context.files.status(stray) != nil else { return }
-    try context.files.rename(stray, to: "\(stray).failed.\(context.now().basic)")
   }
 
   private func index(_ own: OutageServer) -> JSONValue { .integer(Int64(clamping: own.log?.index ?? 0)) }
@@ -141,5 +113,53 @@ extension Sidecar {
       servers: [.init(instance: own.instance, address: address, node: node)])
     let entry = RecordEntry(number: claim.number + 1, record: formed)
     _ = try await RecordWriter(client: instance.client).create("\(path)/\(entry.name)", try formed.text())
+  }
+}
+
+/// The files by which an agent that does not run becomes the only voter at its next start.
+private struct OnlyVoter: Sendable {
+  let server: RaftServer
+  /// Directory of the raft data.
+  let raft: String
+  /// That may still know a leader.
+  let others: [IPv4Address]
+  let configuration: CurrentConfiguration
+  let settings: Settings
+  let context: RuntimeContext
+
+  /// 5 GB at 50 MB/s.
+  static let copyTimeout = Duration.seconds(100)
+
+  private var path: String { raft + "/peers.json" }
+
+  /// Copies the data first. Whatever speaks against it leaves the agent as it was, and is logged.
+  func prepare() async {
+    do {
+      let answers = await PeerObserver(configuration, settings: settings, context: context).query(others)
+      guard !answers.values.contains(where: \.knowsLeader) else {
+        return context.log.warning("another server knows a leader: the agent starts as it was")
+      }
+      let copy = "\(raft).recovered.\(context.now().basic)"
+      let result = try await context.launcher.run(
+        Command("/bin/cp", ["-a", "--reflink=auto", raft, copy]), timeout: Self.copyTimeout)
+      guard result.succeeded else {
+        return context.log.error(
+          "cannot copy the raft data: the agent starts as it was", ["reason": .string(result.output)])
+      }
+      let owner = try context.files.status(raft).map {
+        FileOwner(user: $0.user, group: $0.group, userName: String($0.user), groupName: String($0.group))
+      }
+      let peers: JSONValue = [["id": .string(server.id), "address": .string(server.address), "non_voter": false]]
+      try context.files.write(path, Array(peers.prettyText.utf8), mode: 0o640, owner: owner)
+      context.log.warning("copied the raft data, and made this server its only voter", ["copy": .string(copy)])
+    } catch {
+      context.log.error("cannot recover: the agent starts as it was", ["reason": .string(error.explained)])
+    }
+  }
+
+  /// What the agent has not used: it would use it at any later start.
+  func setAside() throws {
+    guard try context.files.status(path) != nil else { return }
+    try context.files.rename(path, to: "\(path).failed.\(context.now().basic)")
   }
 }
